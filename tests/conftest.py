@@ -1,0 +1,42 @@
+"""What tests are skipped on this machine, and why; the summary names them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from scripts.house import RENDER_PROBE
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rendering = [item for item in items if item.get_closest_marker("rendering")]
+    if rendering and not _can_render():
+        for item in rendering:
+            item.add_marker(pytest.mark.skip(reason="no MuJoCo, or neither EGL nor OSMesa to render with"))
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu and not _has_cuda():
+        for item in gpu:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def _can_render() -> bool:
+    """Whether MuJoCo renders here, tried in a process of its own; the backend that does is the one the tests use."""
+    native = not sys.platform.startswith("linux")
+    chosen = os.environ.get("MUJOCO_GL")
+    for backend in [chosen] if chosen or native else ["egl", "osmesa"]:
+        environment = {**os.environ, "MUJOCO_GL": backend} if backend else None
+        probe = subprocess.run([sys.executable, "-c", RENDER_PROBE], env=environment, capture_output=True, check=False)
+        if probe.returncode == 0:
+            if backend:
+                os.environ["MUJOCO_GL"] = backend
+            return True
+    return False
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

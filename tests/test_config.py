@@ -1,0 +1,170 @@
+"""Configs: what loads, what is refused, and that a dumped config loads as itself."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field, ValidationError
+
+from vitascope.config import Config, dump_toml, load_config, parse_config
+from vitascope.errors import ConfigError
+
+
+class Shot(Config):
+    """One item of a list of configs."""
+
+    seconds: float = 1.0
+    caption: str | None = None
+
+
+class Optimizer(Config):
+    """A section."""
+
+    lr: float = Field(1e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    kind: Literal["adamw", "sgd"] = "adamw"
+
+
+class Run(Config):
+    """A root with everything that a config may hold."""
+
+    steps: int = Field(100, ge=1)
+    name: str = "run"
+    note: str | None = None
+    resume: bool = False
+    sizes: list[list[int]] = [[64, 64]]
+    folder: Path | None = None
+    optimizer: Optimizer = Optimizer()
+    shots: list[Shot] = []
+    weights: dict[str, float] = {}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_is_read_and_the_rest_has_its_defaults(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, 'steps = 7\nname = "球"\n[optimizer]\nlr = 0.5\n'), Run)
+    assert config == Run(steps=7, name="球", optimizer=Optimizer(lr=0.5))
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Run().steps = 3
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("steps=9", Run(steps=9)),
+        (" steps =9", Run(steps=9)),
+        ("optimizer.lr=1e-3", Run(optimizer=Optimizer(lr=1e-3))),
+        ("optimizer.betas=[0.5, 0.6]", Run(optimizer=Optimizer(betas=(0.5, 0.6)))),
+        ("name=hello there", Run(name="hello there")),
+        ('name="a=b"', Run(name="a=b")),
+        ("name=a=b", Run(name="a=b")),
+        ("name=", Run(name="")),
+        ("resume=true", Run(resume=True)),
+        ("weights.sharp=2", Run(weights={"sharp": 2.0})),
+        ("shots=[{seconds = 2}]", Run(shots=[Shot(seconds=2)])),
+    ],
+)
+def test_overrides(tmp_path: Path, override: str, expected: Run) -> None:
+    assert load_config(write(tmp_path, ""), Run, [override]) == expected
+
+
+def test_a_later_override_wins_over_the_file_and_earlier_ones(tmp_path: Path) -> None:
+    path = write(tmp_path, "steps = 1\n[optimizer]\nlr = 0.1\n")
+    config = load_config(path, Run, ["steps=2", "steps=3", "optimizer.kind=sgd"])
+    assert (config.steps, config.optimizer.lr, config.optimizer.kind) == (3, 0.1, "sgd")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "reason"),
+    [
+        ("stepz = 1", [], "stepz"),
+        ("[optimizer]\nlearning_rate = 1", [], r"optimizer\.learning_rate"),
+        ("steps = 0", [], "steps: .*greater than or equal to 1"),
+        ('steps = "many"', [], "steps"),
+        ("steps = 1.5", [], "steps"),
+        ('[optimizer]\nkind = "adma"', [], r"optimizer\.kind"),
+        ("[[shots]]\nsecond = 1", [], r"shots\.0\.second"),
+        ("steps = 0\nstepz = 1\nnome = 2", [], "and 2 more"),
+        ("steps = ", [], "not a readable TOML file"),
+        ("steps = 1\nsteps = 2", [], "not a readable TOML file"),
+        ("steps = " + "[" * 5000, [], "not a readable TOML file"),
+        ("", ["stepz=1"], "stepz"),
+        ("", ["steps"], "not of the form key=value"),
+        ("", ["=3"], "not of the form key=value"),
+        ("", ["steps.x=3"], "steps"),
+        ("steps = 1", ["steps.x=3"], "steps is a value, not a section"),
+        ("", ["optimizer=3"], "optimizer"),
+        ("", ["optimizer..lr=3"], "optimizer"),
+    ],
+)
+def test_what_is_refused_is_named_in_one_line(tmp_path: Path, text: str, overrides: list[str], reason: str) -> None:
+    """Fails when unknown keys are accepted: `extra` other than forbid."""
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_config(write(tmp_path, text), Run, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_config(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no config file"):
+        load_config(tmp_path / "none.toml", Run)
+    with pytest.raises(ConfigError, match="not a readable TOML file"):
+        load_config(tmp_path, Run)
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a readable TOML file"):
+        load_config(tmp_path / "bytes.toml", Run)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Run(),
+        Run(note="第一行\n第二行\t\"引号\" \\ 'x' \r\x00\x1f\x7f\u2028"),
+        Run(name="", note="# no comment", resume=True, sizes=[[], [1, 2], [3]]),
+        Run(optimizer=Optimizer(lr=1e-7, betas=(0.0, 1.0))),
+        Run(optimizer=Optimizer(lr=math.inf)),
+        Run(shots=[Shot(), Shot(seconds=2, caption="红球, {a = 1}")]),
+        Run(weights={"a b": 1.0, "球": 2.0, "x.y": 3.0, "": 4.0}),
+        Run(folder=Path("data/场景")),
+        Run(steps=2**62),
+    ],
+)
+def test_a_dumped_config_loads_as_itself(tmp_path: Path, config: Run) -> None:
+    assert load_config(write(tmp_path, dump_toml(config)), Run) == config
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    note=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    weights=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), st.floats(allow_nan=False)),
+)
+def test_any_text_and_number_survives(note: str, weights: dict[str, float]) -> None:
+    """Fails when quotes, control characters or keys with dots are written bare."""
+    config = Run(note=note, weights=weights)
+    assert parse_config(tomllib.loads(dump_toml(config)), Run) == config
+
+
+def test_none_is_left_out_and_sections_come_last() -> None:
+    text = dump_toml(Run())
+    assert "note" not in text
+    assert text.index("shots") < text.index("[optimizer]")
+
+
+def test_none_in_a_list_is_refused() -> None:
+    class Gaps(Config):
+        items: list[int | None]
+
+    with pytest.raises(ConfigError, match="None"):
+        dump_toml(Gaps(items=[1, None]))

@@ -1,0 +1,49 @@
+"""Vitascope: train and run a video generation model end to end.
+
+    import vitascope
+
+    pipeline = vitascope.load()
+    pipeline.generate("a red ball bounces on the grass").save("ball.mp4")
+
+Importing this package loads nothing heavy: what is below is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitascope.generate.pipeline import Pipeline as Pipeline
+    from vitascope.video import Video as Video
+
+__version__ = "0.1.0"
+
+__all__ = ["Pipeline", "Video", "__version__", "load"]
+
+
+def load(model: str | Path = "playground") -> Pipeline:
+    """The model of a bundled name or a folder, ready to generate.
+
+    Raises:
+        ModelError: no such model, or a part of it is missing or damaged.
+    """
+    from vitascope.generate.pipeline import Pipeline, find_model
+
+    return Pipeline.load(find_model(model))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Pipeline":
+        from vitascope.generate.pipeline import Pipeline
+
+        return Pipeline
+    if name == "Video":
+        from vitascope.video import Video
+
+        return Video
+    raise AttributeError(f"module 'vitascope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

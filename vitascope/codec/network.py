@@ -1,0 +1,357 @@
+"""The video compression network: a causal 3-D convolutional autoencoder, one class for every size of it.
+
+Pixels [b, 3, 1+4k, h, w] in [-1, 1] become latents [b, c, 1+k, h/8, w/8] of unit variance, and come back. Nothing looks
+ahead in time and the first frame stands alone, so an image is a one-frame video and any video can be coded in chunks:
+each layer keeps its last input frames in a `Stream` that the caller hands in (see `streaming.py`).
+
+Architecture: the Wan 2.1 video VAE (arXiv:2503.20314, section 4.1) and, with `residual_shortcuts` and `pixel_patch`,
+the Wan 2.2 one; the config of `playground` is a small member of the same family.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vitascope.config import Config
+from vitascope.errors import SizeError
+
+Frames = Float[Tensor, "b c t h w"]
+"""Activations inside the network."""
+
+
+class CodecConfig(Config):
+    """The shape of a codec, and the statistics of its latents."""
+
+    latent_channels: int = Field(16, ge=1, le=256)
+    base_width: int = Field(32, ge=4, le=512)
+    decoder_base_width: int | None = Field(None, ge=4, le=512)
+    width_multipliers: tuple[int, ...] = (1, 2, 4)
+    num_residual_blocks: int = Field(1, ge=1, le=8)
+    temporal_downsample: tuple[bool, ...] = (True, True)
+    pixel_patch: int = Field(2, ge=1, le=8)
+    residual_shortcuts: bool = False
+    latent_mean: tuple[float, ...] = ()
+    latent_std: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> CodecConfig:
+        if len(self.temporal_downsample) != len(self.width_multipliers) - 1:
+            raise ValueError("temporal_downsample needs one entry fewer than width_multipliers")
+        for name, values in (("latent_mean", self.latent_mean), ("latent_std", self.latent_std)):
+            if len(values) not in (0, self.latent_channels):
+                raise ValueError(f"{name} has {len(values)} entries for {self.latent_channels} channels")
+        return self
+
+
+class Stride(NamedTuple):
+    """Pixel frames, rows and columns per latent cell."""
+
+    time: int
+    rows: int
+    columns: int
+
+
+class Stream(dict[nn.Module, Tensor]):
+    """What the layers remember of the frames before a chunk; empty at the start of a video."""
+
+
+class Codec(nn.Module):
+    """Encoder and decoder with normalised latents between them."""
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, config: CodecConfig):
+        super().__init__()
+        self.config = config
+        self.latent_channels = config.latent_channels
+        self.encoder = Encoder(config)
+        self.to_moments = CausalConv3d(2 * config.latent_channels, 2 * config.latent_channels, (1, 1, 1))
+        self.from_latent = CausalConv3d(config.latent_channels, config.latent_channels, (1, 1, 1))
+        self.decoder = Decoder(config)
+        mean, std = config.latent_mean or (0.0,), config.latent_std or (1.0,)
+        self.register_buffer("latent_mean", torch.tensor(mean).view(1, -1, 1, 1, 1), persistent=False)
+        self.register_buffer("latent_std", torch.tensor(std).view(1, -1, 1, 1, 1), persistent=False)
+
+    @property
+    def stride(self) -> Stride:
+        """Pixel frames, rows and columns per latent cell."""
+        space = self.config.pixel_patch * 2 ** len(self.config.temporal_downsample)
+        return Stride(2 ** sum(self.config.temporal_downsample), space, space)
+
+    def encode(self, pixels: Float[Tensor, "b 3 t h w"], stream: Stream | None = None) -> Float[Tensor, "b c t2 h2 w2"]:
+        """Latents of unit variance, the mean of the posterior.
+
+        With a stream: the first chunk has 1 + 4k frames, later ones 4k; the chunks' latents joined equal the latents of
+        the joined chunks.
+
+        Raises:
+            SizeError: rows, columns or frames that the stride does not divide.
+        """
+        mean, _ = self.encode_moments(pixels, stream)
+        return (mean - self.latent_mean) / self.latent_std
+
+    def encode_moments(self, pixels: Float[Tensor, "b 3 t h w"], stream: Stream | None = None) -> tuple[Frames, Frames]:
+        """Mean and log-variance of the posterior, not normalised."""
+        stream = Stream() if stream is None else stream
+        self._check_pixels(pixels, first_chunk=not stream)
+        moments = self.to_moments(self.encoder(fold_pixels(pixels, self.config.pixel_patch), stream), stream)
+        mean, log_variance = moments.chunk(2, dim=1)
+        return mean, log_variance.clamp(-30.0, 20.0)
+
+    def decode(self, latent: Float[Tensor, "b c t h w"], stream: Stream | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """Pixels, about in [-1, 1], of normalised latents: 1 + 4k frames at a stream's start, 4k after it."""
+        return self.decode_raw(latent * self.latent_std + self.latent_mean, stream)
+
+    def decode_raw(self, latent: Frames, stream: Stream | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """Pixels of latents as the posterior gives them, not normalised."""
+        stream = Stream() if stream is None else stream
+        return unfold_pixels(self.decoder(self.from_latent(latent, stream), stream), self.config.pixel_patch)
+
+    def _check_pixels(self, pixels: Tensor, first_chunk: bool) -> None:
+        frames, rows, columns = pixels.shape[2:]
+        stride = self.stride
+        if rows % stride.rows or columns % stride.columns:
+            raise SizeError(f"{columns}x{rows} pixels: both must be multiples of {stride.rows} here; pad first")
+        if frames % stride.time != int(first_chunk) % stride.time:
+            need = f"{stride.time}k+1" if first_chunk else f"{stride.time}k"
+            raise SizeError(f"{frames} frames: a codec chunk needs {need}; pad first")
+
+
+class Encoder(nn.Module):
+    """Folded pixels to twice the latent channels (mean and log-variance)."""
+
+    def __init__(self, config: CodecConfig):
+        super().__init__()
+        widths = [config.base_width * m for m in (1, *config.width_multipliers)]
+        self.conv_in = CausalConv3d(3 * config.pixel_patch**2, widths[0], (3, 3, 3))
+        self.stages = nn.ModuleList()
+        for i, (width, next_width) in enumerate(pairwise(widths)):
+            last = i == len(widths) - 2
+            time = not last and config.temporal_downsample[i]
+            down = None if last else Downsample(next_width, in_time=time)
+            shortcut = MeanDown(width, next_width, 2 if time else 1, 1 if last else 2) if config.residual_shortcuts else None
+            self.stages.append(Stage(width, next_width, config.num_residual_blocks, down, shortcut))
+        self.middle = Middle(widths[-1])
+        self.norm_out = ChannelNorm(widths[-1])
+        self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, (3, 3, 3))
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        x = self.conv_in(x, stream)
+        for stage in self.stages:
+            x = stage(x, stream)
+        return self.conv_out(F.silu(self.norm_out(self.middle(x, stream))), stream)
+
+
+class Decoder(nn.Module):
+    """Latents to folded pixels: the encoder's mirror with one block more per stage."""
+
+    def __init__(self, config: CodecConfig):
+        super().__init__()
+        base = config.decoder_base_width or config.base_width
+        multipliers = (config.width_multipliers[-1], *reversed(config.width_multipliers))
+        widths = [base * m for m in multipliers]
+        in_time = tuple(reversed(config.temporal_downsample))
+        self.conv_in = CausalConv3d(config.latent_channels, widths[0], (3, 3, 3))
+        self.middle = Middle(widths[0])
+        self.stages = nn.ModuleList()
+        for i, (width, next_width) in enumerate(pairwise(widths)):
+            last = i == len(widths) - 2
+            time = not last and in_time[i]
+            if config.residual_shortcuts:
+                up = None if last else Upsample(next_width, next_width, in_time=time)
+                shortcut = None if last else RepeatUp(width, next_width, 2 if time else 1, 2)
+            else:  # the upsampling before this stage has halved the channels
+                width = width if i == 0 else width // 2
+                up = None if last else Upsample(next_width, next_width // 2, in_time=time)
+                shortcut = None
+            self.stages.append(Stage(width, next_width, config.num_residual_blocks + 1, up, shortcut))
+        self.norm_out = ChannelNorm(widths[-1])
+        self.conv_out = CausalConv3d(widths[-1], 3 * config.pixel_patch**2, (3, 3, 3))
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        x = self.middle(self.conv_in(x, stream), stream)
+        for stage in self.stages:
+            x = stage(x, stream)
+        return self.conv_out(F.silu(self.norm_out(x)), stream)
+
+
+class Stage(nn.Module):
+    """Residual blocks at one resolution, then the change of resolution; Wan 2.2 adds a parameter-free shortcut."""
+
+    def __init__(self, in_width: int, out_width: int, num_blocks: int, resample: nn.Module | None, shortcut: nn.Module | None):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResidualBlock(in_width if i == 0 else out_width, out_width) for i in range(num_blocks))
+        self.resample = resample
+        self.shortcut = shortcut
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        entering = x
+        for block in self.blocks:
+            x = block(x, stream)
+        if self.resample is not None:
+            x = self.resample(x, stream)
+        return x if self.shortcut is None else x + self.shortcut(entering, stream)
+
+
+class Middle(nn.Module):
+    """Block, attention within each frame, block."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.block_in = ResidualBlock(width, width)
+        self.attention = FrameAttention(width)
+        self.block_out = ResidualBlock(width, width)
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        return self.block_out(self.attention(self.block_in(x, stream)), stream)
+
+
+class ResidualBlock(nn.Module):
+    """Two causal convolutions, each behind a norm and SiLU."""
+
+    def __init__(self, in_width: int, out_width: int):
+        super().__init__()
+        self.norm1 = ChannelNorm(in_width)
+        self.conv1 = CausalConv3d(in_width, out_width, (3, 3, 3))
+        self.norm2 = ChannelNorm(out_width)
+        self.conv2 = CausalConv3d(out_width, out_width, (3, 3, 3))
+        self.shortcut = nn.Identity() if in_width == out_width else nn.Conv3d(in_width, out_width, 1)
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        y = self.conv1(F.silu(self.norm1(x)), stream)
+        y = self.conv2(F.silu(self.norm2(y)), stream)
+        return self.shortcut(x) + y
+
+
+class FrameAttention(nn.Module):
+    """Single-head self-attention over the cells of each frame."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = ChannelNorm(width)
+        self.to_qkv = nn.Conv3d(width, 3 * width, 1)
+        self.to_out = nn.Conv3d(width, width, 1)
+
+    def forward(self, x: Frames) -> Frames:
+        q, k, v = rearrange(self.to_qkv(self.norm(x)), "b (qkv c) t h w -> qkv (b t) 1 (h w) c", qkv=3)
+        y = F.scaled_dot_product_attention(q, k, v)
+        y = rearrange(y, "(b t) 1 (h w) c -> b c t h w", b=x.shape[0], h=x.shape[3])
+        return x + self.to_out(y)
+
+
+class ChannelNorm(nn.Module):
+    """Root-mean-square norm over channels: cell by cell, so that it can't look across time or space."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Frames) -> Frames:
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
+        return x * (math.sqrt(x.shape[1]) / length) * self.gain.view(1, -1, 1, 1, 1)
+
+
+class CausalConv3d(nn.Conv3d):
+    """A convolution that sees the present and the past: frames before the first are zeros."""
+
+    def __init__(self, in_width: int, out_width: int, kernel: tuple[int, int, int]):
+        super().__init__(in_width, out_width, kernel, padding=(0, kernel[1] // 2, kernel[2] // 2))
+        self.num_past = kernel[0] - 1
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        if self.num_past:
+            past = stream.get(self)
+            x = F.pad(x, (0, 0, 0, 0, self.num_past, 0)) if past is None else torch.cat([past, x], dim=2)
+            stream[self] = x[:, :, -self.num_past :]
+        return super().forward(x)
+
+
+class Downsample(nn.Module):
+    """Halves rows and columns and, with `in_time`, the frames after the first."""
+
+    def __init__(self, width: int, in_time: bool):
+        super().__init__()
+        self.in_space = nn.Conv3d(width, width, (1, 3, 3), stride=(1, 2, 2))
+        self.in_time = nn.Conv3d(width, width, (3, 1, 1), stride=(2, 1, 1)) if in_time else None
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        x = self.in_space(F.pad(x, (0, 1, 0, 1)))
+        if self.in_time is None:
+            return x
+        past = stream.get(self)
+        stream[self] = x[:, :, -1:]
+        if past is not None:
+            return self.in_time(torch.cat([past, x], dim=2))
+        return x if x.shape[2] == 1 else torch.cat([x[:, :, :1], self.in_time(x)], dim=2)
+
+
+class Upsample(nn.Module):
+    """Doubles rows and columns and, with `in_time`, the frames after the first."""
+
+    def __init__(self, width: int, out_width: int, in_time: bool):
+        super().__init__()
+        self.in_time = CausalConv3d(width, 2 * width, (3, 1, 1)) if in_time else None
+        self.in_space = nn.Conv3d(width, out_width, (1, 3, 3), padding=(0, 1, 1))
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        if self.in_time is not None:
+            started = self in stream
+            stream[self] = x[:, :, -1:]
+            if started:
+                x = self._double_frames(x, stream)
+            elif x.shape[2] > 1:  # the first frame stands alone and is not history for the others
+                x = torch.cat([x[:, :, :1], self._double_frames(x[:, :, 1:], stream)], dim=2)
+        return self.in_space(repeat(x, "b c t h w -> b c t (h 2) (w 2)"))
+
+    def _double_frames(self, x: Frames, stream: Stream) -> Frames:
+        assert self.in_time is not None
+        return rearrange(self.in_time(x, stream), "b (two c) t h w -> b c (t two) h w", two=2)
+
+
+class MeanDown(nn.Module):
+    """Shortcut of Wan 2.2: space and time folded into channels, groups of channels averaged."""
+
+    def __init__(self, in_width: int, out_width: int, time: int, space: int):
+        super().__init__()
+        self.out_width, self.time, self.space = out_width, time, space
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % self.time, 0))
+        x = rearrange(x, "b c (t p) (h q) (w r) -> b (c p q r) t h w", p=self.time, q=self.space, r=self.space)
+        return reduce(x, "b (c g) t h w -> b c t h w", "mean", c=self.out_width)
+
+
+class RepeatUp(nn.Module):
+    """Shortcut of Wan 2.2: channels repeated and unfolded into space and time."""
+
+    def __init__(self, in_width: int, out_width: int, time: int, space: int):
+        super().__init__()
+        self.repeats = out_width * time * space**2 // in_width
+        self.time, self.space = time, space
+
+    def forward(self, x: Frames, stream: Stream) -> Frames:
+        first_chunk = self not in stream
+        stream[self] = x[:, :, -1:]
+        x = repeat(x, "b c t h w -> b (c n) t h w", n=self.repeats)
+        x = rearrange(x, "b (c p q r) t h w -> b c (t p) (h q) (w r)", p=self.time, q=self.space, r=self.space)
+        return x[:, :, self.time - 1 :] if first_chunk else x
+
+
+def fold_pixels(pixels: Frames, patch: int) -> Frames:
+    """Patches of pixels as channels, in the order of the Wan 2.2 VAE."""
+    return rearrange(pixels, "b c t (h q) (w r) -> b (c r q) t h w", q=patch, r=patch)
+
+
+def unfold_pixels(x: Frames, patch: int) -> Frames:
+    """The inverse of `fold_pixels`."""
+    return rearrange(x, "b (c r q) t h w -> b c t (h q) (w r)", q=patch, r=patch)

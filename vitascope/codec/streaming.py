@@ -1,0 +1,189 @@
+"""Coding videos of any length and size: chunk by chunk in time, tile by tile in space, with flat memory.
+
+A chunk is what the network sees at once; its `Stream` carries what the layers remember, so the chunks joined equal the
+one-shot result. A tile has a stream of its own; neighbouring tiles overlap and are blended linearly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from vitascope.codec.network import Codec, Stream
+from vitascope.errors import SizeError
+from vitascope.video import Video
+
+LATENT_FRAMES_PER_CHUNK = 4
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tile edge and overlap in latent cells. A picture no larger than a tile is coded whole."""
+
+    size: int = 64
+    overlap: int = 16
+
+    def __post_init__(self) -> None:
+        if not 0 < self.overlap < self.size:
+            raise SizeError(f"tile overlap {self.overlap} must lie between 0 and the tile size {self.size}")
+
+    def spans(self, length: int) -> list[tuple[int, int]]:
+        """(start, stop) of each tile along an axis of `length` cells; all of equal size, the last one flush."""
+        if length <= self.size:
+            return [(0, length)]
+        step = self.size - self.overlap
+        starts = [*range(0, length - self.size, step), length - self.size]
+        return [(start, start + self.size) for start in starts]
+
+
+def decode_stream(
+    codec: Codec, latents: Iterable[Float[Tensor, "b c t h w"]], tiling: Tiling = Tiling()
+) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
+    """Pixels of each chunk of latents, as it comes; peak memory doesn't depend on the video's length."""
+    tiles = _Tiles(codec.decode, tiling, codec.stride.rows, codec.stride.columns)
+    for chunk in latents:
+        yield tiles.run(chunk, cell=1)
+
+
+def encode_stream(
+    codec: Codec, pixels: Iterable[Float[Tensor, "b 3 t h w"]], tiling: Tiling = Tiling()
+) -> Iterator[Float[Tensor, "b c t2 h2 w2"]]:
+    """Latents of each chunk of pixels (1 + 4k frames first, then 4k), as it comes."""
+    tiles = _Tiles(codec.encode, tiling, 1, 1)
+    for chunk in pixels:
+        yield tiles.run(chunk, cell=codec.stride.rows)
+
+
+@torch.inference_mode()
+def encode_video(codec: Codec, video: Video, tiling: Tiling = Tiling()) -> Float[Tensor, "c t h w"]:
+    """The latent of a whole video; sizes that the stride doesn't divide are padded by repeating the edge."""
+    device = codec.latent_mean.device
+
+    def chunks() -> Iterator[Tensor]:
+        padded = pad_frames(video.frames, codec)
+        for start, stop in chunk_spans(len(padded), codec.stride.time):
+            yield to_signal(padded[start:stop]).to(device)
+
+    return torch.cat(list(encode_stream(codec, chunks(), tiling)), dim=2)[0]
+
+
+@torch.inference_mode()
+def decode_frames(
+    codec: Codec, latent: Float[Tensor, "c t h w"], height: int, width: int, num_frames: int, tiling: Tiling = Tiling()
+) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """The frames of a latent, chunk by chunk, with the padding of `encode_video` cropped away."""
+    step, written = LATENT_FRAMES_PER_CHUNK, 0
+    chunks = (latent[None, :, start : start + step] for start in range(0, latent.shape[1], step))
+    for pixels in decode_stream(codec, chunks, tiling):
+        frames = to_frames(pixels[0])[: num_frames - written, :height, :width]
+        written += len(frames)
+        if len(frames):
+            yield frames
+
+
+def decode_video(
+    codec: Codec, latent: Float[Tensor, "c t h w"], *, height: int, width: int, num_frames: int, fps: float
+) -> Video:
+    """The video of a latent, whole in memory."""
+    frames = np.empty((num_frames, height, width, 3), np.uint8)
+    written = 0
+    for chunk in decode_frames(codec, latent, height, width, num_frames):
+        frames[written : written + len(chunk)] = chunk
+        written += len(chunk)
+    return Video(frames, fps)
+
+
+def reconstruct(codec: Codec, video: Video) -> Video:
+    """The video after encoding and decoding: what the codec keeps of it."""
+    latent = encode_video(codec, video)
+    return decode_video(
+        codec, latent, height=video.height, width=video.width, num_frames=video.num_frames, fps=video.fps
+    )
+
+
+def to_signal(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 3 t h w"]:
+    """Frames as the network's input: [-1, 1], channels first, a batch of one."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+
+
+def to_frames(pixels: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """The network's output as frames: rounded, clipped to 0..255."""
+    levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()
+
+
+def latent_shape(codec: Codec, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+    """Latent frames, rows and columns that cover a video of this size."""
+    stride = codec.stride
+    return 1 + -(-(num_frames - 1) // stride.time), -(-height // stride.rows), -(-width // stride.columns)
+
+
+def pad_frames(frames: UInt8[np.ndarray, "t h w 3"], codec: Codec) -> UInt8[np.ndarray, "t2 h2 w2 3"]:
+    """Frames with the last frame, row and column repeated up to a size that the codec takes."""
+    num_frames, height, width, _ = frames.shape
+    t, h, w = latent_shape(codec, num_frames, height, width)
+    stride = codec.stride
+    end = (1 + (t - 1) * stride.time - num_frames, h * stride.rows - height, w * stride.columns - width)
+    if not any(end):
+        return frames
+    return np.pad(frames, ((0, end[0]), (0, end[1]), (0, end[2]), (0, 0)), mode="edge")
+
+
+def chunk_spans(num_frames: int, time_stride: int) -> list[tuple[int, int]]:
+    """(start, stop) of the pixel frames of each chunk: 1 + 4k frames first, then 4k."""
+    step = LATENT_FRAMES_PER_CHUNK * time_stride
+    edges = [0, *range(1 + step - time_stride, num_frames, step), num_frames]
+    return list(zip(edges, edges[1:], strict=False))
+
+
+class _Tiles:
+    """Runs one direction of the codec over a grid of tiles, each with its own stream, and blends the overlaps."""
+
+    def __init__(
+        self, code: Callable[[Tensor, Stream], Tensor], tiling: Tiling, out_rows: int, out_columns: int
+    ):
+        self.code, self.tiling = code, tiling
+        self.out_rows, self.out_columns = out_rows, out_columns
+        self.streams: dict[tuple[int, int], Stream] = {}
+
+    def run(self, x: Tensor, cell: int) -> Tensor:
+        """The coded chunk. `cell` is how many input rows (and columns) one latent cell covers."""
+        row_spans = self.tiling.spans(x.shape[3] // cell)
+        column_spans = self.tiling.spans(x.shape[4] // cell)
+        if len(row_spans) == len(column_spans) == 1:
+            return self.code(x, self.streams.setdefault((0, 0), Stream()))
+        rows, columns = row_spans[-1][1] * self.out_rows, column_spans[-1][1] * self.out_columns
+        total = weights = None
+        for top, bottom in row_spans:
+            for left, right in column_spans:
+                tile = x[:, :, :, top * cell : bottom * cell, left * cell : right * cell]
+                y = self.code(tile, self.streams.setdefault((top, left), Stream()))
+                if total is None:
+                    total = y.new_zeros(*y.shape[:3], rows, columns)
+                    weights = y.new_zeros(rows, columns)
+                weight = torch.outer(
+                    _ramp(top, bottom, row_spans[-1][1], self.tiling.overlap, self.out_rows),
+                    _ramp(left, right, column_spans[-1][1], self.tiling.overlap, self.out_columns),
+                ).to(y)
+                where = (slice(top * self.out_rows, bottom * self.out_rows), slice(left * self.out_columns, right * self.out_columns))
+                total[(..., *where)] += y * weight
+                weights[where] += weight
+        assert total is not None
+        return total / weights
+
+
+def _ramp(start: int, stop: int, length: int, overlap: int, scale: int) -> Float[Tensor, " n"]:
+    """Blending weights along one axis of a tile: linear over each overlap, flat at the picture's border."""
+    size, ramp = (stop - start) * scale, overlap * scale
+    rise = torch.arange(1, size + 1, dtype=torch.float32) / (ramp + 1)
+    weight = torch.ones(size)
+    if start > 0:
+        weight = torch.minimum(weight, rise)
+    if stop < length:
+        weight = torch.minimum(weight, rise.flip(0))
+    return weight

@@ -1,0 +1,111 @@
+"""Configs: frozen pydantic models read from TOML files, with dotted overrides. A typo is an error."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vitascope.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of every config: immutable, complete, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def load_config(path: str | Path, kind: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
+    """The config in a TOML file, after overrides such as `optimizer.lr=1e-4` (values are TOML).
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key, a wrong type or a value out of range.
+    """
+    path = Path(path)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not a readable TOML file: {_one_line(error)}") from None
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_config(tree, kind, source=str(path))
+
+
+def parse_config(tree: dict[str, Any], kind: type[ConfigT], source: str = "config") -> ConfigT:
+    """The config that a nested dict describes.
+
+    Raises:
+        ConfigError: naming the first key that is unknown or wrong, and how many more there are.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        first, *others = error.errors()
+        key = ".".join(str(part) for part in first["loc"]) or "(root)"
+        more = f" (and {len(others)} more)" if others else ""
+        raise ConfigError(f"{source}: {key}: {_one_line(first['msg'])}{more}") from None
+
+
+def dump_toml(config: Config) -> str:
+    """The config as TOML text, every key with its resolved value; None is left out."""
+    return "\n".join(_toml_lines(config.model_dump(mode="json"), prefix="")) + "\n"
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted.strip():
+        raise ConfigError(f"override {override!r} is not of the form key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string, as on any command line
+    *parents, leaf = dotted.strip().split(".")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"override {override!r}: {parent} is a value, not a section")
+    node[leaf] = value
+
+
+def _toml_lines(tree: dict[str, Any], prefix: str) -> list[str]:
+    values = {key: value for key, value in tree.items() if not isinstance(value, dict) and value is not None}
+    lines = [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in values.items()]
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            section = f"{prefix}{_toml_key(key)}"
+            lines += ["", f"[{section}]", *_toml_lines(value, f"{section}.")]
+    return lines
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        items = {key: item for key, item in value.items() if item is not None}
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in items.items()) + "}"
+    if value is None:
+        raise ConfigError("a list in a config holds None, which TOML can't say; leave the item out")
+    return repr(value)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())

@@ -1,0 +1,29 @@
+"""Errors that a user can cause and mend. The command line prints one as one line and exits 2."""
+
+
+class VitascopeError(Exception):
+    """A user's mistake: the message names the value, the rule and the cure, in one line."""
+
+
+class ConfigError(VitascopeError):
+    """A config file or override that can't be used: unknown key, wrong type, absurd value."""
+
+
+class MediaError(VitascopeError):
+    """A media file that can't be read or written: missing, empty, not a video, too small."""
+
+
+class SizeError(VitascopeError):
+    """A width, height, frame count, duration or rate outside what can be made."""
+
+
+class PromptError(VitascopeError):
+    """A prompt that is empty or too long."""
+
+
+class ModelError(VitascopeError):
+    """A model name or folder that can't be loaded."""
+
+
+class DatasetError(VitascopeError):
+    """A dataset folder that can't be read or has nothing in it."""

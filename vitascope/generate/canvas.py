@@ -1,0 +1,108 @@
+"""The canvas: a grid of tokens to be made, what of it is given, and pins placed anywhere around it.
+
+Every ability is one way of filling a canvas: nothing given is text to video, a given first frame is animation, given
+last frames are extension, a pin with a position of its own is a reference or a frame to pass through. The trainer
+noises canvases (`noised`), the sampler fills them; neither knows which ability it serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vitascope.errors import SizeError
+from vitascope.model.patches import Patch, Sample, TokenGroup, make_sample, token_group, unpatchify
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A given clip or image, encoded on its own, and where it belongs.
+
+    `frame_offset` is the pixel frame of the video at which the pin begins; it need not lie inside the grid.
+    """
+
+    latent: Float[Tensor, "c t h w"]
+    frame_offset: float
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Tokens of the grid, then of the pins. `clean` holds the data where it is known and anything elsewhere."""
+
+    clean: Float[Tensor, "n p"]
+    positions: Float[Tensor, "n 3"]
+    frame: Int[Tensor, " n"]  # latent frames counted through the grid and then the pins
+    given: Bool[Tensor, " n"]
+    grid: tuple[int, int, int]  # frames, rows, columns of the first tokens, counted in patches
+
+    @property
+    def num_frames(self) -> int:
+        """Latent frames of grid and pins together."""
+        return int(self.frame.max()) + 1
+
+    @property
+    def num_grid_tokens(self) -> int:
+        """How many of the tokens are the grid's; the pins' follow."""
+        frames, rows, columns = self.grid
+        return frames * rows * columns
+
+    def noised(
+        self, tokens: Float[Tensor, "n p"], frame_sigmas: Float[Tensor, " f"], context: Float[Tensor, "l e"], given_sigma: float = 0.0
+    ) -> Sample:
+        """The transformer's view: `tokens` with a noise level per latent frame, given tokens at `given_sigma`."""
+        group = TokenGroup(tokens, self.positions, torch.where(self.given, len(frame_sigmas), self.frame))
+        return make_sample([group], torch.cat([frame_sigmas, frame_sigmas.new_tensor([given_sigma])]), context)
+
+    def grid_latent(self, tokens: Float[Tensor, "n p"], patch: Patch) -> Float[Tensor, "c t h w"]:
+        """The latent of the grid's tokens."""
+        return unpatchify(tokens[: self.num_grid_tokens], self.grid, patch)
+
+
+def make_canvas(
+    latent: Float[Tensor, "c t h w"],
+    given: Bool[Tensor, "t h w"],
+    pins: Sequence[Pin] = (),
+    *,
+    fps: float,
+    reference_fps: float,
+    patch: Patch,
+    time_stride: int,
+) -> Canvas:
+    """A canvas over a latent: cells where `given` is true are kept, the others are made.
+
+    A token is given only if all its cells are. Frame rates are in frames per second, `time_stride` in pixel frames per
+    latent frame.
+
+    Raises:
+        SizeError: a side of the latent is not divisible by the patch, or everything is given.
+    """
+    place = {"fps": fps, "reference_fps": reference_fps, "patch": patch, "time_stride": time_stride}
+    groups = [token_group(latent, **place)]
+    for pin in pins:
+        first = int(groups[-1].sigma_group.max()) + 1
+        groups.append(token_group(pin.latent, frame_offset=pin.frame_offset, first_sigma=first, **place))
+    grid = tuple(side // step for side, step in zip(latent.shape[1:], patch, strict=True))
+    cells = given.float()[None].reshape(1, *latent.shape[1:])
+    grid_given = token_group(cells, **place).tokens.min(dim=1).values > 0
+    pins_given = torch.ones(sum(len(group.tokens) for group in groups[1:]), dtype=torch.bool)
+    all_given = torch.cat([grid_given, pins_given.to(grid_given.device)])
+    if grid_given.all():
+        raise SizeError("every frame is given, so there is nothing to make; ask for more frames")
+    return Canvas(
+        clean=torch.cat([group.tokens for group in groups]),
+        positions=torch.cat([group.positions for group in groups]),
+        frame=torch.cat([group.sigma_group for group in groups]),
+        given=all_given,
+        grid=(grid[0], grid[1], grid[2]),
+    )
+
+
+def given_frames(latent: Float[Tensor, "c t h w"], frames: Sequence[int]) -> Bool[Tensor, "t h w"]:
+    """A mask over a latent's cells that is true in the listed latent frames."""
+    mask = torch.zeros(latent.shape[1:], dtype=torch.bool)
+    mask[list(frames)] = True
+    return mask

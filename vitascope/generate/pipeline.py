@@ -1,0 +1,252 @@
+"""The only place where the three networks meet: a prompt and a canvas in, a video out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.streaming import decode_video, encode_video, latent_shape
+from vitascope.config import Config, parse_config
+from vitascope.errors import ModelError, SizeError
+from vitascope.generate.canvas import Canvas, given_frames, make_canvas
+from vitascope.generate.sampler import SOLVERS, OnStep, guide, in_interval, rescale
+from vitascope.model.diffusion import shift_factor, sigma_schedule, to_clean, to_velocity
+from vitascope.model.patches import pack
+from vitascope.model.text import TextEncoder, check_prompt
+from vitascope.model.transformer import Transformer, TransformerConfig
+from vitascope.video import Video, read_video
+from vitascope.weights import load_network_config, load_weights
+
+MIN_SIDE, MAX_SIDE = 16, 4096
+MAX_FRAMES = 30 * 60 * 10
+
+
+class PipelineConfig(Config):
+    """How a model is meant to be used, and what it was trained on; `model_index.json` holds it."""
+
+    name: str
+    height: int = Field(64, ge=MIN_SIDE, le=MAX_SIDE)
+    width: int = Field(64, ge=MIN_SIDE, le=MAX_SIDE)
+    num_frames: int = Field(17, ge=1, le=MAX_FRAMES)
+    fps: float = Field(8.0, gt=0, le=240)
+    reference_fps: float = Field(8.0, gt=0, le=240)
+    num_steps: int = Field(40, ge=1, le=1000)
+    solver: Literal["euler", "heun", "multistep"] = "multistep"
+    guidance: float = Field(4.0, ge=0, le=100)
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guidance_rescale: float = Field(0.0, ge=0, le=1)
+    shift: float = Field(2.0, gt=0)
+    reference_tokens: int = Field(80, ge=1)
+    training: dict[str, str | int | float] = {}
+    scores: dict[str, float] = {}
+
+
+class Pipeline:
+    """A model folder, loaded: codec, transformer, text encoder and how to use them."""
+
+    def __init__(self, codec: Codec, transformer: Transformer, text_encoder: TextEncoder, config: PipelineConfig):
+        self.codec = codec.eval().requires_grad_(False)
+        self.transformer = transformer.eval().requires_grad_(False)
+        self.text_encoder = text_encoder
+        self.config = config
+
+    @classmethod
+    def load(cls, folder: Path) -> Pipeline:
+        """A model from a folder in diffusers' layout.
+
+        Raises:
+            ModelError: a part is missing or damaged.
+        """
+        config = read_model_index(folder)
+        codec = Codec(load_network_config(folder / "vae", "Codec", CodecConfig))
+        load_weights(codec, folder / "vae")
+        transformer = Transformer(load_network_config(folder / "transformer", "Transformer", TransformerConfig))
+        load_weights(transformer, folder / "transformer")
+        return cls(codec, transformer, TextEncoder.load(folder / "text_encoder", folder / "tokenizer"), config)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompt: str,
+        *,
+        image: Video | str | Path | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance: float | None = None,
+        negative: str = "",
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """A video of the prompt; one frame makes an image. What isn't given is as the model was trained.
+
+        `image` becomes the first frame, resized to the video's size. The same seed gives the same frames.
+
+        Raises:
+            PromptError: an empty or overlong prompt.
+            SizeError: a size, frame count or rate that can't be made.
+            MediaError: an image that can't be read.
+        """
+        config = self.config
+        prompt = check_prompt(prompt)
+        height, width, num_frames = height or config.height, width or config.width, num_frames or config.num_frames
+        fps = fps or config.fps
+        check_size(height, width, num_frames, fps)
+        canvas = self._canvas(height, width, num_frames, fps, image)
+        tokens = self.fill(
+            canvas,
+            prompt,
+            negative=negative,
+            seed=seed,
+            num_steps=num_steps or config.num_steps,
+            guidance=config.guidance if guidance is None else guidance,
+            on_progress=on_progress,
+        )
+        latent = canvas.grid_latent(tokens, self.transformer.config.patch)
+        return decode_video(self.codec, latent, height=height, width=width, num_frames=num_frames, fps=fps)
+
+    def _canvas(
+        self, height: int, width: int, num_frames: int, fps: float, image: Video | str | Path | None
+    ) -> Canvas:
+        frames, rows, columns = latent_shape(self.codec, num_frames, height, width)
+        _, patch_rows, patch_columns = self.transformer.config.patch
+        rows, columns = -(-rows // patch_rows) * patch_rows, -(-columns // patch_columns) * patch_columns
+        latent = torch.zeros(self.codec.latent_channels, frames, rows, columns)
+        given = given_frames(latent, [])
+        if image is not None:
+            first = encode_video(self.codec, fit_image(image, rows * self.codec.stride.rows, columns * self.codec.stride.columns))
+            latent[:, 0] = first[:, 0]
+            given = given_frames(latent, [0])
+        return make_canvas(
+            latent,
+            given,
+            fps=fps,
+            reference_fps=self.config.reference_fps,
+            patch=self.transformer.config.patch,
+            time_stride=self.codec.stride.time,
+        )
+
+    @torch.inference_mode()
+    def fill(
+        self,
+        canvas: Canvas,
+        prompt: str,
+        *,
+        negative: str = "",
+        seed: int = 0,
+        num_steps: int = 40,
+        guidance: float = 1.0,
+        on_progress: OnStep | None = None,
+    ) -> Float[Tensor, "n p"]:
+        """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged."""
+        context, unguided = self.text_encoder.encode([prompt, negative])
+        velocity = self._velocity(canvas, context, unguided, guidance)
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(canvas.clean.shape, generator=generator)
+        start = torch.where(canvas.given[:, None], canvas.clean, noise)
+        shift = shift_factor(canvas.num_grid_tokens, reference_tokens=self.config.reference_tokens, base=self.config.shift)
+        return SOLVERS[self.config.solver](velocity, start, sigma_schedule(num_steps, shift), on_progress)
+
+    def _velocity(
+        self, canvas: Canvas, context: Tensor, unguided: Tensor, guidance: float
+    ) -> Callable[[Tensor, float], Tensor]:
+        """The guided velocity of the canvas's tokens; given tokens stand still."""
+        caches = {id(text): self.transformer.encode_text(text) for text in (context, unguided)}
+        prediction = self.transformer.config.prediction
+        made = ~canvas.given[:, None]
+
+        def clean(x: Tensor, sigma: float, text: Tensor) -> Tensor:
+            sample = canvas.noised(x, torch.full((canvas.num_frames,), sigma), text)
+            packed = pack([sample])
+            output = self.transformer(packed, text_cache=caches[id(text)])
+            return to_clean(output, x, packed.token_sigmas, prediction)
+
+        def velocity(x: Tensor, sigma: float) -> Tensor:
+            target = clean(x, sigma, context)
+            if guidance != 1.0 and in_interval(sigma, self.config.guidance_interval):
+                guided = guide(target, clean(x, sigma, unguided), guidance)
+                target = rescale(guided, target, self.config.guidance_rescale)
+            return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
+
+        return velocity
+
+    def card(self) -> dict[str, object]:
+        """What a model card says: sizes, parameters, training and scores."""
+        count = {
+            "transformer": _num_parameters(self.transformer),
+            "codec": _num_parameters(self.codec),
+            "text encoder": self.text_encoder.num_parameters,
+        }
+        return {**self.config.model_dump(), "parameters": count, "stride": tuple(self.codec.stride)}
+
+
+def read_model_index(folder: Path) -> PipelineConfig:
+    """The pipeline config in a model folder.
+
+    Raises:
+        ModelError: no model_index.json, or one of another system.
+    """
+    path = folder / "model_index.json"
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"no model in {folder}: model_index.json is missing") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict) or tree.get("_class_name") != "VitascopePipeline":
+        raise ModelError(f"{path} doesn't describe a Vitascope model")
+    return parse_config(tree.get("pipeline", {}), PipelineConfig, source=str(path))
+
+
+def find_model(model: str | Path) -> Path:
+    """The folder of a bundled model's name, or of a path.
+
+    Raises:
+        ModelError: neither; the message lists the bundled names.
+    """
+    bundled = Path(str(resources.files("vitascope"))) / "models"
+    names = sorted(path.name for path in bundled.iterdir() if (path / "model_index.json").exists())
+    if str(model) in names:
+        return bundled / str(model)
+    if Path(model).is_dir():
+        return Path(model)
+    raise ModelError(f"no model {str(model)!r}: give a folder, or one of {', '.join(names)}")
+
+
+def check_size(height: int, width: int, num_frames: int, fps: float) -> None:
+    """Refuse sizes that can't be made, before anything is allocated.
+
+    Raises:
+        SizeError: naming the value and the range.
+    """
+    if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
+        raise SizeError(f"{width}x{height} pixels: each side must be {MIN_SIDE} to {MAX_SIDE}")
+    if not 1 <= num_frames <= MAX_FRAMES:
+        raise SizeError(f"{num_frames} frames: must be 1 to {MAX_FRAMES}")
+    if not 1 <= fps <= 240:
+        raise SizeError(f"{fps} frames per second: must be 1 to 240")
+
+
+def fit_image(image: Video | str | Path, height: int, width: int) -> Video:
+    """The image (or a video's first frame), cropped to the wanted aspect around its centre and resized.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    video = image if isinstance(image, Video) else read_video(image, max_frames=1)
+    return Video(video.frames[:1], video.fps).fit(height, width)
+
+
+def _num_parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

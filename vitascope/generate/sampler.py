@@ -1,0 +1,100 @@
+"""Solvers of the probability-flow equation d x / d sigma = velocity, and guidance. Each is one function.
+
+A solver walks down a list of noise levels from 1 to 0 and asks for the velocity at each; it knows nothing of text,
+canvases or networks. Guidance combines two velocities and knows nothing of solvers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+Velocity = Callable[[Tensor, float], Tensor]
+"""(x at sigma, sigma) -> d x / d sigma."""
+
+OnStep = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+
+def euler(velocity: Velocity, noise: Tensor, sigmas: Float[Tensor, " k"], on_step: OnStep | None = None) -> Tensor:
+    """x at the last sigma, by first-order steps: one velocity a step."""
+    x, levels = noise, sigmas.tolist()
+    for step, (sigma, next_sigma) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+        x = x + (next_sigma - sigma) * velocity(x, sigma)
+        if on_step is not None:
+            on_step(step, len(levels) - 1)
+    return x
+
+
+def heun(velocity: Velocity, noise: Tensor, sigmas: Float[Tensor, " k"], on_step: OnStep | None = None) -> Tensor:
+    """x at the last sigma, by second-order steps: two velocities a step, one in a last step to sigma 0.
+
+    Source: Karras et al. 2022 (arXiv:2206.00364), algorithm 1.
+    """
+    x, levels = noise, sigmas.tolist()
+    for step, (sigma, next_sigma) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+        slope = velocity(x, sigma)
+        end = x + (next_sigma - sigma) * slope
+        if next_sigma > 0:
+            slope = 0.5 * (slope + velocity(end, next_sigma))
+            end = x + (next_sigma - sigma) * slope
+        x = end
+        if on_step is not None:
+            on_step(step, len(levels) - 1)
+    return x
+
+
+def multistep(velocity: Velocity, noise: Tensor, sigmas: Float[Tensor, " k"], on_step: OnStep | None = None) -> Tensor:
+    """x at the last sigma, by second-order steps that reuse the step before: one velocity a step.
+
+    Two-step Adams-Bashforth with unequal steps; the first step is Euler's.
+    Source: Hairer, Norsett, Wanner, "Solving Ordinary Differential Equations I", section III.5.
+    """
+    x, levels = noise, sigmas.tolist()
+    previous_slope: Tensor | None = None
+    previous_length = 0.0
+    for step, (sigma, next_sigma) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+        slope, length = velocity(x, sigma), next_sigma - sigma
+        combined = slope
+        if previous_slope is not None:
+            ratio = length / previous_length
+            combined = slope + 0.5 * ratio * (slope - previous_slope)
+        x = x + length * combined
+        previous_slope, previous_length = slope, length
+        if on_step is not None:
+            on_step(step, len(levels) - 1)
+    return x
+
+
+SOLVERS: dict[str, Callable[[Velocity, Tensor, Tensor, OnStep | None], Tensor]] = {
+    "euler": euler,
+    "heun": heun,
+    "multistep": multistep,
+}
+
+
+def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance: `scale` times as far from unconditional; 1 is no guidance.
+
+    Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6.
+    """
+    return unconditional + scale * (conditional - unconditional)
+
+
+def rescale(guided: Float[Tensor, "n p"], conditional: Float[Tensor, "n p"], share: float) -> Float[Tensor, "n p"]:
+    """Guided output brought back towards the conditional one's standard deviation, by `share` in [0, 1].
+
+    Source: Lin et al. 2023 (arXiv:2305.08891), equations 15 and 16.
+    """
+    matched = guided * (conditional.std() / guided.std().clamp_min(1e-8))
+    return share * matched + (1 - share) * guided
+
+
+def in_interval(sigma: float, interval: tuple[float, float]) -> bool:
+    """Whether guidance applies at this noise level; outside, the unconditional pass is saved.
+
+    Source: Kynkaanniemi et al. 2024 (arXiv:2404.07724).
+    """
+    return interval[0] <= sigma <= interval[1]

@@ -1,0 +1,188 @@
+"""Spacetime patches: latents to tokens and back, where each token sits, and many samples in one sequence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitascope.errors import SizeError
+
+Patch = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TokenGroup:
+    """Tokens that belong together: the grid to be made, or one pin (a given clip or image, encoded on its own)."""
+
+    tokens: Float[Tensor, "n p"]
+    positions: Float[Tensor, "n 3"]
+    sigma_group: Int[Tensor, " n"]  # index into the sigmas of the sample that the group becomes part of
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One video with its pins and its text. Tokens are in the order of the groups; nothing is padded."""
+
+    tokens: Float[Tensor, "n p"]
+    positions: Float[Tensor, "n 3"]
+    frame_index: Int[Tensor, " n"]  # index into sigmas: tokens of one latent frame normally share a noise level
+    sigmas: Float[Tensor, " f"]  # in [0, 1], 0 = data (given), 1 = noise
+    context: Float[Tensor, "l e"]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Several samples in one sequence. Attention never crosses from one sample to the next."""
+
+    tokens: Float[Tensor, "n p"]
+    positions: Float[Tensor, "n 3"]
+    noise_group: Int[Tensor, " n"]  # index into sigmas
+    sigmas: Float[Tensor, " g"]  # distinct and ascending, shared by all samples
+    lengths: tuple[int, ...]  # tokens of each sample
+    context: Float[Tensor, "l e"]
+    context_lengths: tuple[int, ...]  # text tokens of each sample
+    noise_run: int = 1  # every aligned run of this many tokens shares one noise group; 1 is always true
+
+    @property
+    def token_sigmas(self) -> Float[Tensor, " n"]:
+        """The noise level of each token."""
+        return self.sigmas[self.noise_group]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Pack:
+        """The same pack on another device; dtype changes tokens and context, never positions and noise levels."""
+        return replace(
+            self,
+            tokens=self.tokens.to(device, dtype),
+            positions=self.positions.to(device),
+            noise_group=self.noise_group.to(device),
+            sigmas=self.sigmas.to(device),
+            context=self.context.to(device, dtype),
+        )
+
+
+def patchify(latent: Float[Tensor, "c t h w"], patch: Patch = (1, 2, 2)) -> Float[Tensor, "n p"]:
+    """One token per patch, in row-major order (time, row, column). `unpatchify` is its exact inverse.
+
+    A token is laid out as (c, pt, ph, pw), so the weight of a Conv3d over the patch, flattened, is the weight of a
+    Linear over the token.
+
+    Raises:
+        SizeError: a side of the latent is not divisible by the patch.
+    """
+    for axis, side, step in zip(("frames", "rows", "columns"), latent.shape[1:], patch, strict=True):
+        if side % step:
+            raise SizeError(f"latent of {side} {axis} is not divisible by a patch of {step}; crop or pad it first")
+    pt, ph, pw = patch
+    return rearrange(latent, "c (t pt) (h ph) (w pw) -> (t h w) (c pt ph pw)", pt=pt, ph=ph, pw=pw)
+
+
+def unpatchify(
+    tokens: Float[Tensor, "n p"], grid: tuple[int, int, int], patch: Patch = (1, 2, 2)
+) -> Float[Tensor, "c t h w"]:
+    """The latent that the tokens of a grid (frames, rows, columns, counted in patches) make up."""
+    (t, h, w), (pt, ph, pw) = grid, patch
+    return rearrange(tokens, "(t h w) (c pt ph pw) -> c (t pt) (h ph) (w pw)", t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)
+
+
+def grid_positions(
+    num_latent_frames: int,
+    rows: int,
+    columns: int,
+    *,
+    fps: float,
+    reference_fps: float,
+    frame_offset: float = 0,
+    time_stride: int = 4,
+) -> Float[Tensor, "n 3"]:
+    """(time, row, column) of every token of a grid, row-major; rows and columns are counted in tokens.
+
+    Latent frame k covers pixel frames up to frame_offset + time_stride * k. Its time is that frame's number divided by
+    time_stride, rescaled by reference_fps / fps: an image at pixel frame f sits at f / time_stride, and one second of
+    video spans the same distance at every frame rate. frame_offset (pixel frames, may be negative) is where a pin's
+    first frame belongs in the video.
+
+    Raises:
+        SizeError: a rate that is not positive.
+    """
+    if fps <= 0 or reference_fps <= 0:
+        raise SizeError(f"frame rates must be positive, not {fps} and {reference_fps}")
+    last_pixel_frame = frame_offset + time_stride * torch.arange(num_latent_frames, dtype=torch.float64)
+    times = last_pixel_frame / time_stride * (reference_fps / fps)
+    axes = (times, torch.arange(rows, dtype=torch.float64), torch.arange(columns, dtype=torch.float64))
+    return torch.cartesian_prod(*axes).float()
+
+
+def token_group(
+    latent: Float[Tensor, "c t h w"],
+    *,
+    fps: float,
+    reference_fps: float,
+    patch: Patch = (1, 2, 2),
+    frame_offset: float = 0,
+    time_stride: int = 4,
+    first_sigma: int = 0,
+) -> TokenGroup:
+    """The tokens of one latent, with a noise level per latent frame: numbers first_sigma, first_sigma + 1, ...
+
+    Raises:
+        SizeError: a side of the latent is not divisible by the patch, or a rate is not positive.
+    """
+    frames, rows, columns = (side // step for side, step in zip(latent.shape[1:], patch, strict=True))
+    positions = grid_positions(
+        frames,
+        rows,
+        columns,
+        fps=fps,
+        reference_fps=reference_fps,
+        frame_offset=frame_offset,
+        time_stride=time_stride * patch[0],
+    )
+    sigma_group = first_sigma + torch.arange(frames, device=latent.device).repeat_interleave(rows * columns)
+    return TokenGroup(patchify(latent, patch), positions.to(latent.device), sigma_group)
+
+
+def make_sample(groups: Sequence[TokenGroup], sigmas: Float[Tensor, " f"], context: Float[Tensor, "l e"]) -> Sample:
+    """One sample from its groups, concatenated. The groups' sigma_group counts through `sigmas`."""
+    return Sample(
+        tokens=torch.cat([group.tokens for group in groups]),
+        positions=torch.cat([group.positions for group in groups]),
+        frame_index=torch.cat([group.sigma_group for group in groups]),
+        sigmas=sigmas,
+        context=context,
+    )
+
+
+def pack(samples: Sequence[Sample]) -> Pack:
+    """All samples in one sequence; equal noise levels are stored once, whichever samples they come from.
+
+    Raises:
+        ValueError: no samples, or one without tokens or without text (attention over nothing has no value).
+    """
+    if not samples:
+        raise ValueError("a pack needs at least one sample")
+    if any(len(sample.tokens) == 0 or len(sample.context) == 0 for sample in samples):
+        raise ValueError("every sample of a pack needs tokens and context; encode the empty prompt for no text")
+    sigmas, group_of_sigma = torch.unique(torch.cat([sample.sigmas for sample in samples]), return_inverse=True)
+    groups = group_of_sigma.split([len(sample.sigmas) for sample in samples])
+    noise_group = torch.cat([group[sample.frame_index] for group, sample in zip(groups, samples, strict=True)])
+    return Pack(
+        tokens=torch.cat([sample.tokens for sample in samples]),
+        positions=torch.cat([sample.positions for sample in samples]),
+        noise_group=noise_group,
+        sigmas=sigmas,
+        lengths=tuple(len(sample.tokens) for sample in samples),
+        context=torch.cat([sample.context for sample in samples]),
+        context_lengths=tuple(len(sample.context) for sample in samples),
+        noise_run=math.gcd(*torch.unique_consecutive(noise_group, return_counts=True)[1].tolist()),
+    )
+
+
+def unpack(tokens: Float[Tensor, "n p"], lengths: Sequence[int]) -> list[Float[Tensor, "_ p"]]:
+    """The tokens of each sample of a pack, in order, as views."""
+    return list(tokens.split(list(lengths)))

@@ -1,0 +1,266 @@
+"""The text encoder: prompts to token states. A frozen BERT, read from a folder of safetensors and JSON, never trained.
+
+Weights may lie in 4-bit blocks (Q4_0, 32 columns with one scale); they are float32 once loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from vitascope.errors import ModelError, PromptError
+
+MAX_CHARACTERS = 32_000
+_SPECIAL = re.compile(r"</?s>|<pad>|<unk>|<mask>")  # written in a prompt they would become the marks themselves
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A frozen encoder of English and Chinese prompts, one state for each token. `TextEncoder.load` makes one."""
+
+    weights: dict[str, Tensor]  # BERT's own names, float32
+    tokenizer: Tokenizer
+    num_layers: int
+    num_heads: int
+    max_tokens: int  # in a prompt, prefix and marks included
+    epsilon: float
+    prefix: str
+
+    @property
+    def width(self) -> int:
+        """Values in a token's state."""
+        return self.weights["embeddings.word_embeddings.weight"].shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie and the states come out."""
+        return self.weights["embeddings.word_embeddings.weight"].device
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer_folder: Path | None = None) -> TextEncoder:
+        """The encoder in a folder with config.json and model.safetensors, on the CPU.
+
+        tokenizer.json is taken from `tokenizer_folder`; without one from `folder`, or from `tokenizer` beside it.
+
+        Raises:
+            ModelError: a file is missing or corrupt, or describes another network than this one.
+        """
+        folder = Path(folder)
+        config = _read_config(folder / "config.json")
+        if tokenizer_folder is None:
+            tokenizer_folder = folder if (folder / "tokenizer.json").exists() else folder.parent / "tokenizer"
+        weights = _read_weights(folder / "model.safetensors")
+        _check_shapes(weights, config, folder)
+        tokenizer = _read_tokenizer(Path(tokenizer_folder) / "tokenizer.json")
+        if tokenizer.get_vocab_size() > config["vocab_size"]:
+            raise ModelError(f"{tokenizer_folder} has more tokens than {folder} has word vectors; they don't belong")
+        return cls(
+            weights=weights,
+            tokenizer=tokenizer,
+            num_layers=config["num_hidden_layers"],
+            num_heads=config["num_attention_heads"],
+            max_tokens=config["max_position_embeddings"],
+            epsilon=float(config["layer_norm_eps"]),
+            prefix=str(config.get("text_prefix", "")),
+        )
+
+    def to(self, device: torch.device | str) -> TextEncoder:
+        """The same encoder on another device."""
+        return replace(self, weights={name: weight.to(device) for name, weight in self.weights.items()})
+
+    def encode(self, prompts: Sequence[str], batch_size: int = 32) -> list[Float[Tensor, "_l e"]]:
+        """One float32 tensor of token states for each prompt, in order, without padding.
+
+        "" gives the state of no prompt, for unconditional sampling. A result does not depend on what else is in the
+        batch, to float rounding.
+
+        Raises:
+            PromptError: a prompt of more than `max_tokens` tokens.
+        """
+        ids = [self._token_ids(prompt) for prompt in prompts]
+        by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        states: dict[int, Tensor] = {}
+        for first in range(0, len(ids), batch_size):
+            members = by_length[first : first + batch_size]
+            longest = len(ids[members[-1]])
+            padded = torch.tensor([ids[i] + [0] * (longest - len(ids[i])) for i in members], device=self.device)
+            lengths = torch.tensor([len(ids[i]) for i in members], device=self.device)
+            present = torch.arange(longest, device=self.device) < lengths[:, None]
+            # Whoever trains may be under autocast, where these fp32 products would be rounded.
+            with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+                batch = self._forward(padded, present)
+            for i, state in zip(members, batch, strict=True):
+                states[i] = state[: len(ids[i])].clone()  # a copy made outside inference mode may enter a graph
+        return [states[i] for i in range(len(ids))]
+
+    def encode_empty(self) -> Float[Tensor, "l e"]:
+        """The token states of no prompt."""
+        return self.encode([""])[0]
+
+    def _token_ids(self, prompt: str) -> list[int]:
+        text = self.prefix + _SPECIAL.sub(" ", prompt).strip()
+        begin, *inner, end = self.tokenizer.encode(text).ids
+        marks = {begin, end, self.tokenizer.token_to_id("<pad>"), self.tokenizer.token_to_id("<mask>")}
+        ids = [begin, *(token for token in inner if token not in marks), end]  # full-width spellings make marks too
+        if len(ids) > self.max_tokens:
+            raise PromptError(f"the prompt has {len(ids)} tokens; the limit is {self.max_tokens}, shorten it")
+        return ids
+
+    def _forward(self, ids: Int64[Tensor, "b l"], present: Bool[Tensor, "b l"]) -> Float[Tensor, "b l e"]:
+        """Source: Devlin et al. 2018 (arXiv:1810.04805); layer norms after the sums, exact GELU."""
+        table = self.weights
+        x = table["embeddings.word_embeddings.weight"][ids]
+        x = x + table["embeddings.token_type_embeddings.weight"][0]
+        x = x + table["embeddings.position_embeddings.weight"][: ids.shape[1]]
+        x = self._norm(x, "embeddings.LayerNorm")
+        for layer in range(self.num_layers):
+            name = f"encoder.layer.{layer}"
+            attended = self._linear(
+                self._attend(x, present, f"{name}.attention.self"), f"{name}.attention.output.dense"
+            )
+            x = self._norm(x + attended, f"{name}.attention.output.LayerNorm")
+            hidden = F.gelu(self._linear(x, f"{name}.intermediate.dense"))
+            x = self._norm(x + self._linear(hidden, f"{name}.output.dense"), f"{name}.output.LayerNorm")
+        return x
+
+    def _attend(self, x: Float[Tensor, "b l e"], present: Bool[Tensor, "b l"], name: str) -> Float[Tensor, "b l e"]:
+        q, k, v = (
+            rearrange(self._linear(x, f"{name}.{part}"), "b l (heads d) -> b heads l d", heads=self.num_heads)
+            for part in ("query", "key", "value")
+        )
+        mask = rearrange(present, "b l -> b 1 1 l")
+        return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "b heads l d -> b l (heads d)")
+
+    def _linear(self, x: Float[Tensor, "b l i"], name: str) -> Float[Tensor, "b l o"]:
+        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+
+    def _norm(self, x: Float[Tensor, "b l e"], name: str) -> Float[Tensor, "b l e"]:
+        scale, shift = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        return F.layer_norm(x, (self.width,), scale, shift, self.epsilon)
+
+
+def check_prompt(text: str) -> str:
+    """The prompt without blanks around it.
+
+    Raises:
+        PromptError: nothing visible in it, more than 32,000 characters, or control characters other than line breaks
+            and tabs.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(f"the prompt has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}")
+    for character in text:
+        if character not in "\n\r\t" and unicodedata.category(character) in ("Cc", "Cs"):
+            raise PromptError(f"the prompt holds the control character U+{ord(character):04X}; take it out")
+    if all(character.isspace() or unicodedata.category(character) == "Cf" for character in text):
+        raise PromptError("the prompt is empty; say what the video shows")
+    return text.strip()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        wanted = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
+        for key, value in wanted.items():
+            if config.get(key, value) != value:
+                raise ModelError(f"{path}: {key} is {config[key]!r}; this encoder knows {value!r} only")
+        for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+            if not isinstance(config[key], int) or config[key] < 1:
+                raise ModelError(f"{path}: {key} is {config[key]!r}; it is a positive whole number")
+        if config["hidden_size"] % config["num_attention_heads"]:
+            raise ModelError(f"{path}: hidden_size is not a multiple of num_attention_heads")
+        config.setdefault("max_position_embeddings", 512)
+        config.setdefault("layer_norm_eps", 1e-12)
+        return config
+    except FileNotFoundError:
+        raise ModelError(f"no file {path}; a text encoder's folder has config.json and model.safetensors") from None
+    except KeyError as error:
+        raise ModelError(f"{path} lacks {error}") from None
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ModelError(f"{path} is not a text encoder's config: {_one_line(error)}") from None
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Float32 weights by name, blocks unpacked."""
+    try:
+        stored = load_file(str(path))
+        names = [name for name in stored if not name.endswith(".scale")]
+        return {
+            name.removesuffix(".q4"): (
+                _unpack_blocks(stored[name], stored[name.removesuffix(".q4") + ".scale"])
+                if name.endswith(".q4")
+                else stored[name].float()
+            )
+            for name in names
+        }
+    except FileNotFoundError:
+        raise ModelError(f"no file {path}") from None
+    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{path} is not a readable weights file: {_one_line(error)}") from None
+
+
+def _unpack_blocks(packed: Tensor, scale: Tensor) -> Tensor:
+    """Float32 [rows, columns] of bytes [rows, columns / 2] and one scale for 32 columns.
+
+    Byte j of a block's 16 holds column j in its low four bits and column 16 + j in its high four.
+    """
+    block = rearrange(packed, "rows (blocks bytes) -> rows blocks bytes", bytes=16)
+    values = torch.cat([block & 15, block >> 4], dim=-1).float() - 8
+    return rearrange(values * scale.float()[..., None], "rows blocks values -> rows (blocks values)")
+
+
+def _check_shapes(weights: dict[str, Tensor], config: dict[str, Any], folder: Path) -> None:
+    e, hidden = config["hidden_size"], config["intermediate_size"]
+    wanted: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (config["vocab_size"], e),
+        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], e),
+        "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size", 2), e),
+    }
+    norms, linears = ["embeddings.LayerNorm"], {}
+    for layer in range(config["num_hidden_layers"]):
+        name = f"encoder.layer.{layer}"
+        linears |= {f"{name}.attention.self.{part}": (e, e) for part in ("query", "key", "value")}
+        linears |= {f"{name}.attention.output.dense": (e, e)}
+        linears |= {f"{name}.intermediate.dense": (hidden, e), f"{name}.output.dense": (e, hidden)}
+        norms += [f"{name}.attention.output.LayerNorm", f"{name}.output.LayerNorm"]
+    for name, (rows, columns) in linears.items():
+        wanted |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+    for name in norms:
+        wanted |= {f"{name}.weight": (e,), f"{name}.bias": (e,)}
+    for name, shape in wanted.items():
+        found = tuple(weights[name].shape) if name in weights else None
+        if found != shape:
+            raise ModelError(f"{folder}: weight {name} is {found or 'missing'}; config.json asks for {shape}")
+    if extra := sorted(weights.keys() - wanted):
+        raise ModelError(f"{folder}: weight {extra[0]} has no place in this network ({len(extra)} such)")
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    if not path.is_file():
+        raise ModelError(f"no file {path}")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+    except Exception as error:  # `tokenizers` raises bare Exception
+        raise ModelError(f"{path} is not a readable tokenizer: {_one_line(error)}") from None
+    if len(tokenizer.encode("").ids) < 2:
+        raise ModelError(f"{path} puts no marks around a text; this encoder needs them")
+    return tokenizer
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

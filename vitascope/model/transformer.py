@@ -1,0 +1,281 @@
+"""The diffusion transformer over packed spacetime patches: the block of Wan 2.1 and 2.2, so that their weights load.
+
+What differs from the published form is bookkeeping, not arithmetic: the patch embedding is a Linear over flattened
+patches (c, t, h, w), and so are the rows of the output projection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitascope.config import Config
+from vitascope.model.attention import packed_attention
+from vitascope.model.patches import Pack
+from vitascope.model.rotary import apply_rotary, rotary_frequencies
+
+
+class TransformerConfig(Config):
+    """The shape of a transformer. width = num_heads * head_dim."""
+
+    in_channels: int = Field(default=16, ge=1, le=1024)
+    out_channels: int = Field(default=16, ge=1, le=1024)
+    patch: tuple[int, int, int] = (1, 2, 2)  # latent frames, rows, columns per token
+    num_layers: int = Field(ge=1, le=256)
+    num_heads: int = Field(ge=1, le=256)
+    head_dim: int = Field(ge=6, le=512)
+    ffn_width: int = Field(ge=1, le=1 << 18)
+    text_width: int = Field(ge=1, le=1 << 16)
+    frequency_width: int = Field(default=256, ge=2, le=4096)
+    cross_attention_norm: bool = True
+    eps: float = Field(default=1e-6, gt=0, le=1e-2)
+    prediction: Literal["clean", "velocity"] = "clean"  # how diffusion.py reads the output
+
+    @field_validator("head_dim", "frequency_width")
+    @classmethod
+    def _is_even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError(f"must be even (it is split into pairs), not {value}")
+        return value
+
+    @field_validator("patch")
+    @classmethod
+    def _is_positive(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if not all(1 <= side <= 16 for side in value):
+            raise ValueError(f"every side must be 1 to 16, not {value}")
+        return value
+
+    @property
+    def width(self) -> int:
+        """Width of a token inside the network."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def token_in(self) -> int:
+        """Numbers in one token that goes in."""
+        return self.in_channels * math.prod(self.patch)
+
+    @property
+    def token_out(self) -> int:
+        """Numbers in one token that comes out."""
+        return self.out_channels * math.prod(self.patch)
+
+
+@dataclass(frozen=True)
+class TextCache:
+    """Keys and values that every block's cross-attention needs, in the order of the pack's context."""
+
+    keys: tuple[Float[Tensor, "l heads d"], ...]
+    values: tuple[Float[Tensor, "l heads d"], ...]
+
+
+class Transformer(nn.Module):
+    """Noisy patches of any mix of samples to the network's raw prediction, patch by patch."""
+
+    def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None):
+        super().__init__()
+        self.config = config
+        self.recompute_blocks = False  # trade a second forward pass for activation memory
+        width = config.width
+        self.patch_in = nn.Linear(config.token_in, width)
+        self.time_mlp = nn.Sequential(nn.Linear(config.frequency_width, width), nn.SiLU(), nn.Linear(width, width))
+        self.time_modulation = nn.Linear(width, 6 * width)
+        self.text_mlp = nn.Sequential(nn.Linear(config.text_width, width), nn.GELU("tanh"), nn.Linear(width, width))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.scale_shift_table = nn.Parameter(torch.empty(1, 2, width))
+        self.proj_out = nn.Linear(width, config.token_out)
+        self.initialise(generator)
+
+    def forward(self, pack: Pack, text_cache: TextCache | None = None) -> Float[Tensor, "n p"]:
+        """One raw prediction per token of the pack; `diffusion.to_clean` and `to_velocity` read it.
+
+        text_cache is what `encode_text` gave for this pack's context; without it the text is encoded here.
+        """
+        text = self.encode_text(pack.context) if text_cache is None else text_cache
+        rotary = rotary_frequencies(pack.positions, self.config.head_dim)
+        time, modulation = self._encode_sigmas(pack.sigmas)  # [g,d], [g,6,d]
+        # a run is r = noise_run neighbouring tokens of one noise group; modulation is spread over runs, not tokens
+        group_of_run = pack.noise_group[:: pack.noise_run]
+        dtype = self.patch_in.weight.dtype  # of the residual stream, also where autocast would make it half
+        x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, pack.noise_run))  # [runs,r,d]
+        for block, keys, values in zip(self.blocks, text.keys, text.values, strict=True):
+            arguments = (x, modulation, group_of_run, rotary, keys, values, pack.lengths, pack.context_lengths)
+            recompute = self.recompute_blocks and torch.is_grad_enabled()
+            x = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
+        shift, scale = (self.scale_shift_table.float() + time.unsqueeze(1)).unbind(1)
+        x = _modulated_norm(x, _per_run(scale, group_of_run), _per_run(shift, group_of_run), self.config.eps)
+        return self.proj_out(x.flatten(0, 1))
+
+    def encode_text(self, context: Float[Tensor, "l e"]) -> TextCache:
+        """Every block's text keys and values. They don't depend on the noise level: once per generation is enough."""
+        context = self.text_mlp(context.to(self.text_mlp[0].weight.dtype))
+        pairs = [block.cross_attention.keys_and_values(context) for block in self.blocks]
+        return TextCache(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs))
+
+    def num_flops(self, pack: Pack, *, text_cached: bool = False) -> int:
+        """Matrix multiplication FLOPs (2 per multiply-add) of one forward pass; a training step takes three of them."""
+        return num_flops(self.config, pack.lengths, pack.context_lengths, len(pack.sigmas), text_cached=text_cached)
+
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Fresh weights, all of them, drawn from the generator (or torch's default one)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):  # keeps the variance of activations and of gradients about level
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, RMSNorm | nn.LayerNorm) and module.weight is not None:
+                nn.init.ones_(module.weight)
+        for layer in (self.time_mlp[0], self.time_mlp[2], self.text_mlp[0], self.text_mlp[2], self.time_modulation):
+            # small, so that at first the tables below, not the noise level, decide how a block is modulated
+            nn.init.normal_(layer.weight, std=0.02, generator=generator)
+        for table in (self.scale_shift_table, *(block.scale_shift_table for block in self.blocks)):
+            # gates of about 1 / sqrt(width): the residual stream starts close to the patch embedding
+            nn.init.normal_(table, std=self.config.width**-0.5, generator=generator)
+        # the first prediction is 0, the mean of normalised data, whatever the input
+        nn.init.zeros_(self.proj_out.weight)
+
+    def _encode_sigmas(self, sigmas: Float[Tensor, " g"]) -> tuple[Float[Tensor, "g d"], Float[Tensor, "g 6 d"]]:
+        frequencies = sinusoids(sigmas * 1000, self.config.frequency_width)
+        time = self.time_mlp(frequencies.to(self.time_mlp[0].weight.dtype))
+        return time.float(), self.time_modulation(F.silu(time)).unflatten(-1, (6, -1)).float()
+
+
+class Block(nn.Module):
+    """Self-attention, text cross-attention and MLP; the first and the last modulated by the noise level."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        width = config.width
+        self.eps = config.eps
+        self.scale_shift_table = nn.Parameter(torch.empty(1, 6, width))
+        self.self_attention = Attention(config)
+        self.cross_norm = nn.LayerNorm(width, config.eps) if config.cross_attention_norm else None
+        self.cross_attention = Attention(config)
+        self.ffn = nn.Sequential(
+            nn.Linear(width, config.ffn_width), nn.GELU("tanh"), nn.Linear(config.ffn_width, width)
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "runs r d"],
+        modulation: Float[Tensor, "g 6 d"],
+        group_of_run: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        text_keys: Float[Tensor, "l heads e"],
+        text_values: Float[Tensor, "l heads e"],
+        lengths: Sequence[int],
+        text_lengths: Sequence[int],
+    ) -> Float[Tensor, "runs r d"]:
+        """The tokens after one block."""
+        parts = (self.scale_shift_table.float() + modulation).unbind(1)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (_per_run(part, group_of_run) for part in parts)
+
+        h = _modulated_norm(x, scale, shift, self.eps).flatten(0, 1)
+        q = apply_rotary(self.self_attention.queries(h), *rotary)
+        k, v = self.self_attention.keys_and_values(h)
+        out = self.self_attention(q, apply_rotary(k, *rotary), v, lengths, lengths)
+        x = _add_gated(x, out.view_as(x), gate)
+
+        h = x if self.cross_norm is None else _norm(x, self.eps, self.cross_norm.weight, self.cross_norm.bias)
+        q = self.cross_attention.queries(h.flatten(0, 1))
+        x = x + self.cross_attention(q, text_keys, text_values, lengths, text_lengths).view_as(x)
+
+        h = _modulated_norm(x, ffn_scale, ffn_shift, self.eps).flatten(0, 1)
+        return _add_gated(x, self.ffn(h).view_as(x), ffn_gate)
+
+
+class Attention(nn.Module):
+    """Projections around `packed_attention`, with queries and keys normalised over all heads together."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        width = config.width
+        self.num_heads = config.num_heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.query_norm, self.key_norm = RMSNorm(width, config.eps), RMSNorm(width, config.eps)
+
+    def queries(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n heads e"]:
+        """What the tokens ask."""
+        return self.query_norm(self.query(x)).unflatten(-1, (self.num_heads, -1))
+
+    def keys_and_values(self, x: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m heads e"], Float[Tensor, "m heads e"]]:
+        """What the tokens, or the text, answer with."""
+        values = self.value(x)
+        keys = self.key_norm(self.key(x)).to(values.dtype)
+        return keys.unflatten(-1, (self.num_heads, -1)), values.unflatten(-1, (self.num_heads, -1))
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, q_lengths: Sequence[int], k_lengths: Sequence[int]
+    ) -> Float[Tensor, "n d"]:
+        """The attended values, sample by sample, projected back to the residual stream."""
+        return self.out(packed_attention(q.to(v.dtype), k.to(v.dtype), v, q_lengths, k_lengths).flatten(1))
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, over the last axis."""
+
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """The normalised tokens."""
+        return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+
+
+def sinusoids(time: Float[Tensor, " g"], width: int) -> Float[Tensor, "g width"]:
+    """Cosines, then sines, of `time` at width / 2 frequencies from 1 down to nearly 1 / 10000.
+
+    Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.5.
+    """
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float32, device=time.device))
+    angle = torch.outer(time.float(), frequencies)
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+def num_flops(
+    config: TransformerConfig,
+    lengths: Sequence[int],
+    text_lengths: Sequence[int],
+    num_sigmas: int,
+    *,
+    text_cached: bool = False,
+) -> int:
+    """Matrix multiplication FLOPs (2 per multiply-add) of one forward pass over samples of these lengths.
+
+    num_sigmas is the number of distinct noise levels; with text_cached the keys and values of the text are given.
+    """
+    d, layers = config.width, config.num_layers
+    token = d * (config.token_in + config.token_out) + layers * (6 * d * d + 2 * d * config.ffn_width)
+    text_token = 0 if text_cached else d * (config.text_width + d) + layers * 2 * d * d
+    sigma = d * (config.frequency_width + d + 6 * d)
+    attended = sum(n * (n + m) for n, m in zip(lengths, text_lengths, strict=True))  # scores; as many for the values
+    return 2 * (sum(lengths) * token + sum(text_lengths) * text_token + num_sigmas * sigma + layers * 2 * d * attended)
+
+
+def _per_run(values: Float[Tensor, "g d"], group_of_run: Tensor) -> Float[Tensor, "runs 1 d"]:
+    return values.index_select(0, group_of_run).unsqueeze(1)
+
+
+def _modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    # fp32: the statistics, and scales close to 1, don't survive half precision
+    return torch.addcmul(shift, _norm(x.float(), eps), 1 + scale).to(x.dtype)
+
+
+def _norm(x: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    weight, bias = (None if p is None else p.float() for p in (weight, bias))
+    return F.layer_norm(x.float(), x.shape[-1:], weight, bias, eps).to(x.dtype)
+
+
+def _add_gated(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+    return torch.addcmul(x.float(), branch.float(), gate).to(x.dtype)

@@ -1,0 +1,251 @@
+"""Training of the video compression network: `vitascope train codec CONFIG`."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from vitascope.codec.losses import (
+    Discriminator,
+    PerceptualDistance,
+    adversarial_weight,
+    discriminator_loss,
+    kl_divergence,
+)
+from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.quality import psnr, ssim
+from vitascope.codec.streaming import encode_video, reconstruct, to_signal
+from vitascope.config import Config, load_config
+from vitascope.data.clips import Clip, list_clips, split_validation
+from vitascope.errors import DatasetError
+from vitascope.train.run import Checkpoint, Progress, Run, check_finite, learning_rate, step_generator, update_ema
+from vitascope.video import Video, contact_sheet, write_video
+from vitascope.weights import save_network
+
+
+class LossConfig(Config):
+    """Weights of the terms. The adversary joins at `adversarial_from` of the steps, if its weight isn't 0."""
+
+    perceptual: float = Field(0.1, ge=0)
+    kl: float = Field(1e-5, ge=0)
+    adversarial: float = Field(0.0, ge=0)
+    adversarial_from: float = Field(0.8, ge=0, le=1)
+
+
+class CodecTrainConfig(Config):
+    """A codec's training run."""
+
+    data: str
+    seed: int = 0
+    steps: int = Field(10_000, ge=1)
+    batch_clips: int = Field(4, ge=1, le=1024)
+    num_frames: tuple[int, ...] = (1, 5, 9, 17)
+    crop: int = Field(64, ge=16, le=1024)
+    learning_rate: float = Field(1e-3, gt=0, lt=1)
+    warmup: int = Field(100, ge=0)
+    decay_share: float = Field(0.3, ge=0, le=1)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    num_validation: int = Field(32, ge=1)
+    log_every: int = Field(20, ge=1)
+    sample_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    loss: LossConfig = LossConfig()
+    codec: CodecConfig = CodecConfig()
+
+
+class ClipBatches:
+    """Batches of equal shape, drawn with a generator: frames in [-1, 1], cropped at random in time and space."""
+
+    def __init__(self, clips: Sequence[Clip], config: CodecTrainConfig):
+        self.config = config
+        self.by_shape: dict[tuple[int, int], list[Clip]] = defaultdict(list)
+        for clip in clips:
+            self.by_shape[min(clip.height, config.crop), min(clip.width, config.crop)].append(clip)
+        self.shapes = sorted(self.by_shape)
+        self.shares = torch.tensor([len(self.by_shape[shape]) for shape in self.shapes], dtype=torch.float64)
+
+    def draw(self, generator: torch.Generator) -> Float[Tensor, "b 3 t h w"]:
+        """A batch of clips of one shape; batches of fewer frames hold more clips."""
+        lengths = self.config.num_frames
+        wanted = lengths[int(torch.randint(len(lengths), (1,), generator=generator))]
+        shape = self.shapes[int(torch.multinomial(self.shares, 1, generator=generator))]
+        pool = [clip for clip in self.by_shape[shape] if clip.num_frames >= wanted] or self.by_shape[shape]
+        num_frames = min(wanted, min(clip.num_frames for clip in pool))
+        num_clips = max(1, round(self.config.batch_clips * max(lengths) / (num_frames + 3)))
+        picks = torch.randint(len(pool), (num_clips,), generator=generator).tolist()
+        return torch.cat([to_signal(self._crop(pool[i].read(), num_frames, shape, generator)) for i in picks])
+
+    def _crop(
+        self, video: Video, num_frames: int, shape: tuple[int, int], generator: torch.Generator
+    ) -> np.ndarray:
+        height, width = shape
+        slack = (video.num_frames - num_frames, video.height - height, video.width - width)
+        start, top, left = (int(torch.randint(room + 1, (1,), generator=generator)) for room in slack)
+        return video.frames[start : start + num_frames, top : top + height, left : left + width]
+
+
+class CodecTrainer:
+    """The networks of a codec run, and one step of it."""
+
+    def __init__(self, config: CodecTrainConfig):
+        self.config = config
+        torch.manual_seed(config.seed)  # initial weights; every later draw has a generator of its own
+        self.model = Codec(config.codec).to(memory_format=torch.channels_last_3d)  # oneDNN's fast path on a CPU
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.perceptual = PerceptualDistance() if config.loss.perceptual else None
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
+        self.discriminator = Discriminator() if config.loss.adversarial else None
+        if self.discriminator is not None:
+            parameters = self.discriminator.parameters()
+            self.discriminator_optimizer = torch.optim.AdamW(parameters, lr=1e-4, betas=(0.5, 0.9))
+
+    def step(self, step: int, pixels: Float[Tensor, "b 3 t h w"], generator: torch.Generator) -> dict[str, float]:
+        """Train on one batch; the terms of the loss, unweighted."""
+        config = self.config
+        mean, log_variance = self.model.encode_moments(pixels.contiguous(memory_format=torch.channels_last_3d))
+        noise = torch.randn(mean.shape, generator=generator)
+        output = self.model.decode_raw(mean + (0.5 * log_variance).exp() * noise)
+        terms = {"l1": (output - pixels).abs().mean(), "kl": kl_divergence(mean, log_variance)}
+        reconstruction = terms["l1"]
+        if self.perceptual is not None:
+            frames = torch.randint(pixels.shape[2], (min(2, pixels.shape[2]),), generator=generator)
+            terms["perceptual"] = self.perceptual(output[:, :, frames], pixels[:, :, frames])
+            reconstruction = reconstruction + config.loss.perceptual * terms["perceptual"]
+        loss = reconstruction + config.loss.kl * terms["kl"]
+        adversary = self.discriminator if step >= config.loss.adversarial_from * config.steps else None
+        if adversary is not None:
+            terms["adversarial"] = -adversary(output).mean()
+            last_layer = self.model.decoder.conv_out.weight
+            weight = adversarial_weight(reconstruction, terms["adversarial"], last_layer)
+            loss = loss + config.loss.adversarial * weight * terms["adversarial"]
+        self._descend(step, loss)
+        if adversary is not None:
+            terms["discriminator"] = self._train_discriminator(adversary, pixels, output.detach())
+        update_ema(self.ema, self.model, config.ema_decay, step)
+        return {name: term.item() for name, term in terms.items()}
+
+    def _descend(self, step: int, loss: Tensor) -> None:
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(
+                step, peak=config.learning_rate, warmup=config.warmup, steps=config.steps, decay_share=config.decay_share
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        check_finite(loss, self.model.parameters(), step)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+
+    def _train_discriminator(self, adversary: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        loss = discriminator_loss(adversary(real), adversary(fake))
+        self.discriminator_optimizer.zero_grad()
+        loss.backward()
+        self.discriminator_optimizer.step()
+        return loss.detach()
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        """All that resuming needs."""
+        tensors = {"model": self.model.state_dict(), "ema": self.ema.state_dict()}
+        tensors["optimizer"] = optimizer_tensors(self.optimizer)
+        if self.discriminator is not None:
+            tensors["discriminator"] = self.discriminator.state_dict()
+            tensors["discriminator_optimizer"] = optimizer_tensors(self.discriminator_optimizer)
+        return Checkpoint(step, {name: tensors[name] for name in tensors if tensors[name]}, {})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to a checkpoint's state."""
+        self.model.load_state_dict(checkpoint.tensors["model"])
+        self.ema.load_state_dict(checkpoint.tensors["ema"])
+        load_optimizer_tensors(self.optimizer, checkpoint.tensors["optimizer"])
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(checkpoint.tensors["discriminator"])
+            load_optimizer_tensors(
+                self.discriminator_optimizer, checkpoint.tensors.get("discriminator_optimizer", {})
+            )
+
+
+def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = ()) -> Path:
+    """Train a codec, or go on training it; the folder of the finished network.
+
+    Raises:
+        ConfigError: a config that can't be used, or a run folder made with another one.
+        DatasetError: no clips, or too few.
+    """
+    config = load_config(config_path, CodecTrainConfig, overrides)
+    clips, validation = split_validation(list_clips(config.data), config.num_validation)
+    batches, trainer, run = ClipBatches(clips, config), CodecTrainer(config), Run(out, config)
+    checkpoint, first_step = run.latest_checkpoint(), 0
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+        first_step = checkpoint.step
+    progress, started = Progress(first_step, config.steps), time.monotonic()
+    for step in range(first_step, config.steps):
+        generator = step_generator(config.seed, step)
+        figures = trainer.step(step, batches.draw(generator), generator)
+        done = step + 1
+        last = done == config.steps
+        if done % config.log_every == 0 or last:
+            progress.show(done, figures)
+            run.log({"step": done, "seconds": round(time.monotonic() - started, 2), **figures})
+        if done % config.sample_every == 0 or last:
+            scores = validate(trainer.ema, validation, run.folder / "samples" / f"step_{done:08d}.png")
+            run.log({"step": done, **scores})
+            progress.show(done, scores)
+        if done % config.checkpoint_every == 0 or last:
+            run.save(trainer.checkpoint(done))
+    return finish(trainer.ema, clips, run.folder / "vae", config.seed)
+
+
+def validate(codec: Codec, clips: Sequence[Clip], picture: Path) -> dict[str, float]:
+    """Mean PSNR and SSIM on clips kept from training, and a picture of originals above their reconstructions."""
+    originals = [clip.read() for clip in clips]
+    copies = [reconstruct(codec, video) for video in originals]
+    pairs = list(zip(originals, copies, strict=True))
+    shown = [video for pair in pairs[:8] for video in pair]
+    write_video(contact_sheet(shown, columns=2, frames_per_video=5), picture)
+    return {
+        "psnr": float(np.mean([psnr(a.frames, b.frames) for a, b in pairs])),
+        "ssim": float(np.mean([ssim(a.frames, b.frames) for a, b in pairs])),
+    }
+
+
+def finish(codec: Codec, clips: Sequence[Clip], folder: Path, seed: int, num_measured: int = 256) -> Path:
+    """Measure the latents' mean and deviation per channel on training clips and save the codec that uses them.
+
+    Raises:
+        DatasetError: a channel that never varies, which no statistics can normalise.
+    """
+    picks = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed))[:num_measured].tolist()
+    latents = torch.cat([encode_video(codec, clips[i].read()).flatten(1) for i in picks], dim=1)
+    deviation = latents.std(dim=1)
+    if not (deviation > 1e-4).all():
+        raise DatasetError("a latent channel is constant: train longer, or with fewer latent channels")
+    config = codec.config.model_copy(
+        update={"latent_mean": tuple(latents.mean(dim=1).tolist()), "latent_std": tuple(deviation.tolist())}
+    )
+    save_network(codec, config, folder)
+    return folder
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors, `parameter index.name`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`; the parameter groups stay as they are."""
+    state: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state[int(index)][name] = value
+    optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,75 @@
+"""The transformer's optimizer: Muon for the blocks' matrices, AdamW for all else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrix update is orthogonalised, so that every direction moves by the same amount.
+
+    Updates are scaled to the size that AdamW's have, so both take the same learning rate. Runs in float32: half
+    precision, which `torch.optim.Muon` uses inside, is several times slower on a CPU. Matrices of equal shape are
+    orthogonalised as one batch.
+
+    Source: Jordan 2024, "Muon: an optimizer for hidden layers in neural networks"; scaling from Liu et al. 2025
+    (arXiv:2502.16982), equation 4.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """One update of every matrix that has a gradient."""
+        assert closure is None, "Muon evaluates no closures"
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[parameter.shape].append(parameter)
+            for shape, parameters in by_shape.items():
+                updates = [self._momentum(parameter, group["momentum"]) for parameter in parameters]
+                directions = orthogonalise(torch.stack(updates))
+                size = 0.2 * max(shape) ** 0.5
+                for parameter, direction in zip(parameters, directions, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(direction, alpha=-group["lr"] * size)
+
+    def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum)  # Nesterov's look ahead
+
+
+def orthogonalise(matrices: Float[Tensor, "b m n"], steps: int = 5) -> Float[Tensor, "b m n"]:
+    """Matrices with the same singular vectors and all singular values near 1 (0.7 to 1.2), by Newton-Schulz iteration."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+def transformer_optimizers(network: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+    """[Muon over the blocks' matrices, AdamW over the rest]; only AdamW's matrices decay."""
+    matrices, others = [], []
+    for name, parameter in network.named_parameters():
+        (matrices if name.startswith("blocks.") and parameter.ndim == 2 else others).append(parameter)
+    groups = [
+        {"params": [p for p in others if p.ndim == 2], "weight_decay": 0.01},
+        {"params": [p for p in others if p.ndim != 2], "weight_decay": 0.0},
+    ]
+    return [Muon(matrices, lr), torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))]

@@ -1,0 +1,321 @@
+"""Training of the diffusion transformer: `vitascope train transformer CONFIG`."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from vitascope.codec.network import Codec, CodecConfig
+from vitascope.config import Config, load_config
+from vitascope.data.clips import Clip, list_clips, split_validation
+from vitascope.data.latents import cached_latents
+from vitascope.data.packing import PackLoader, utilisation
+from vitascope.errors import ConfigError
+from vitascope.files import sha256
+from vitascope.generate.canvas import make_canvas
+from vitascope.generate.pipeline import Pipeline, PipelineConfig
+from vitascope.model.diffusion import add_noise, velocity_loss
+from vitascope.model.patches import Pack, Sample, pack
+from vitascope.model.text import TextEncoder
+from vitascope.model.transformer import Transformer, TransformerConfig
+from vitascope.train.codec import load_optimizer_tensors, optimizer_tensors
+from vitascope.train.optimizer import transformer_optimizers
+from vitascope.train.patterns import NoiseConfig, PatternConfig, draw_given, draw_given_sigma, draw_sigmas
+from vitascope.train.run import Checkpoint, Progress, Run, check_finite, learning_rate, step_generator, update_ema
+from vitascope.video import contact_sheet, write_video
+from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network
+
+
+class TransformerTrainConfig(Config):
+    """A transformer's training run. `vae` and `text_encoder` are folders; `tokenizer` lies beside the latter."""
+
+    data: str
+    vae: str
+    text_encoder: str
+    seed: int = 0
+    steps: int = Field(10_000, ge=1)
+    pack_tokens: int = Field(4096, ge=16)
+    learning_rate: float = Field(1e-3, gt=0, lt=1)
+    warmup: int = Field(100, ge=0)
+    decay_share: float = Field(0.3, ge=0, le=1)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    text_dropout: float = Field(0.1, ge=0, le=1)
+    num_validation: int = Field(64, ge=1)
+    log_every: int = Field(10, ge=1)
+    sample_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(250, ge=1)
+    sample_prompts: tuple[str, ...] = ()
+    init: str = ""
+    noise: NoiseConfig = NoiseConfig()
+    patterns: PatternConfig = PatternConfig()
+    transformer: TransformerConfig
+    pipeline: PipelineConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A noised pack, and what the loss needs to know of it."""
+
+    pack: Pack
+    clean: Float[Tensor, "n p"]
+    noise: Float[Tensor, "n p"]
+    made: Bool[Tensor, " n"]
+
+
+class BatchMaker:
+    """Turns clips into noised packs: draws caption, given frames, noise levels and noise from one generator."""
+
+    def __init__(self, clips: Sequence[Clip], latents: Sequence[Tensor], text: CaptionStates, config: TransformerTrainConfig, time_stride: int):
+        self.clips, self.latents, self.text = clips, latents, text
+        self.config, self.time_stride = config, time_stride
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each clip."""
+        pt, ph, pw = self.config.transformer.patch
+        return [(z.shape[1] // pt) * (z.shape[2] // ph) * (z.shape[3] // pw) for z in self.latents]
+
+    def make(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
+        """One pack of the clips with these indices; neighbours in the pack have equal shapes where possible."""
+        indices = sorted(indices, key=lambda i: self.latents[i].shape[1:])  # equal lengths side by side attend as one batch
+        contexts = self.text.states([self._caption(self.clips[i], generator) for i in indices])
+        drawn = [self._sample(i, context, generator) for i, context in zip(indices, contexts, strict=True)]
+        samples, cleans, noises, made = zip(*drawn, strict=True)
+        return Batch(pack(samples), torch.cat(cleans), torch.cat(noises), torch.cat(made))
+
+    def _caption(self, clip: Clip, generator: torch.Generator) -> str:
+        captions = clip.all_captions
+        pick = int(torch.randint(len(captions), (1,), generator=generator))
+        dropped = torch.rand((), generator=generator).item() < self.config.text_dropout
+        return "" if dropped else captions[pick]
+
+    def _sample(self, index: int, context: Tensor, generator: torch.Generator) -> tuple[Sample, Tensor, Tensor, Tensor]:
+        config, latent = self.config, self.latents[index].float()
+        given, independent = draw_given(latent, config.patterns, generator)
+        canvas = make_canvas(
+            latent,
+            given,
+            fps=self.clips[index].fps,
+            reference_fps=config.pipeline.reference_fps,
+            patch=config.transformer.patch,
+            time_stride=self.time_stride,
+        )
+        sigmas = draw_sigmas(canvas.num_frames, canvas.num_grid_tokens, independent, config.noise, generator)
+        given_sigma = draw_given_sigma(config.patterns, generator)
+        noise = torch.randn(canvas.clean.shape, generator=generator)
+        sample = canvas.noised(canvas.clean, sigmas, context, given_sigma)
+        noisy = add_noise(canvas.clean, noise, sample.sigmas[sample.frame_index])
+        return canvas.noised(noisy, sigmas, context, given_sigma), canvas.clean, noise, ~canvas.given
+
+
+class CaptionStates:
+    """Token states of captions, each encoded once and kept as float16 while there is room."""
+
+    def __init__(self, encoder: TextEncoder, capacity: int = 40_000):
+        self.encoder, self.capacity = encoder, capacity
+        self.kept: dict[str, Tensor] = {}
+
+    def states(self, captions: Sequence[str]) -> list[Float[Tensor, "l e"]]:
+        """The states of each caption."""
+        missing = sorted({caption for caption in captions if caption not in self.kept}, key=len)
+        if len(self.kept) + len(missing) > self.capacity:
+            self.kept.clear()
+            missing = sorted(set(captions), key=len)
+        for caption, state in zip(missing, self.encoder.encode(missing) if missing else [], strict=True):
+            self.kept[caption] = state.half()
+        return [self.kept[caption].float() for caption in captions]
+
+
+class TransformerTrainer:
+    """The network of a run, its average, its optimizers, and one step of them."""
+
+    def __init__(self, config: TransformerTrainConfig):
+        self.config = config
+        torch.manual_seed(config.seed)  # initial weights; every later draw has a generator of its own
+        self.model = Transformer(config.transformer)
+        if config.init:
+            load_weights(self.model, Path(config.init))
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizers = transformer_optimizers(self.model, config.learning_rate)
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        """Train on one pack; the loss, overall and by noise level."""
+        config = self.config
+        rate = learning_rate(
+            step, peak=config.learning_rate, warmup=config.warmup, steps=config.steps, decay_share=config.decay_share
+        )
+        loss, figures = self.loss(self.model, batch)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        loss.backward()
+        norm = check_finite(loss, self.model.parameters(), step)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        update_ema(self.ema, self.model, config.ema_decay, step)
+        return {**figures, "gradient": norm.item()}
+
+    def loss(self, network: Transformer, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The velocity loss of a batch, and its mean in each quarter of the noise levels."""
+        sigma = batch.pack.token_sigmas
+        output = network(batch.pack)
+        loss = velocity_loss(output, batch.clean, batch.noise, sigma, self.config.transformer.prediction, batch.made)
+        figures = {"loss": loss.mean.item()}
+        for quarter in range(4):
+            inside = batch.made & (sigma >= quarter / 4) & (sigma <= (quarter + 1) / 4)
+            if inside.any():
+                figures[f"loss_{25 * quarter}-{25 * quarter + 25}%"] = loss.per_row[inside].mean().item()
+        return loss.mean, figures
+
+    def checkpoint(self, step: int, loader: PackLoader) -> Checkpoint:
+        """All that resuming needs."""
+        tensors = {"model": self.model.state_dict(), "ema": self.ema.state_dict()}
+        for index, optimizer in enumerate(self.optimizers):
+            tensors[f"optimizer_{index}"] = optimizer_tensors(optimizer)
+        return Checkpoint(step, tensors, {"loader": loader.state})
+
+    def restore(self, checkpoint: Checkpoint, loader: PackLoader) -> None:
+        """Go back to a checkpoint's state."""
+        self.model.load_state_dict(checkpoint.tensors["model"])
+        self.ema.load_state_dict(checkpoint.tensors["ema"])
+        for index, optimizer in enumerate(self.optimizers):
+            load_optimizer_tensors(optimizer, checkpoint.tensors[f"optimizer_{index}"])
+        loader.restore(checkpoint.state["loader"])
+
+
+def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = ()) -> Path:
+    """Train a transformer, or go on training it; the folder of the finished model.
+
+    Raises:
+        ConfigError: a config that can't be used, or a run folder made with another one.
+        DatasetError: no clips, or too few.
+        ModelError: a codec or text encoder that can't be loaded.
+    """
+    config = load_config(config_path, TransformerTrainConfig, overrides)
+    clips, validation = split_validation(list_clips(config.data), config.num_validation)
+    codec, text_encoder = _load_codec(Path(config.vae)), _load_text_encoder(Path(config.text_encoder))
+    _check_shapes(config, codec, text_encoder)
+    run, text = Run(out, config), CaptionStates(text_encoder)
+    maker, validator = (
+        BatchMaker(part, _latents(codec, config, part, name), text, config, codec.stride.time)
+        for part, name in ((clips, "train"), (validation, "validation"))
+    )
+    trainer, loader = TransformerTrainer(config), PackLoader(maker.lengths, config.pack_tokens, config.seed)
+    shapes = [tuple(latent.shape) for latent in maker.latents]
+    print(utilisation(maker.lengths, shapes, config.pack_tokens, config.seed), file=sys.stderr)
+    checkpoint, first_step = run.latest_checkpoint(), 0
+    if checkpoint is not None:
+        trainer.restore(checkpoint, loader)
+        first_step = checkpoint.step
+    progress = Progress(first_step, config.steps)
+    for step, indices in zip(range(first_step, config.steps), loader, strict=False):
+        began = time.monotonic()
+        batch = maker.make(indices, step_generator(config.seed, step))
+        waited = time.monotonic() - began
+        figures = trainer.step(step, batch)
+        done, seconds = step + 1, time.monotonic() - began
+        last = done == config.steps
+        if done % config.log_every == 0 or last:
+            ledger = _ledger(trainer.model, batch, config.pack_tokens, seconds, waited)
+            run.log({"step": done, **figures, **ledger})
+            progress.show(done, {"loss": figures["loss"], **ledger})
+        if done % config.sample_every == 0 or last:
+            scores = {"validation": validation_loss(trainer, validator)}
+            run.log({"step": done, **scores})
+            progress.show(done, scores)
+            _write_samples(Pipeline(codec, trainer.ema, text_encoder, config.pipeline), config, run, done)
+        if done % config.checkpoint_every == 0 or last:
+            run.save(trainer.checkpoint(done, loader))
+    return export(trainer.ema, config, run.folder / "model", {"steps": config.steps, "clips": len(clips)})
+
+
+@torch.inference_mode()
+def validation_loss(trainer: TransformerTrainer, validator: BatchMaker) -> float:
+    """Loss of the averaged weights on clips kept from training, with the same noise at every call."""
+    batch = validator.make(range(len(validator.clips)), torch.Generator().manual_seed(0))
+    return trainer.loss(trainer.ema, batch)[1]["loss"]
+
+
+def export(network: Transformer, config: TransformerTrainConfig, folder: Path, training: dict[str, int]) -> Path:
+    """Write a complete model folder: the parts and model_index.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_network(network, config.transformer, folder / "transformer")
+    text_encoder = Path(config.text_encoder)
+    for source, name in ((Path(config.vae), "vae"), (text_encoder, "text_encoder"), (_tokenizer(text_encoder), "tokenizer")):
+        shutil.copytree(source, folder / name, dirs_exist_ok=True)
+    pipeline = config.pipeline.model_copy(update={"training": {**config.pipeline.training, **training}})
+    index = {
+        "_class_name": "VitascopePipeline",
+        "transformer": ["vitascope", "VitascopeTransformer"],
+        "vae": ["vitascope", "VitascopeCodec"],
+        "text_encoder": ["vitascope", "TextEncoder"],
+        "tokenizer": ["tokenizers", "Tokenizer"],
+        "pipeline": pipeline.model_dump(mode="json"),
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return folder
+
+
+def _ledger(network: Transformer, batch: Batch, budget: int, seconds: float, waited: float) -> dict[str, float]:
+    tokens = len(batch.clean)
+    return {
+        "tokens/s": tokens / seconds,
+        "filled": tokens / budget,
+        "GFLOP/s": 3 * network.num_flops(batch.pack) / seconds / 1e9,  # backward costs twice the forward
+        "data wait": waited / seconds,
+    }
+
+
+def _write_samples(pipeline: Pipeline, config: TransformerTrainConfig, run: Run, step: int) -> None:
+    if not config.sample_prompts:
+        return
+    videos = [pipeline.generate(prompt, seed=i) for i, prompt in enumerate(config.sample_prompts)]
+    sheet = contact_sheet(videos, columns=2, frames_per_video=5)
+    write_video(sheet, run.folder / "samples" / f"step_{step:08d}.png")
+
+
+def _latents(codec: Codec, config: TransformerTrainConfig, clips: Sequence[Clip], name: str) -> list[Tensor]:
+    folder = Path(config.data) / f"latents-{sha256(Path(config.vae) / WEIGHTS_FILE)[:12]}" / name
+
+    def show(done: int, total: int) -> None:
+        print(f"{name} latents {done}/{total}", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+
+    return cached_latents(codec, clips, folder, show)
+
+
+def _load_codec(folder: Path) -> Codec:
+    codec = Codec(load_network_config(folder, "Codec", CodecConfig))
+    load_weights(codec, folder)
+    return codec.eval().requires_grad_(False)
+
+
+def _load_text_encoder(folder: Path) -> TextEncoder:
+    return TextEncoder.load(folder, _tokenizer(folder))
+
+
+def _tokenizer(text_encoder: Path) -> Path:
+    return text_encoder.parent / "tokenizer"
+
+
+def _check_shapes(config: TransformerTrainConfig, codec: Codec, text_encoder: TextEncoder) -> None:
+    """Refuse a transformer that doesn't fit its neighbours, before anything long begins."""
+    for name, has, needs in (
+        ("in_channels", config.transformer.in_channels, codec.latent_channels),
+        ("out_channels", config.transformer.out_channels, codec.latent_channels),
+        ("text_width", config.transformer.text_width, text_encoder.width),
+    ):
+        if has != needs:
+            raise ConfigError(f"transformer.{name} is {has}, but the model's other part has {needs}")

@@ -1,0 +1,77 @@
+"""One network in a folder, as the diffusers library lays it out: config.json and diffusion_pytorch_model.safetensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from vitascope.config import Config, parse_config
+from vitascope.errors import ModelError
+from vitascope.files import replacing_folder, sha256
+
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def save_network(network: nn.Module, config: Config, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write a network's config and weights, with the weights' SHA-256, since safetensors has no checksum of its own."""
+    with replacing_folder(folder) as temporary:
+        tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in network.state_dict().items()}
+        save_file(tensors, temporary / WEIGHTS_FILE)
+        tree = {
+            "_class_name": f"Vitascope{type(network).__name__}",
+            "_sha256": sha256(temporary / WEIGHTS_FILE),
+            **config.model_dump(mode="json", exclude_none=True),
+        }
+        (temporary / "config.json").write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+
+
+def load_network_config(folder: Path, class_name: str, kind: type[ConfigT]) -> ConfigT:
+    """The config of a network's folder.
+
+    Raises:
+        ModelError: no config.json, not JSON, or of another class.
+    """
+    tree = _read_tree(folder)
+    if tree.get("_class_name") != f"Vitascope{class_name}":
+        raise ModelError(f"{folder / 'config.json'} describes {tree.get('_class_name')!r}, not Vitascope{class_name}")
+    public = {key: value for key, value in tree.items() if not key.startswith("_")}
+    return parse_config(public, kind, source=str(folder / "config.json"))
+
+
+def load_weights(network: nn.Module, folder: Path) -> None:
+    """Fill a network with its folder's weights, as float32.
+
+    Raises:
+        ModelError: a file is missing or damaged, or doesn't hold exactly this network's tensors.
+    """
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise ModelError(f"no weights {path}")
+    if sha256(path) != _read_tree(folder).get("_sha256"):
+        raise ModelError(f"{path} is damaged: its SHA-256 is not the one in config.json")
+    try:
+        tensors = {name: value.float() for name, value in load_file(path).items()}
+        network.load_state_dict(tensors, strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{path} doesn't fit its config: {' '.join(str(error).split())[:300]}") from None
+
+
+def _read_tree(folder: Path) -> dict[str, object]:
+    path = folder / "config.json"
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"no model here: {path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    return tree
