@@ -38,11 +38,11 @@ class Run(Config):
     name: str = "run"
     note: str | None = None
     resume: bool = False
-    sizes: list[list[int]] = [[64, 64]]
+    sizes: list[list[int]] = Field(default_factory=lambda: [[64, 64]])
     folder: Path | None = None
     optimizer: Optimizer = Optimizer()
-    shots: list[Shot] = []
-    weights: dict[str, float] = {}
+    shots: list[Shot] = Field(default_factory=list)
+    weights: dict[str, float] = Field(default_factory=dict)
 
 
 def write(folder: Path, text: str) -> Path:

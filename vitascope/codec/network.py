@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from vitascope.config import Config
 from vitascope.errors import SizeError
 
+INITIAL_LOG_VARIANCE = -6.0
+
 Frames = Float[Tensor, "b c t h w"]
 """Activations inside the network."""
 
@@ -78,6 +80,8 @@ class Codec(nn.Module):
         self.to_moments = CausalConv3d(2 * config.latent_channels, 2 * config.latent_channels, (1, 1, 1))
         self.from_latent = CausalConv3d(config.latent_channels, config.latent_channels, (1, 1, 1))
         self.decoder = Decoder(config)
+        with torch.no_grad():  # a posterior that starts narrow: with unit noise the decoder first learns to ignore it
+            self.to_moments.bias[config.latent_channels :] = INITIAL_LOG_VARIANCE
         mean, std = config.latent_mean or (0.0,), config.latent_std or (1.0,)
         self.register_buffer("latent_mean", torch.tensor(mean).view(1, -1, 1, 1, 1), persistent=False)
         self.register_buffer("latent_std", torch.tensor(std).view(1, -1, 1, 1, 1), persistent=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from itertools import groupby
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ def _attention_by_runs(
 
 
 @cache
-def _varlen_kernel() -> Callable[..., Tensor] | None:
+def _varlen_kernel() -> Callable[..., Any] | None:
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:  # torch before 2.10
@@ -71,4 +72,5 @@ def _varlen_kernel() -> Callable[..., Tensor] | None:
 @lru_cache(maxsize=64)
 def _offsets(lengths: tuple[int, ...], device: torch.device) -> Int[Tensor, " samples_plus_1"]:
     """Where each sample starts, and the end; kept, because every block of a forward pass asks for the same."""
-    return F.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(device)
+    with torch.inference_mode(False):  # what is kept from sampling must also serve a backward pass
+        return F.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(device)

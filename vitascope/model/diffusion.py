@@ -15,8 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Prediction = Literal["clean", "velocity"]
+Number = int | float  # type checks at run time don't take 24 for a float
 
-MIN_SIGMA = 0.05  # divisions by sigma stop here. Source: Li and He 2025 (arXiv:2511.13720), appendix A
+LOSS_MIN_SIGMA = 0.05  # the loss divides by no less. Source: Li and He 2025 (arXiv:2511.13720)
+STEP_MIN_SIGMA = 1e-4  # nor does a sampler: it only keeps given rows, whose sigma is 0, finite
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,12 @@ def to_velocity(
     sigma: Float[Tensor, " n"],
     prediction: Prediction,
 ) -> Float[Tensor, "n p"]:
-    """The velocity that the network's output stands for; a clean output is divided by sigma, at least MIN_SIGMA."""
-    return output if prediction == "velocity" else (noisy - output) / _per_row(sigma, noisy).clamp(min=MIN_SIGMA)
+    """The velocity that the network's output stands for, exact from sigma = STEP_MIN_SIGMA up.
+
+    The wider clamp of the loss has no place here: a sampler's last steps would stop short of the clean prediction and
+    leave noise in the result.
+    """
+    return output if prediction == "velocity" else (noisy - output) / _per_row(sigma, noisy).clamp(min=STEP_MIN_SIGMA)
 
 
 def velocity_loss(
@@ -72,21 +78,21 @@ def velocity_loss(
 ) -> VelocityLoss:
     """Mean squared error of the velocity over the rows where mask is true (false: given, no loss); 0 if there are none.
 
-    For prediction "clean" the error of the velocity is the error of the clean data over sigma. It is written that way
-    round so that below MIN_SIGMA the clamp only weakens the loss; against the true velocity its minimum would move.
+    For prediction "clean" the error of the velocity is the error of the clean data over sigma. Written that way round,
+    the clamp below LOSS_MIN_SIGMA only weakens the loss; against the true velocity it would move the minimum.
 
-    Source: Li and He 2025 (arXiv:2511.13720), section 4 (x-prediction with v-loss).
+    Source: Li and He 2025 (arXiv:2511.13720), x-prediction with v-loss.
     """
     if prediction == "velocity":
         error = output.float() - velocity(clean, noise).float()
     else:
-        error = (output.float() - clean.float()) / _per_row(sigma.float(), clean).clamp(min=MIN_SIGMA)
+        error = (output.float() - clean.float()) / _per_row(sigma.float(), clean).clamp(min=LOSS_MIN_SIGMA)
     per_row = error.square().mean(1)
     counted = per_row.mean() if mask is None else (per_row * mask).sum() / mask.sum().clamp(min=1)
     return VelocityLoss(counted, per_row.detach())
 
 
-def sample_sigma(num: int, *, mean: float, std: float, generator: torch.Generator) -> Float[Tensor, " num"]:
+def sample_sigma(num: int, *, mean: Number, std: Number, generator: torch.Generator) -> Float[Tensor, " num"]:
     """Noise levels for training, logit-normal: sigmoid(mean + std * normal); a higher mean is more noise.
 
     Source: Esser et al. 2024 (arXiv:2403.03206), equation 19.
@@ -95,7 +101,7 @@ def sample_sigma(num: int, *, mean: float, std: float, generator: torch.Generato
     return torch.sigmoid(mean + std * normal)
 
 
-def shift_factor(num_tokens: int, *, reference_tokens: int, base: float = 1.0) -> float:
+def shift_factor(num_tokens: int, *, reference_tokens: int, base: Number = 1.0) -> float:
     """alpha = base * sqrt(num_tokens / reference_tokens). num_tokens counts video tokens, text excluded.
 
     More tokens average the same noise away more easily, so a longer video needs more noise to be as hidden.
@@ -109,7 +115,7 @@ def shift_factor(num_tokens: int, *, reference_tokens: int, base: float = 1.0) -
     return base * math.sqrt(num_tokens / reference_tokens)
 
 
-def shift_sigma(sigma: Float[Tensor, " n"], shift: float) -> Float[Tensor, " n"]:
+def shift_sigma(sigma: Float[Tensor, " n"], shift: Number) -> Float[Tensor, " n"]:
     """alpha * sigma / (1 + (alpha - 1) * sigma): towards noise for alpha > 1; 0 and 1 stay.
 
     Source: Esser et al. 2024 (arXiv:2403.03206), equation 23.
@@ -117,7 +123,7 @@ def shift_sigma(sigma: Float[Tensor, " n"], shift: float) -> Float[Tensor, " n"]
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
-def sigma_schedule(num_steps: int, shift: float = 1.0) -> Float[Tensor, " num_steps_plus_1"]:
+def sigma_schedule(num_steps: int, shift: Number = 1.0) -> Float[Tensor, " num_steps_plus_1"]:
     """The noise levels a sampler passes through, num_steps + 1 of them, from exactly 1 down to exactly 0.
 
     Raises:

@@ -14,6 +14,7 @@ from torch import Tensor
 from vitascope.errors import SizeError
 
 Patch = tuple[int, int, int]
+Number = int | float  # type checks at run time don't take 24 for a float
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ def grid_positions(
     rows: int,
     columns: int,
     *,
-    fps: float,
-    reference_fps: float,
-    frame_offset: float = 0,
+    fps: Number,
+    reference_fps: Number,
+    frame_offset: Number = 0,
     time_stride: int = 4,
 ) -> Float[Tensor, "n 3"]:
     """(time, row, column) of every token of a grid, row-major; rows and columns are counted in tokens.
@@ -121,10 +122,10 @@ def grid_positions(
 def token_group(
     latent: Float[Tensor, "c t h w"],
     *,
-    fps: float,
-    reference_fps: float,
+    fps: Number,
+    reference_fps: Number,
     patch: Patch = (1, 2, 2),
-    frame_offset: float = 0,
+    frame_offset: Number = 0,
     time_stride: int = 4,
     first_sigma: int = 0,
 ) -> TokenGroup:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -107,7 +107,7 @@ class Transformer(nn.Module):
         group_of_run = pack.noise_group[:: pack.noise_run]
         dtype = self.patch_in.weight.dtype  # of the residual stream, also where autocast would make it half
         x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, pack.noise_run))  # [runs,r,d]
-        for block, keys, values in zip(self.blocks, text.keys, text.values, strict=True):
+        for block, keys, values in zip(self._blocks, text.keys, text.values, strict=True):
             arguments = (x, modulation, group_of_run, rotary, keys, values, pack.lengths, pack.context_lengths)
             recompute = self.recompute_blocks and torch.is_grad_enabled()
             x = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
@@ -117,8 +117,8 @@ class Transformer(nn.Module):
 
     def encode_text(self, context: Float[Tensor, "l e"]) -> TextCache:
         """Every block's text keys and values. They don't depend on the noise level: once per generation is enough."""
-        context = self.text_mlp(context.to(self.text_mlp[0].weight.dtype))
-        pairs = [block.cross_attention.keys_and_values(context) for block in self.blocks]
+        context = self.text_mlp(context.to(self.patch_in.weight.dtype))
+        pairs = [block.cross_attention.keys_and_values(context) for block in self._blocks]
         return TextCache(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs))
 
     def num_flops(self, pack: Pack, *, text_cached: bool = False) -> int:
@@ -133,18 +133,22 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, RMSNorm | nn.LayerNorm) and module.weight is not None:
                 nn.init.ones_(module.weight)
-        for layer in (self.time_mlp[0], self.time_mlp[2], self.text_mlp[0], self.text_mlp[2], self.time_modulation):
-            # small, so that at first the tables below, not the noise level, decide how a block is modulated
-            nn.init.normal_(layer.weight, std=0.02, generator=generator)
-        for table in (self.scale_shift_table, *(block.scale_shift_table for block in self.blocks)):
+        for layer in (*self.time_mlp, *self.text_mlp, self.time_modulation):
+            if isinstance(layer, nn.Linear):  # small: at first the tables below, not sigma, decide the modulation
+                nn.init.normal_(layer.weight, std=0.02, generator=generator)
+        for table in (self.scale_shift_table, *(block.scale_shift_table for block in self._blocks)):
             # gates of about 1 / sqrt(width): the residual stream starts close to the patch embedding
             nn.init.normal_(table, std=self.config.width**-0.5, generator=generator)
         # the first prediction is 0, the mean of normalised data, whatever the input
         nn.init.zeros_(self.proj_out.weight)
 
+    @property
+    def _blocks(self) -> list[Block]:
+        return cast("list[Block]", list(self.blocks))
+
     def _encode_sigmas(self, sigmas: Float[Tensor, " g"]) -> tuple[Float[Tensor, "g d"], Float[Tensor, "g 6 d"]]:
         frequencies = sinusoids(sigmas * 1000, self.config.frequency_width)
-        time = self.time_mlp(frequencies.to(self.time_mlp[0].weight.dtype))
+        time = self.time_mlp(frequencies.to(self.patch_in.weight.dtype))
         return time.float(), self.time_modulation(F.silu(time)).unflatten(-1, (6, -1)).float()
 
 
@@ -229,7 +233,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """The normalised tokens."""
-        return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+        return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.eps)
 
 
 def sinusoids(time: Float[Tensor, " g"], width: int) -> Float[Tensor, "g width"]:

@@ -1,0 +1,84 @@
+"""Packed attention: the same as one sample at a time, and nothing leaks from one sample into the next."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitascope.model.attention import packed_attention
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def by_definition(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = torch.einsum("nhd,mhd->hnm", q, k) / math.sqrt(q.shape[-1])
+    return torch.einsum("hnm,mhd->nhd", scores.softmax(-1), v)
+
+
+@pytest.mark.parametrize(
+    ("q_lengths", "k_lengths"),
+    [
+        ([5], [5]),
+        ([4, 4, 4], [2, 2, 2]),  # one run, one call
+        ([3, 5, 1, 1, 5], [3, 5, 1, 1, 5]),
+        ([4, 4, 4], [2, 7, 7]),  # equal queries, other keys: two runs
+        ([1, 6, 6, 2], [9, 1, 1, 1]),
+    ],
+)
+def test_packed_is_one_sample_at_a_time(q_lengths, k_lengths):
+    """Fails when runs are told apart by the query length alone, or when the offsets of keys follow the queries."""
+    q = random(sum(q_lengths), 3, 8)
+    k, v = random(sum(k_lengths), 3, 8, seed=1), random(sum(k_lengths), 3, 8, seed=2)
+    parts = zip(q.split(q_lengths), k.split(k_lengths), v.split(k_lengths), strict=True)
+    expected = torch.cat([by_definition(*part) for part in parts])
+    torch.testing.assert_close(packed_attention(q, k, v, q_lengths, k_lengths), expected, rtol=0, atol=1e-5)
+
+
+def test_another_sample_of_the_pack_changes_nothing():
+    q, k, v = (random(9, 2, 8, seed=seed) for seed in range(3))
+    before = packed_attention(q, k, v, [4, 5], [4, 5])
+    for x in (q, k, v):
+        x[:4] = 100
+    after = packed_attention(q, k, v, [4, 5], [4, 5])
+    assert torch.equal(after[4:], before[4:])
+    assert not torch.equal(after[:4], before[:4])
+
+
+def test_gradients_stay_within_a_sample():
+    q, k, v = (random(9, 2, 8, seed=seed).requires_grad_() for seed in range(3))
+    packed_attention(q, k, v, [4, 5], [4, 5])[:4].square().sum().backward()
+    for x in (q, k, v):
+        assert x.grad is not None
+        assert x.grad[:4].abs().max() > 0
+        assert x.grad[4:].abs().max() == 0
+
+
+def test_no_layout_is_copied_or_required():
+    """Slices of one fused tensor are as good as three tensors."""
+    fused = random(6, 3, 2, 8)
+    q, k, v = fused.unbind(1)
+    packed = packed_attention(q, k, v, [3, 3], [3, 3])
+    assert torch.equal(packed, packed_attention(*(x.contiguous() for x in (q, k, v)), [3, 3], [3, 3]))
+
+
+@pytest.mark.parametrize(("q_lengths", "k_lengths"), [([4], [6]), ([6], [5]), ([3, 3], [6])])
+def test_lengths_that_do_not_add_up_are_refused(q_lengths, k_lengths):
+    q, k = random(6, 1, 8), random(6, 1, 8)
+    with pytest.raises(ValueError, match="don't fit"):
+        packed_attention(q, k, k, q_lengths, k_lengths)
+
+
+@pytest.mark.gpu
+def test_the_kernel_for_many_lengths_agrees_with_the_definition():
+    q_lengths, k_lengths = [7, 300, 1, 64], [7, 25, 3, 64]
+    q = random(sum(q_lengths), 4, 64)
+    k, v = random(sum(k_lengths), 4, 64, seed=1), random(sum(k_lengths), 4, 64, seed=2)
+    expected = packed_attention(q, k, v, q_lengths, k_lengths)
+    half = (x.to("cuda", torch.bfloat16) for x in (q, k, v))
+    got = packed_attention(*half, q_lengths, k_lengths).float().cpu()
+    torch.testing.assert_close(got, expected, rtol=0, atol=2e-2)

@@ -1,0 +1,210 @@
+"""The transformer: packing changes nothing, text caches change nothing, every input counts, and it can learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from vitascope.config import parse_config
+from vitascope.errors import ConfigError
+from vitascope.model.diffusion import add_noise, velocity_loss
+from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack
+from vitascope.model.transformer import Transformer, TransformerConfig, sinusoids
+
+CONFIG = TransformerConfig(
+    in_channels=4, out_channels=4, num_layers=2, num_heads=2, head_dim=16, ffn_width=64, text_width=12
+)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sample(frames: int, rows: int, columns: int, *, sigmas: list[float], text: int = 3, seed: int = 0) -> Sample:
+    group = token_group(random(4, frames, rows, columns, seed=seed), fps=16, reference_fps=16)
+    return make_sample([group], torch.tensor(sigmas), random(text, 12, seed=seed + 100))
+
+
+SAMPLES = [
+    sample(2, 4, 4, sigmas=[0.3, 0.9], text=3, seed=1),
+    sample(2, 4, 4, sigmas=[0.0, 0.9], text=3, seed=2),
+    sample(1, 2, 6, sigmas=[0.5], text=5, seed=3),
+    sample(3, 4, 2, sigmas=[0.0, 0.4, 0.4], text=1, seed=4),
+]
+
+
+def transformer(config: TransformerConfig = CONFIG, seed: int = 0) -> Transformer:
+    """Random in all its parts: a fresh one answers zero, which would pass most tests."""
+    generator = torch.Generator().manual_seed(seed)
+    network = Transformer(config, generator)
+    torch.nn.init.normal_(network.proj_out.weight, std=0.2, generator=generator)
+    return network
+
+
+@pytest.mark.parametrize("cross_attention_norm", [True, False])
+def test_packed_is_one_sample_at_a_time(cross_attention_norm):
+    network = transformer(CONFIG.model_copy(update={"cross_attention_norm": cross_attention_norm}))
+    packed = pack(SAMPLES)
+    for together, one in zip(unpack(network(packed), packed.lengths), SAMPLES, strict=True):
+        torch.testing.assert_close(together, network(pack([one])), rtol=0, atol=1e-5)
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    """Nor do its gradients: the packed gradient is the sum of the single ones."""
+    network = transformer()
+    first = unpack(network(pack(SAMPLES)), pack(SAMPLES).lengths)[0]
+    others = [replace(one, tokens=one.tokens + 50, context=one.context - 9) for one in reversed(SAMPLES[1:])]
+    mixed = pack([*others, SAMPLES[0]])
+    torch.testing.assert_close(unpack(network(mixed), mixed.lengths)[-1], first, rtol=0, atol=1e-5)
+
+    def gradients(packs: list[list[Sample]]) -> list[Tensor]:
+        loss = sum(network(pack(samples)).square().sum() for samples in packs)
+        return list(torch.autograd.grad(loss, list(network.parameters())))
+
+    for together, apart in zip(gradients([SAMPLES]), gradients([[one] for one in SAMPLES]), strict=True):
+        torch.testing.assert_close(together, apart, rtol=1e-3, atol=1e-3)
+
+
+def test_spreading_modulation_over_runs_changes_nothing():
+    network, packed = transformer(), pack(SAMPLES)
+    coarse = pack([SAMPLES[0]])
+    assert coarse.noise_run == 4
+    torch.testing.assert_close(network(coarse), network(replace(coarse, noise_run=1)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(network(packed), network(replace(packed, noise_run=1)), rtol=0, atol=1e-6)
+
+
+def test_the_order_of_tokens_is_only_in_their_positions():
+    network, one = transformer(), SAMPLES[0]
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(5))
+    shuffled = replace(
+        one, tokens=one.tokens[order], positions=one.positions[order], frame_index=one.frame_index[order]
+    )
+    torch.testing.assert_close(network(pack([shuffled])), network(pack([one]))[order], rtol=0, atol=1e-5)
+    unmoved = replace(shuffled, positions=one.positions)
+    assert (network(pack([unmoved])) - network(pack([one]))[order]).abs().max() > 1e-3
+
+
+def test_moving_the_whole_video_in_time_changes_nothing():
+    network, one = transformer(), SAMPLES[0]
+    later = replace(one, positions=one.positions + torch.tensor([11.25, 0, 0]))
+    torch.testing.assert_close(network(pack([later])), network(pack([one])), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["tokens", "sigmas", "context", "frame_index"])
+def test_every_part_of_a_sample_counts(part):
+    network, one = transformer(), SAMPLES[0]
+    change = {
+        "tokens": one.tokens + 0.5,
+        "sigmas": one.sigmas * 0.5,
+        "context": one.context.flip(-1),
+        "frame_index": 1 - one.frame_index,
+    }
+    changed = network(pack([replace(one, **{part: change[part]})]))
+    assert (changed - network(pack([one]))).abs().max() > 1e-3
+
+
+def test_a_frame_knows_its_own_noise_level():
+    """Swapping the levels of two frames is not the same as keeping them: fails if one level per sample is used."""
+    network, given = transformer(), SAMPLES[1]
+    swapped = replace(given, sigmas=given.sigmas.flip(0))
+    assert (network(pack([given])) - network(pack([swapped]))).abs().max() > 1e-3
+    same = replace(given, sigmas=torch.full((2,), 0.9))
+    assert (network(pack([given]))[4:] - network(pack([same]))[4:]).abs().max() > 1e-5, "given frames are seen as given"
+
+
+def test_cached_text_is_the_same_text():
+    network, packed = transformer(), pack(SAMPLES)
+    cache = network.encode_text(packed.context)
+    assert torch.equal(network(packed, cache), network(packed))
+    other = network.encode_text(packed.context.flip(-1))
+    assert (network(packed, other) - network(packed)).abs().max() > 1e-3, "the cache is what is used"
+
+
+def test_a_fresh_transformer_answers_zero_and_every_weight_then_gets_a_gradient():
+    fresh = Transformer(CONFIG, torch.Generator().manual_seed(0))
+    assert fresh(pack(SAMPLES)).abs().max() == 0
+    network = transformer()
+    network(pack(SAMPLES)).square().sum().backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().max() > 0, name
+
+
+def test_weights_depend_only_on_the_generator():
+    torch.manual_seed(1)
+    first = Transformer(CONFIG, torch.Generator().manual_seed(7)).state_dict()
+    torch.manual_seed(2)
+    second = Transformer(CONFIG, torch.Generator().manual_seed(7)).state_dict()
+    other = Transformer(CONFIG, torch.Generator().manual_seed(8)).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["patch_in.weight"], other["patch_in.weight"])
+
+
+def test_recomputing_blocks_gives_the_same_gradients():
+    network = transformer()
+    expected = torch.autograd.grad(network(pack(SAMPLES)).square().sum(), list(network.parameters()))
+    network.recompute_blocks = True
+    got = torch.autograd.grad(network(pack(SAMPLES)).square().sum(), list(network.parameters()))
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("prediction", ["clean", "velocity"])
+def test_one_batch_can_be_learned_by_heart(prediction):
+    """Learning through the whole path: noise, network, loss on the made frames, gradient."""
+    network = Transformer(CONFIG, torch.Generator().manual_seed(0))
+    packed = pack(SAMPLES)
+    clean, noise, sigma = packed.tokens, random(*packed.tokens.shape, seed=9), packed.token_sigmas
+    noisy = replace(packed, tokens=add_noise(clean, noise, sigma))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0)
+    losses = []
+    for _ in range(200):
+        loss = velocity_loss(network(noisy), clean, noise, sigma, prediction, sigma > 0).mean
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.02 * losses[0], f"{losses[0]:.3f} -> {losses[-1]:.3f}"
+
+
+def test_half_precision_runs_close_to_full():
+    network, packed = transformer(), pack(SAMPLES)
+    full = network(packed)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = network(packed)
+    torch.testing.assert_close(mixed.float(), full, rtol=0.1, atol=0.1)
+    half = network.bfloat16()(packed.to("cpu", torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), full, rtol=0.1, atol=0.1)
+
+
+def test_sinusoids_are_cosines_then_sines():
+    time = torch.tensor([0.0, 1.0, 637.0])
+    waves = sinusoids(time, 8)
+    frequencies = torch.tensor([1.0, 0.1, 0.01, 0.001])
+    torch.testing.assert_close(waves[:, :4], torch.cos(time[:, None] * frequencies), rtol=0, atol=1e-4)
+    torch.testing.assert_close(waves[:, 4:], torch.sin(time[:, None] * frequencies), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("text_cached", [False, True])
+def test_counted_flops_are_those_of_the_matrix_multiplications(text_cached):
+    """Against torch's own counter, to which attention is added: it does not see the fused kernel of the CPU."""
+    network, packed = transformer(), pack(SAMPLES)
+    with torch.no_grad():
+        cache = network.encode_text(packed.context) if text_cached else None
+        with FlopCounterMode(display=False) as counter:
+            network(packed, cache)
+    linears = sum(count for op, count in counter.get_flop_counts()["Global"].items() if "mm" in str(op))
+    pairs = sum(n * (n + m) for n, m in zip(packed.lengths, packed.context_lengths, strict=True))
+    attention = CONFIG.num_layers * 4 * CONFIG.width * pairs
+    assert network.num_flops(packed, text_cached=text_cached) == linears + attention
+
+
+@pytest.mark.parametrize("change", [{"head_dim": 15}, {"patch": [1, 0, 2]}, {"num_layer": 3}, {"prediction": "noise"}])
+def test_a_config_that_makes_no_sense_is_refused(change):
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        parse_config({**CONFIG.model_dump(), **change}, TransformerConfig)
