@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.network import Codec, CodecConfig, Stream, fold_pixels, unfold_pixels
-from vitascope.errors import ConfigError, SizeError
 from vitascope.config import parse_config
+from vitascope.errors import ConfigError, SizeError
 
 PLAYGROUND = {"base_width": 8}
 WAN21 = {

@@ -63,7 +63,6 @@ def test_loader_resumes_where_it_was_also_across_epochs():
     assert list(islice(second, 23)) == walk[17:]
 
 
-
 def test_too_long_a_sample_is_refused():
     with pytest.raises(SizeError, match="raise pack_tokens"):
         plan_packs([10, 500], 100, generator())

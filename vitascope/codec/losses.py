@@ -84,7 +84,11 @@ class Discriminator(nn.Module):
         widths = (3, width, 2 * width, 4 * width)
         layers: list[nn.Module] = []
         for in_width, out_width in zip(widths, widths[1:], strict=False):
-            layers += [nn.Conv3d(in_width, out_width, (3, 4, 4), (1, 2, 2), 1), nn.GroupNorm(8, out_width), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv3d(in_width, out_width, (3, 4, 4), (1, 2, 2), 1),
+                nn.GroupNorm(8, out_width),
+                nn.LeakyReLU(0.2),
+            ]
         self.layers = nn.Sequential(*layers, nn.Conv3d(widths[-1], 1, 3, padding=1))
 
     def forward(self, pixels: Clip) -> Float[Tensor, "b 1 t h2 w2"]:

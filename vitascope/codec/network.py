@@ -36,11 +36,11 @@ class CodecConfig(Config):
     latent_channels: int = Field(16, ge=1, le=256)
     base_width: int = Field(32, ge=4, le=512)
     decoder_base_width: int | None = Field(None, ge=4, le=512)
-    width_multipliers: tuple[int, ...] = (1, 2, 4)
+    width_multipliers: tuple[int, ...] = (1, 2, 2)
     num_residual_blocks: int = Field(1, ge=1, le=8)
     temporal_downsample: tuple[bool, ...] = (True, True)
     pixel_patch: int = Field(2, ge=1, le=8)
-    residual_shortcuts: bool = False
+    residual_shortcuts: bool = True
     latent_mean: tuple[float, ...] = ()
     latent_std: tuple[float, ...] = ()
 
@@ -143,7 +143,9 @@ class Encoder(nn.Module):
             last = i == len(widths) - 2
             time = not last and config.temporal_downsample[i]
             down = None if last else Downsample(next_width, in_time=time)
-            shortcut = MeanDown(width, next_width, 2 if time else 1, 1 if last else 2) if config.residual_shortcuts else None
+            shortcut = (
+                MeanDown(width, next_width, 2 if time else 1, 1 if last else 2) if config.residual_shortcuts else None
+            )
             self.stages.append(Stage(width, next_width, config.num_residual_blocks, down, shortcut))
         self.middle = Middle(widths[-1])
         self.norm_out = ChannelNorm(widths[-1])
@@ -192,9 +194,13 @@ class Decoder(nn.Module):
 class Stage(nn.Module):
     """Residual blocks at one resolution, then the change of resolution; Wan 2.2 adds a parameter-free shortcut."""
 
-    def __init__(self, in_width: int, out_width: int, num_blocks: int, resample: nn.Module | None, shortcut: nn.Module | None):
+    def __init__(
+        self, in_width: int, out_width: int, num_blocks: int, resample: nn.Module | None, shortcut: nn.Module | None
+    ):
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(in_width if i == 0 else out_width, out_width) for i in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(in_width if i == 0 else out_width, out_width) for i in range(num_blocks)
+        )
         self.resample = resample
         self.shortcut = shortcut
 

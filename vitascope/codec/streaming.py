@@ -144,9 +144,7 @@ def chunk_spans(num_frames: int, time_stride: int) -> list[tuple[int, int]]:
 class _Tiles:
     """Runs one direction of the codec over a grid of tiles, each with its own stream, and blends the overlaps."""
 
-    def __init__(
-        self, code: Callable[[Tensor, Stream], Tensor], tiling: Tiling, out_rows: int, out_columns: int
-    ):
+    def __init__(self, code: Callable[[Tensor, Stream], Tensor], tiling: Tiling, out_rows: int, out_columns: int):
         self.code, self.tiling = code, tiling
         self.out_rows, self.out_columns = out_rows, out_columns
         self.streams: dict[tuple[int, int], Stream] = {}
@@ -170,7 +168,10 @@ class _Tiles:
                     _ramp(top, bottom, row_spans[-1][1], self.tiling.overlap, self.out_rows),
                     _ramp(left, right, column_spans[-1][1], self.tiling.overlap, self.out_columns),
                 ).to(y)
-                where = (slice(top * self.out_rows, bottom * self.out_rows), slice(left * self.out_columns, right * self.out_columns))
+                where = (
+                    slice(top * self.out_rows, bottom * self.out_rows),
+                    slice(left * self.out_columns, right * self.out_columns),
+                )
                 total[(..., *where)] += y * weight
                 weights[where] += weight
         assert total is not None

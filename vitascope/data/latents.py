@@ -50,4 +50,3 @@ def _read_shard(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError):
         return {}  # a damaged shard is made again
-

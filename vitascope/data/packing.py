@@ -13,9 +13,7 @@ from vitascope.errors import SizeError
 FULL = 0.99  # a bin this full is closed at the end of its window
 
 
-def plan_packs(
-    lengths: Sequence[int], budget: int, generator: torch.Generator, window: int = 1024
-) -> list[list[int]]:
+def plan_packs(lengths: Sequence[int], budget: int, generator: torch.Generator, window: int = 1024) -> list[list[int]]:
     """Every sample's index exactly once, in bins of at most `budget` tokens, in random order.
 
     Samples are shuffled and taken a window at a time; in a window the longest goes first, each into the fullest bin that

@@ -51,7 +51,11 @@ class Canvas:
         return frames * rows * columns
 
     def noised(
-        self, tokens: Float[Tensor, "n p"], frame_sigmas: Float[Tensor, " f"], context: Float[Tensor, "l e"], given_sigma: float = 0.0
+        self,
+        tokens: Float[Tensor, "n p"],
+        frame_sigmas: Float[Tensor, " f"],
+        context: Float[Tensor, "l e"],
+        given_sigma: float = 0.0,
     ) -> Sample:
         """The transformer's view: `tokens` with a noise level per latent frame, given tokens at `given_sigma`."""
         group = TokenGroup(tokens, self.positions, torch.where(self.given, len(frame_sigmas), self.frame))

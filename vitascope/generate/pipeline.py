@@ -116,16 +116,16 @@ class Pipeline:
         latent = canvas.grid_latent(tokens, self.transformer.config.patch)
         return decode_video(self.codec, latent, height=height, width=width, num_frames=num_frames, fps=fps)
 
-    def _canvas(
-        self, height: int, width: int, num_frames: int, fps: float, image: Video | str | Path | None
-    ) -> Canvas:
+    def _canvas(self, height: int, width: int, num_frames: int, fps: float, image: Video | str | Path | None) -> Canvas:
         frames, rows, columns = latent_shape(self.codec, num_frames, height, width)
         _, patch_rows, patch_columns = self.transformer.config.patch
         rows, columns = -(-rows // patch_rows) * patch_rows, -(-columns // patch_columns) * patch_columns
         latent = torch.zeros(self.codec.latent_channels, frames, rows, columns)
         given = given_frames(latent, [])
         if image is not None:
-            first = encode_video(self.codec, fit_image(image, rows * self.codec.stride.rows, columns * self.codec.stride.columns))
+            first = encode_video(
+                self.codec, fit_image(image, rows * self.codec.stride.rows, columns * self.codec.stride.columns)
+            )
             latent[:, 0] = first[:, 0]
             given = given_frames(latent, [0])
         return make_canvas(
@@ -155,7 +155,9 @@ class Pipeline:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(canvas.clean.shape, generator=generator)
         start = torch.where(canvas.given[:, None], canvas.clean, noise)
-        shift = shift_factor(canvas.num_grid_tokens, reference_tokens=self.config.reference_tokens, base=self.config.shift)
+        shift = shift_factor(
+            canvas.num_grid_tokens, reference_tokens=self.config.reference_tokens, base=self.config.shift
+        )
         return SOLVERS[self.config.solver](velocity, start, sigma_schedule(num_steps, shift), on_progress)
 
     def _velocity(

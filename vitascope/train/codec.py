@@ -7,12 +7,13 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitascope.codec.losses import (
     Discriminator,
@@ -27,7 +28,8 @@ from vitascope.codec.streaming import encode_video, reconstruct, to_signal
 from vitascope.config import Config, load_config
 from vitascope.data.clips import Clip, list_clips, split_validation
 from vitascope.errors import DatasetError
-from vitascope.train.run import Checkpoint, Progress, Run, check_finite, learning_rate, step_generator, update_ema
+from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
+from vitascope.train.run import Checkpoint, Progress, Run, learning_rate, step_generator, update_ema
 from vitascope.video import Video, contact_sheet, write_video
 from vitascope.weights import save_network
 
@@ -54,6 +56,7 @@ class CodecTrainConfig(Config):
     warmup: int = Field(100, ge=0)
     decay_share: float = Field(0.3, ge=0, le=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
     num_validation: int = Field(32, ge=1)
     log_every: int = Field(20, ge=1)
     sample_every: int = Field(500, ge=1)
@@ -84,9 +87,7 @@ class ClipBatches:
         picks = torch.randint(len(pool), (num_clips,), generator=generator).tolist()
         return torch.cat([to_signal(self._crop(pool[i].read(), num_frames, shape, generator)) for i in picks])
 
-    def _crop(
-        self, video: Video, num_frames: int, shape: tuple[int, int], generator: torch.Generator
-    ) -> np.ndarray:
+    def _crop(self, video: Video, num_frames: int, shape: tuple[int, int], generator: torch.Generator) -> np.ndarray:
         height, width = shape
         slack = (video.num_frames - num_frames, video.height - height, video.width - width)
         start, top, left = (int(torch.randint(room + 1, (1,), generator=generator)) for room in slack)
@@ -102,7 +103,7 @@ class CodecTrainer:
         self.model = Codec(config.codec).to(memory_format=torch.channels_last_3d)  # oneDNN's fast path on a CPU
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.perceptual = PerceptualDistance() if config.loss.perceptual else None
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
+        self.optimizers = make_optimizers(self.model, config.learning_rate, _is_hidden)
         self.discriminator = Discriminator() if config.loss.adversarial else None
         if self.discriminator is not None:
             parameters = self.discriminator.parameters()
@@ -111,9 +112,11 @@ class CodecTrainer:
     def step(self, step: int, pixels: Float[Tensor, "b 3 t h w"], generator: torch.Generator) -> dict[str, float]:
         """Train on one batch; the terms of the loss, unweighted."""
         config = self.config
-        mean, log_variance = self.model.encode_moments(pixels.contiguous(memory_format=torch.channels_last_3d))
-        noise = torch.randn(mean.shape, generator=generator)
-        output = self.model.decode_raw(mean + (0.5 * log_variance).exp() * noise)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            mean, log_variance = self.model.encode_moments(pixels.contiguous(memory_format=torch.channels_last_3d))
+            noise = torch.randn(mean.shape, generator=generator)
+            output = self.model.decode_raw(mean + (0.5 * log_variance).exp() * noise).float()
+        mean, log_variance = mean.float(), log_variance.float()
         terms = {"l1": (output - pixels).abs().mean(), "kl": kl_divergence(mean, log_variance)}
         reconstruction = terms["l1"]
         if self.perceptual is not None:
@@ -135,15 +138,10 @@ class CodecTrainer:
 
     def _descend(self, step: int, loss: Tensor) -> None:
         config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(
-                step, peak=config.learning_rate, warmup=config.warmup, steps=config.steps, decay_share=config.decay_share
-            )
-        self.optimizer.zero_grad()
-        loss.backward()
-        check_finite(loss, self.model.parameters(), step)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        rate = learning_rate(
+            step, peak=config.learning_rate, warmup=config.warmup, steps=config.steps, decay_share=config.decay_share
+        )
+        descend(loss, self.model, self.optimizers, rate, step)
 
     def _train_discriminator(self, adversary: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         loss = discriminator_loss(adversary(real), adversary(fake))
@@ -155,7 +153,7 @@ class CodecTrainer:
     def checkpoint(self, step: int) -> Checkpoint:
         """All that resuming needs."""
         tensors = {"model": self.model.state_dict(), "ema": self.ema.state_dict()}
-        tensors["optimizer"] = optimizer_tensors(self.optimizer)
+        tensors |= {f"optimizer_{i}": optimizer_tensors(optimizer) for i, optimizer in enumerate(self.optimizers)}
         if self.discriminator is not None:
             tensors["discriminator"] = self.discriminator.state_dict()
             tensors["discriminator_optimizer"] = optimizer_tensors(self.discriminator_optimizer)
@@ -165,12 +163,11 @@ class CodecTrainer:
         """Go back to a checkpoint's state."""
         self.model.load_state_dict(checkpoint.tensors["model"])
         self.ema.load_state_dict(checkpoint.tensors["ema"])
-        load_optimizer_tensors(self.optimizer, checkpoint.tensors["optimizer"])
+        for i, optimizer in enumerate(self.optimizers):
+            load_optimizer_tensors(optimizer, checkpoint.tensors[f"optimizer_{i}"])
         if self.discriminator is not None:
             self.discriminator.load_state_dict(checkpoint.tensors["discriminator"])
-            load_optimizer_tensors(
-                self.discriminator_optimizer, checkpoint.tensors.get("discriminator_optimizer", {})
-            )
+            load_optimizer_tensors(self.discriminator_optimizer, checkpoint.tensors.get("discriminator_optimizer", {}))
 
 
 def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = ()) -> Path:
@@ -236,16 +233,5 @@ def finish(codec: Codec, clips: Sequence[Clip], folder: Path, seed: int, num_mea
     return folder
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors, `parameter index.name`."""
-    state = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
-
-
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`; the parameter groups stay as they are."""
-    state: dict[int, dict[str, Tensor]] = defaultdict(dict)
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state[int(index)][name] = value
-    optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})
+def _is_hidden(name: str) -> bool:
+    return not any(edge in name for edge in ("conv_in", "conv_out", "to_moments", "from_latent"))

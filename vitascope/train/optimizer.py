@@ -1,9 +1,9 @@
-"""The transformer's optimizer: Muon for the blocks' matrices, AdamW for all else."""
+"""The networks' optimizer: Muon for the matrices and kernels of hidden layers, AdamW for all else."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrix update is orthogonalised, so that every direction moves by the same amount.
 
+    A convolution's kernel counts as the matrix [out channels, in channels x taps].
+
     Updates are scaled to the size that AdamW's have, so both take the same learning rate. Runs in float32: half
     precision, which `torch.optim.Muon` uses inside, is several times slower on a CPU. Matrices of equal shape are
     orthogonalised as one batch.
@@ -22,7 +24,9 @@ class Muon(torch.optim.Optimizer):
     (arXiv:2502.16982), equation 4.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01
+    ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -35,12 +39,12 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                updates = [self._momentum(parameter, group["momentum"]) for parameter in parameters]
+                updates = [self._momentum(parameter, group["momentum"]).flatten(1) for parameter in parameters]
                 directions = orthogonalise(torch.stack(updates))
-                size = 0.2 * max(shape) ** 0.5
+                size = 0.2 * max(directions.shape[1:]) ** 0.5
                 for parameter, direction in zip(parameters, directions, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(direction, alpha=-group["lr"] * size)
+                    parameter.add_(direction.view(shape), alpha=-group["lr"] * size)
 
     def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         assert parameter.grad is not None
@@ -63,13 +67,52 @@ def orthogonalise(matrices: Float[Tensor, "b m n"], steps: int = 5) -> Float[Ten
     return x.mT if tall else x
 
 
-def transformer_optimizers(network: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """[Muon over the blocks' matrices, AdamW over the rest]; only AdamW's matrices decay."""
-    matrices, others = [], []
+def make_optimizers(network: nn.Module, lr: float, is_hidden: Callable[[str], bool]) -> list[torch.optim.Optimizer]:
+    """[Muon over the hidden layers' matrices and kernels, AdamW over the rest]; of the latter only matrices decay.
+
+    `is_hidden` tells by a parameter's name whether its layer is hidden: first and last layers are left to AdamW.
+    """
+    hidden, others = [], []
     for name, parameter in network.named_parameters():
-        (matrices if name.startswith("blocks.") and parameter.ndim == 2 else others).append(parameter)
+        (hidden if parameter.ndim in (2, 5) and is_hidden(name) else others).append(parameter)
     groups = [
-        {"params": [p for p in others if p.ndim == 2], "weight_decay": 0.01},
-        {"params": [p for p in others if p.ndim != 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim in (2, 5)], "weight_decay": 0.01},
+        {"params": [p for p in others if p.ndim not in (2, 5)], "weight_decay": 0.0},
     ]
-    return [Muon(matrices, lr), torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))]
+    return [Muon(hidden, lr), torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))]
+
+
+def descend(
+    loss: Tensor, network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], rate: float, step: int
+) -> float:
+    """One step of all optimizers at a learning rate, with gradients clipped to norm 1; their norm before that.
+
+    Raises:
+        FloatingPointError: a loss or gradient that isn't finite; nothing has been changed then.
+    """
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        raise FloatingPointError(f"step {step}: loss {loss.item()}, gradient norm {norm.item()}; nothing was changed")
+    for optimizer in optimizers:
+        optimizer.step()
+    return norm.item()
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors, `parameter index.name`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`; the parameter groups stay as they are."""
+    state: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state[int(index)][name] = value
+    optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,9 @@ class Run:
         text = dump_toml(config)
         saved = self.folder / "config.toml"
         if saved.exists() and saved.read_text(encoding="utf-8") != text:
-            raise ConfigError(f"{saved} differs from the config given: choose another --out, or the same config to resume")
+            raise ConfigError(
+                f"{saved} differs from the config given: choose another --out, or the same config to resume"
+            )
         (self.folder / "samples").mkdir(parents=True, exist_ok=True)
         write_text(saved, text)
 
@@ -55,7 +57,9 @@ class Run:
         path = self.folder / "checkpoints" / f"step_{checkpoint.step:08d}"
         with replacing_folder(path) as temporary:
             for name, tensors in checkpoint.tensors.items():
-                save_file({key: value.contiguous() for key, value in tensors.items()}, temporary / f"{name}.safetensors")
+                save_file(
+                    {key: value.contiguous() for key, value in tensors.items()}, temporary / f"{name}.safetensors"
+                )
             state = {"step": checkpoint.step, **checkpoint.state}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
             manifest = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
@@ -104,19 +108,6 @@ def learning_rate(step: int, *, peak: float, warmup: int, steps: int, decay_shar
     """Linear warm-up, a plateau, then a linear descent to 2 % of the peak over the last `decay_share` of the steps."""
     decay_steps = max(1, int(steps * decay_share))
     return peak * min(1.0, (step + 1) / max(1, warmup), 0.02 + 0.98 * max(0, steps - step) / decay_steps)
-
-
-def check_finite(loss: Tensor, parameters: Iterable[nn.Parameter], step: int) -> Tensor:
-    """The gradient norm; stops a run before a step with a loss or gradient that isn't finite.
-
-    Raises:
-        FloatingPointError: naming the step.
-    """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise FloatingPointError(f"step {step}: loss {loss.item()}, gradient norm {norm.item()}; the last checkpoint is intact")
-    return norm
 
 
 class Progress:

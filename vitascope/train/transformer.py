@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.config import Config, load_config
@@ -29,10 +29,9 @@ from vitascope.model.diffusion import add_noise, velocity_loss
 from vitascope.model.patches import Pack, Sample, pack
 from vitascope.model.text import TextEncoder
 from vitascope.model.transformer import Transformer, TransformerConfig
-from vitascope.train.codec import load_optimizer_tensors, optimizer_tensors
-from vitascope.train.optimizer import transformer_optimizers
+from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.patterns import NoiseConfig, PatternConfig, draw_given, draw_given_sigma, draw_sigmas
-from vitascope.train.run import Checkpoint, Progress, Run, check_finite, learning_rate, step_generator, update_ema
+from vitascope.train.run import Checkpoint, Progress, Run, learning_rate, step_generator, update_ema
 from vitascope.video import contact_sheet, write_video
 from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network
 
@@ -76,7 +75,14 @@ class Batch:
 class BatchMaker:
     """Turns clips into noised packs: draws caption, given frames, noise levels and noise from one generator."""
 
-    def __init__(self, clips: Sequence[Clip], latents: Sequence[Tensor], text: CaptionStates, config: TransformerTrainConfig, time_stride: int):
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        latents: Sequence[Tensor],
+        text: CaptionStates,
+        config: TransformerTrainConfig,
+        time_stride: int,
+    ):
         self.clips, self.latents, self.text = clips, latents, text
         self.config, self.time_stride = config, time_stride
 
@@ -88,7 +94,9 @@ class BatchMaker:
 
     def make(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """One pack of the clips with these indices; neighbours in the pack have equal shapes where possible."""
-        indices = sorted(indices, key=lambda i: self.latents[i].shape[1:])  # equal lengths side by side attend as one batch
+        indices = sorted(
+            indices, key=lambda i: self.latents[i].shape[1:]
+        )  # equal lengths side by side attend as one batch
         contexts = self.text.states([self._caption(self.clips[i], generator) for i in indices])
         drawn = [self._sample(i, context, generator) for i, context in zip(indices, contexts, strict=True)]
         samples, cleans, noises, made = zip(*drawn, strict=True)
@@ -147,7 +155,9 @@ class TransformerTrainer:
         if config.init:
             load_weights(self.model, Path(config.init))
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimizers = transformer_optimizers(self.model, config.learning_rate)
+        self.optimizers = make_optimizers(
+            self.model, config.learning_rate, is_hidden=lambda name: name.startswith("blocks.")
+        )
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Train on one pack; the loss, overall and by noise level."""
@@ -156,17 +166,9 @@ class TransformerTrainer:
             step, peak=config.learning_rate, warmup=config.warmup, steps=config.steps, decay_share=config.decay_share
         )
         loss, figures = self.loss(self.model, batch)
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-        loss.backward()
-        norm = check_finite(loss, self.model.parameters(), step)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
+        figures["gradient"] = descend(loss, self.model, self.optimizers, rate, step)
         update_ema(self.ema, self.model, config.ema_decay, step)
-        return {**figures, "gradient": norm.item()}
+        return figures
 
     def loss(self, network: Transformer, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The velocity loss of a batch, and its mean in each quarter of the noise levels."""
@@ -254,7 +256,11 @@ def export(network: Transformer, config: TransformerTrainConfig, folder: Path, t
     folder.mkdir(parents=True, exist_ok=True)
     save_network(network, config.transformer, folder / "transformer")
     text_encoder = Path(config.text_encoder)
-    for source, name in ((Path(config.vae), "vae"), (text_encoder, "text_encoder"), (_tokenizer(text_encoder), "tokenizer")):
+    for source, name in (
+        (Path(config.vae), "vae"),
+        (text_encoder, "text_encoder"),
+        (_tokenizer(text_encoder), "tokenizer"),
+    ):
         shutil.copytree(source, folder / name, dirs_exist_ok=True)
     pipeline = config.pipeline.model_copy(update={"training": {**config.pipeline.training, **training}})
     index = {
