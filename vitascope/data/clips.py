@@ -27,10 +27,9 @@ class Clip:
         """The clip's frames."""
         return read_video(self.path)
 
-    @property
-    def all_captions(self) -> list[str]:
-        """Captions of every language, in a fixed order."""
-        return [caption for language in sorted(self.captions) for caption in self.captions[language]]
+    def some_captions(self, per_language: int) -> list[str]:
+        """The first captions of each language, in a fixed order; clips differ in which phrasings come first."""
+        return [text for language in sorted(self.captions) for text in self.captions[language][:per_language]]
 
 
 def list_clips(folder: str | Path) -> list[Clip]:

@@ -46,6 +46,11 @@ class TextEncoder:
         return self.weights["embeddings.word_embeddings.weight"].shape[1]
 
     @property
+    def num_parameters(self) -> int:
+        """How many numbers the network's weights hold."""
+        return sum(weight.numel() for weight in self.weights.values())
+
+    @property
     def device(self) -> torch.device:
         """Where the weights lie and the states come out."""
         return self.weights["embeddings.word_embeddings.weight"].device

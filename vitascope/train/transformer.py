@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,7 +20,7 @@ from torch import Tensor
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.config import Config, load_config
 from vitascope.data.clips import Clip, list_clips, split_validation
-from vitascope.data.latents import cached_latents
+from vitascope.data.encoded import EncodedClip, encode_clips
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError
 from vitascope.files import sha256
@@ -49,6 +50,8 @@ class TransformerTrainConfig(Config):
     warmup: int = Field(100, ge=0)
     decay_share: float = Field(0.3, ge=0, le=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)
+    captions_per_language: int = Field(4, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
     text_dropout: float = Field(0.1, ge=0, le=1)
     num_validation: int = Field(64, ge=1)
     log_every: int = Field(10, ge=1)
@@ -77,44 +80,40 @@ class BatchMaker:
 
     def __init__(
         self,
-        clips: Sequence[Clip],
-        latents: Sequence[Tensor],
-        text: CaptionStates,
+        clips: Sequence[EncodedClip],
+        no_text: Float[Tensor, "l e"],
         config: TransformerTrainConfig,
         time_stride: int,
     ):
-        self.clips, self.latents, self.text = clips, latents, text
+        self.clips, self.no_text = clips, no_text
         self.config, self.time_stride = config, time_stride
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each clip."""
         pt, ph, pw = self.config.transformer.patch
-        return [(z.shape[1] // pt) * (z.shape[2] // ph) * (z.shape[3] // pw) for z in self.latents]
+        shapes = [clip.latent.shape for clip in self.clips]
+        return [(t // pt) * (h // ph) * (w // pw) for _, t, h, w in shapes]
 
     def make(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """One pack of the clips with these indices; neighbours in the pack have equal shapes where possible."""
-        indices = sorted(
-            indices, key=lambda i: self.latents[i].shape[1:]
-        )  # equal lengths side by side attend as one batch
-        contexts = self.text.states([self._caption(self.clips[i], generator) for i in indices])
-        drawn = [self._sample(i, context, generator) for i, context in zip(indices, contexts, strict=True)]
-        samples, cleans, noises, made = zip(*drawn, strict=True)
+        """One pack of the clips with these indices; equal lengths stand side by side, so that they attend as a batch."""
+        indices = sorted(indices, key=lambda i: self.clips[i].latent.shape[1:])
+        samples, cleans, noises, made = zip(*(self._sample(self.clips[i], generator) for i in indices), strict=True)
         return Batch(pack(samples), torch.cat(cleans), torch.cat(noises), torch.cat(made))
 
-    def _caption(self, clip: Clip, generator: torch.Generator) -> str:
-        captions = clip.all_captions
-        pick = int(torch.randint(len(captions), (1,), generator=generator))
+    def _context(self, clip: EncodedClip, generator: torch.Generator) -> Float[Tensor, "l e"]:
+        pick = int(torch.randint(len(clip.captions), (1,), generator=generator))
         dropped = torch.rand((), generator=generator).item() < self.config.text_dropout
-        return "" if dropped else captions[pick]
+        return self.no_text if dropped else clip.captions[pick].float()
 
-    def _sample(self, index: int, context: Tensor, generator: torch.Generator) -> tuple[Sample, Tensor, Tensor, Tensor]:
-        config, latent = self.config, self.latents[index].float()
+    def _sample(self, clip: EncodedClip, generator: torch.Generator) -> tuple[Sample, Tensor, Tensor, Tensor]:
+        config, latent = self.config, clip.latent.float()
+        context = self._context(clip, generator)
         given, independent = draw_given(latent, config.patterns, generator)
         canvas = make_canvas(
             latent,
             given,
-            fps=self.clips[index].fps,
+            fps=clip.fps,
             reference_fps=config.pipeline.reference_fps,
             patch=config.transformer.patch,
             time_stride=self.time_stride,
@@ -125,24 +124,6 @@ class BatchMaker:
         sample = canvas.noised(canvas.clean, sigmas, context, given_sigma)
         noisy = add_noise(canvas.clean, noise, sample.sigmas[sample.frame_index])
         return canvas.noised(noisy, sigmas, context, given_sigma), canvas.clean, noise, ~canvas.given
-
-
-class CaptionStates:
-    """Token states of captions, each encoded once and kept as float16 while there is room."""
-
-    def __init__(self, encoder: TextEncoder, capacity: int = 40_000):
-        self.encoder, self.capacity = encoder, capacity
-        self.kept: dict[str, Tensor] = {}
-
-    def states(self, captions: Sequence[str]) -> list[Float[Tensor, "l e"]]:
-        """The states of each caption."""
-        missing = sorted({caption for caption in captions if caption not in self.kept}, key=len)
-        if len(self.kept) + len(missing) > self.capacity:
-            self.kept.clear()
-            missing = sorted(set(captions), key=len)
-        for caption, state in zip(missing, self.encoder.encode(missing) if missing else [], strict=True):
-            self.kept[caption] = state.half()
-        return [self.kept[caption].float() for caption in captions]
 
 
 class TransformerTrainer:
@@ -173,7 +154,8 @@ class TransformerTrainer:
     def loss(self, network: Transformer, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The velocity loss of a batch, and its mean in each quarter of the noise levels."""
         sigma = batch.pack.token_sigmas
-        output = network(batch.pack)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            output = network(batch.pack).float()
         loss = velocity_loss(output, batch.clean, batch.noise, sigma, self.config.transformer.prediction, batch.made)
         figures = {"loss": loss.mean.item()}
         for quarter in range(4):
@@ -210,13 +192,15 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     clips, validation = split_validation(list_clips(config.data), config.num_validation)
     codec, text_encoder = _load_codec(Path(config.vae)), _load_text_encoder(Path(config.text_encoder))
     _check_shapes(config, codec, text_encoder)
-    run, text = Run(out, config), CaptionStates(text_encoder)
-    maker, validator = (
-        BatchMaker(part, _latents(codec, config, part, name), text, config, codec.stride.time)
-        for part, name in ((clips, "train"), (validation, "validation"))
-    )
+    run = Run(out, config)
+    encoded = {
+        name: _encode(config, part, codec, text_encoder, name)
+        for name, part in (("train", clips), ("validation", validation))
+    }
+    no_text = text_encoder.encode([""])[0]
+    maker, validator = (BatchMaker(part, no_text, config, codec.stride.time) for part in encoded.values())
     trainer, loader = TransformerTrainer(config), PackLoader(maker.lengths, config.pack_tokens, config.seed)
-    shapes = [tuple(latent.shape) for latent in maker.latents]
+    shapes = [tuple(clip.latent.shape) for clip in maker.clips]
     print(utilisation(maker.lengths, shapes, config.pack_tokens, config.seed), file=sys.stderr)
     checkpoint, first_step = run.latest_checkpoint(), 0
     if checkpoint is not None:
@@ -293,13 +277,20 @@ def _write_samples(pipeline: Pipeline, config: TransformerTrainConfig, run: Run,
     write_video(sheet, run.folder / "samples" / f"step_{step:08d}.png")
 
 
-def _latents(codec: Codec, config: TransformerTrainConfig, clips: Sequence[Clip], name: str) -> list[Tensor]:
-    folder = Path(config.data) / f"latents-{sha256(Path(config.vae) / WEIGHTS_FILE)[:12]}" / name
+def _encode(
+    config: TransformerTrainConfig, clips: Sequence[Clip], codec: Codec, text_encoder: TextEncoder, name: str
+) -> list[EncodedClip]:
+    latents = f"latents-{sha256(Path(config.vae) / WEIGHTS_FILE)[:12]}"
+    texts = f"text-{sha256(Path(config.text_encoder) / 'model.safetensors')[:12]}"
 
-    def show(done: int, total: int) -> None:
-        print(f"{name} latents {done}/{total}", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+    def show(what: str, done: int, total: int) -> None:
+        end = "\r" if sys.stderr.isatty() and done < total else "\n"
+        print(f"{name} {what} {done}/{total}", end=end, file=sys.stderr, flush=True)
 
-    return cached_latents(codec, clips, folder, show)
+    data = Path(config.data)
+    return encode_clips(
+        clips, codec, data / latents / name, text_encoder, data / texts / name, config.captions_per_language, show
+    )
 
 
 def _load_codec(folder: Path) -> Codec:

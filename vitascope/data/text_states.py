@@ -1,0 +1,71 @@
+"""A dataset's captions as token states, encoded once by a given text encoder and kept beside the clips."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vitascope.data.clips import Clip
+from vitascope.data.latents import CLIPS_PER_SHARD
+from vitascope.files import replacing
+from vitascope.model.text import TextEncoder
+
+States = Float[Tensor, "l e"]
+
+
+def cached_text_states(
+    encoder: TextEncoder,
+    clips: Sequence[Clip],
+    per_language: int,
+    folder: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[list[States]]:
+    """For each clip the states (float16) of its first captions in each language. What the folder lacks is encoded and written.
+
+    The folder must belong to this text encoder and dataset alone: name it after the encoder's digest.
+    """
+    states: list[list[States]] = []
+    for start in range(0, len(clips), CLIPS_PER_SHARD):
+        part = clips[start : start + CLIPS_PER_SHARD]
+        captions = [clip.some_captions(per_language) for clip in part]
+        texts = [text for of_clip in captions for text in of_clip]
+        shard = folder / f"text_{start // CLIPS_PER_SHARD:05d}.safetensors"
+        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        found = _read_shard(shard, digest)
+        if found is None:
+            found = _encode(encoder, texts)
+            tensors = {"states": torch.cat(found), "lengths": torch.tensor([len(state) for state in found])}
+            with replacing(shard) as temporary:
+                save_file(tensors, temporary, metadata={"captions_sha256": digest})
+        remaining = iter(found)
+        states += [[next(remaining) for _ in of_clip] for of_clip in captions]
+        if on_progress is not None:
+            on_progress(len(states), len(clips))
+    return states
+
+
+def _encode(encoder: TextEncoder, texts: Sequence[str]) -> list[States]:
+    """Each distinct caption encoded once, captions of like length together."""
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))
+    by_text = dict(zip(distinct, (state.half() for state in encoder.encode(distinct)), strict=True))
+    return [by_text[text] for text in texts]
+
+
+def _read_shard(path: Path, digest: str) -> list[States] | None:
+    """The states in a shard, or None if it is missing, damaged or of other captions."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            if file.metadata().get("captions_sha256") != digest:
+                return None
+            return list(file.get_tensor("states").split(file.get_tensor("lengths").tolist()))
+    except (OSError, SafetensorError):
+        return None
