@@ -109,7 +109,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_package_offers_only_what_it_has() -> None:
     assert {"load", "Video", "Pipeline", "__version__"} <= set(dir(vitascope))
-    assert vitascope.Video.__module__ == "vitascope.video"
+    assert vitascope.Video.__module__ == "vitascope.video.clip"
     assert vitascope.Pipeline.__module__ == "vitascope.generate.pipeline"
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         _ = vitascope.laod
@@ -211,13 +211,6 @@ def test_a_sheet_shows_frames_of_every_video(
     assert (sheet.num_frames, sheet.fps > 0) == (1, True)
     assert sheet.width >= 3 * 2 * 48  # three frames, drawn twice as large
     assert sheet.height >= 2 * 2 * 64  # two videos
-
-
-def test_the_kinds_of_file_are_those_that_can_be_written() -> None:
-    from vitascope import video
-
-    assert set(cli._VIDEO_SUFFIXES) == set(video._ENCODINGS)
-    assert set(cli._IMAGE_SUFFIXES) == set(video._IMAGE_CODECS)
 
 
 @pytest.mark.parametrize(
@@ -414,6 +407,46 @@ def test_render_passes_its_settings_on(
     assert "--clips" in capsys.readouterr().err
     assert cli.main(["render", "--out", str(out), "--clips", "2", "--size", "9"]) == 2
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["render", "--clips", "2"], ["train", "codec", "a.toml"], ["train", "transformer", "a.toml"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], out: str
+) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main([*words, "--out", str(tmp_path / out)]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert "is a file, not a folder" in captured.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("bundled", "said"), [([], "no model is bundled here"), (["large", "small"], "or one of large, small")]
+)
+def test_a_model_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    bundled: list[str],
+    said: str,
+) -> None:
+    from vitascope.generate import pipeline
+
+    for name in bundled:
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "model_index.json").touch()
+    monkeypatch.setattr(pipeline.resources, "files", lambda package: tmp_path)
+    assert cli.main(["info", "medium"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert captured.err.startswith("vitascope: error: no model 'medium': give a")
+    assert said in captured.err
 
 
 def test_progress_away_from_a_terminal_is_plain_lines(

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from vitascope.config import Config, dump_toml, load_config, parse_config
 from vitascope.errors import ConfigError
@@ -115,6 +115,24 @@ def test_what_is_refused_is_named_in_one_line(tmp_path: Path, text: str, overrid
     with pytest.raises(ConfigError, match=reason) as caught:
         load_config(write(tmp_path, text), Run, overrides)
     assert "\n" not in str(caught.value)
+
+
+class Even(Config):
+    """A config with a rule of its own."""
+
+    side: int
+
+    @field_validator("side")
+    @classmethod
+    def _is_even(cls, side: int) -> int:
+        if side % 2:
+            raise ValueError(f"{side} is odd; take {side + 1}")
+        return side
+
+
+def test_a_rule_of_our_own_speaks_for_itself() -> None:
+    with pytest.raises(ConfigError, match=r"^config: side: 3 is odd; take 4$"):
+        parse_config({"side": 3}, Even)
 
 
 def test_files_that_are_no_config(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ import typer.main
 
 import vitascope
 from vitascope.errors import VitascopeError
+from vitascope.formats import MOVING, STILL
 from vitascope.progress import progress
 
 app = typer.Typer(
@@ -38,9 +39,6 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train a network. To resume, run the same command again.", rich_markup_mode=None)
 app.add_typer(train_app, name="train")
 
-# Those of video.py, which is not imported before a name has been checked.
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif")
 _EXTRA_OF_MODULE = {
     "mujoco": "world",
     "efficientnet_lite_pytorch": "train",
@@ -141,15 +139,15 @@ def generate(
         _refuse(f"--seed {seed} leaves no room for {num_videos} seeds")
     if image is not None and not image.is_file():
         _refuse(f"--image {image}: no such file")
-    if out is not None and out.suffix.lower() in _IMAGE_SUFFIXES and not out.is_dir():
+    if out is not None and out.suffix.lower() in STILL and not out.is_dir():
         if seconds is not None or (frames or 1) > 1:
             _refuse(f"{out} is an image and holds one frame; name a video, such as {out.with_suffix('.mp4')}")
         frames = 1
     seeds = range(seed, seed + num_videos)
     paths = _output_paths(out, prompt, seeds, is_image=frames == 1)
     _check_writable([*paths, *([sheet] if sheet else [])])
-    if sheet is not None and sheet.suffix.lower() not in _IMAGE_SUFFIXES:
-        _refuse(f"--sheet {sheet}: name an image, one of {' '.join(_IMAGE_SUFFIXES)}")
+    if sheet is not None and sheet.suffix.lower() not in STILL:
+        _refuse(f"--sheet {sheet}: name an image, one of {' '.join(STILL)}")
     if sheet in paths:
         _refuse(f"--sheet {sheet} is also the output; name another file")
 
@@ -200,6 +198,7 @@ def render(
     """Render captioned clips of the simulated world. To go on after an interruption, run it again."""
     if clips is None and config is None:
         _refuse("say how many with --clips, or give a --config")
+    _check_folder(out)
     from vitascope.config import load_config, parse_config
     from vitascope.world.dataset import RenderConfig, render_dataset
 
@@ -235,17 +234,19 @@ RunFolder = Annotated[
 @train_app.command("codec")
 def train_codec(config: ConfigFile, overrides: Overrides = None, out: RunFolder = None) -> None:
     """Train the video compression network, and print its folder."""
+    run = _run_folder(out, config)
     from vitascope.train.codec import train
 
-    typer.echo(train(config, out or Path("runs") / config.stem, overrides or []))
+    typer.echo(train(config, run, overrides or []))
 
 
 @train_app.command("transformer")
 def train_transformer(config: ConfigFile, overrides: Overrides = None, out: RunFolder = None) -> None:
     """Train the diffusion transformer, and print the folder of the finished model."""
+    run = _run_folder(out, config)
     from vitascope.train.transformer import train
 
-    typer.echo(train(config, out or Path("runs") / config.stem, overrides or []))
+    typer.echo(train(config, run, overrides or []))
 
 
 @app.command()
@@ -293,7 +294,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone: without this the interpreter complains once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except (OSError, FloatingPointError) as error:  # the latter: training that has diverged
         return _complain(str(error), 1)
     return 0
 
@@ -338,8 +339,9 @@ def _output_paths(out: Path | None, prompt: str, seeds: range, *, is_image: bool
     if out is None or out.is_dir():
         suffix = ".png" if is_image else ".mp4"
         return [(out or Path()) / f"{_slug(prompt)}-{seed}{suffix}" for seed in seeds]
-    if out.suffix.lower() not in _VIDEO_SUFFIXES + _IMAGE_SUFFIXES:
-        known = " ".join(_VIDEO_SUFFIXES + _IMAGE_SUFFIXES)
+    kinds = [*MOVING, *STILL]
+    if out.suffix.lower() not in kinds:
+        known = " ".join(kinds)
         _refuse(f"--out {out}: name a file that ends in one of {known}, or a folder that exists")
     if len(seeds) == 1:
         return [out]
@@ -362,6 +364,21 @@ def _check_writable(paths: Sequence[Path]) -> None:
             _refuse(f"no folder {path.parent}; make it first")
         if not os.access(path.parent, os.W_OK):
             _refuse(f"the folder {path.parent} can't be written to")
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that can't be made or written to."""
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        _refuse(f"--out {out}: {nearest} is a file, not a folder")
+    if not os.access(nearest, os.W_OK):
+        _refuse(f"--out {out}: the folder {nearest} can't be written to")
+
+
+def _run_folder(out: Path | None, config: Path) -> Path:
+    run = out or Path("runs") / config.stem
+    _check_folder(run)
+    return run
 
 
 def _save_sheet(videos: Sequence[vitascope.Video], path: Path) -> None:

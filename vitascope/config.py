@@ -53,7 +53,7 @@ def parse_config(tree: dict[str, Any], kind: type[ConfigT], source: str = "confi
         first, *others = error.errors()
         key = ".".join(str(part) for part in first["loc"]) or "(root)"
         more = f" (and {len(others)} more)" if others else ""
-        raise ConfigError(f"{source}: {key}: {_one_line(first['msg'])}{more}") from None
+        raise ConfigError(f"{source}: {key}: {_one_line(first['msg'].removeprefix('Value error, '))}{more}") from None
 
 
 def dump_toml(config: Config) -> str:

@@ -27,3 +27,9 @@ class ModelError(VitascopeError):
 
 class DatasetError(VitascopeError):
     """A dataset folder that can't be read or has nothing in it."""
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line: the system's own words where there are some."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

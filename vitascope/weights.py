@@ -1,4 +1,4 @@
-"""One network in a folder, as the diffusers library lays it out: config.json and diffusion_pytorch_model.safetensors."""
+"""One network in a folder, as diffusers lays it out: config.json and diffusion_pytorch_model.safetensors."""
 
 from __future__ import annotations
 

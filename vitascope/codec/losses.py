@@ -7,6 +7,7 @@ adversarial weight from Esser et al. 2021 (arXiv:2012.09841), equations 7 and 8.
 from __future__ import annotations
 
 import contextlib
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -77,13 +78,13 @@ def kl_divergence(mean: Float[Tensor, "b c t h w"], log_variance: Float[Tensor, 
 
 
 class Discriminator(nn.Module):
-    """Judges overlapping patches of space and time: one logit per cell of [t, h/8, w/8] (PatchGAN in three dimensions)."""
+    """Judges overlapping patches of space and time: one logit per cell of [t, h/8, w/8] (a 3-D PatchGAN)."""
 
     def __init__(self, width: int = 32):
         super().__init__()
         widths = (3, width, 2 * width, 4 * width)
         layers: list[nn.Module] = []
-        for in_width, out_width in zip(widths, widths[1:], strict=False):
+        for in_width, out_width in pairwise(widths):
             layers += [
                 nn.Conv3d(in_width, out_width, (3, 4, 4), (1, 2, 2), 1),
                 nn.GroupNorm(8, out_width),
@@ -101,7 +102,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Float[Tensor, ""]:
 
 
 def adversarial_weight(
-    reconstruction: Float[Tensor, ""], adversarial: Float[Tensor, ""], last_layer: nn.Parameter
+    reconstruction: Float[Tensor, ""], adversarial: Float[Tensor, ""], last_layer: Tensor
 ) -> Float[Tensor, ""]:
     """Factor that gives the adversary as large a gradient at the decoder's last layer as the reconstruction has."""
     (wanted,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)

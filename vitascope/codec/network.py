@@ -26,21 +26,22 @@ from vitascope.errors import SizeError
 
 INITIAL_LOG_VARIANCE = -6.0
 
-Frames = Float[Tensor, "b c t h w"]
-"""Activations inside the network."""
+Frames = Float[Tensor, "_b _c _t _h _w"]
+"""Activations inside the network; a layer may change every axis."""
 
 
 class CodecConfig(Config):
     """The shape of a codec, and the statistics of its latents."""
 
-    latent_channels: int = Field(16, ge=1, le=256)
-    base_width: int = Field(32, ge=4, le=512)
-    decoder_base_width: int | None = Field(None, ge=4, le=512)
+    latent_channels: int = Field(default=16, ge=1, le=256)
+    base_width: int = Field(default=32, ge=4, le=512)
+    decoder_base_width: int | None = Field(default=None, ge=4, le=512)
     width_multipliers: tuple[int, ...] = (1, 2, 2)
-    num_residual_blocks: int = Field(1, ge=1, le=8)
+    num_residual_blocks: int = Field(default=1, ge=1, le=8)
     temporal_downsample: tuple[bool, ...] = (True, True)
-    pixel_patch: int = Field(2, ge=1, le=8)
+    pixel_patch: int = Field(default=2, ge=1, le=8)
     residual_shortcuts: bool = True
+    linear_path: bool = False
     latent_mean: tuple[float, ...] = ()
     latent_std: tuple[float, ...] = ()
 
@@ -80,6 +81,8 @@ class Codec(nn.Module):
         self.to_moments = CausalConv3d(2 * config.latent_channels, 2 * config.latent_channels, (1, 1, 1))
         self.from_latent = CausalConv3d(config.latent_channels, config.latent_channels, (1, 1, 1))
         self.decoder = Decoder(config)
+        self.linear_path = LinearPath(config.latent_channels, self.stride) if config.linear_path else None
+        assert self.to_moments.bias is not None
         with torch.no_grad():  # a posterior that starts narrow: with unit noise the decoder first learns to ignore it
             self.to_moments.bias[config.latent_channels :] = INITIAL_LOG_VARIANCE
         mean, std = config.latent_mean or (0.0,), config.latent_std or (1.0,)
@@ -108,9 +111,11 @@ class Codec(nn.Module):
         """Mean and log-variance of the posterior, not normalised."""
         stream = Stream() if stream is None else stream
         self._check_pixels(pixels, first_chunk=not stream)
+        # first: it asks the stream whether this is the first chunk
+        straight = 0 if self.linear_path is None else self.linear_path.encode(pixels, first_chunk=not stream)
         moments = self.to_moments(self.encoder(fold_pixels(pixels, self.config.pixel_patch), stream), stream)
         mean, log_variance = moments.chunk(2, dim=1)
-        return mean, log_variance.clamp(-30.0, 20.0)
+        return mean + straight, log_variance.clamp(-30.0, 20.0)
 
     def decode(self, latent: Float[Tensor, "b c t h w"], stream: Stream | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
         """Pixels, about in [-1, 1], of normalised latents: 1 + 4k frames at a stream's start, 4k after it."""
@@ -119,7 +124,9 @@ class Codec(nn.Module):
     def decode_raw(self, latent: Frames, stream: Stream | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
         """Pixels of latents as the posterior gives them, not normalised."""
         stream = Stream() if stream is None else stream
-        return unfold_pixels(self.decoder(self.from_latent(latent, stream), stream), self.config.pixel_patch)
+        straight = 0 if self.linear_path is None else self.linear_path.decode(latent, first_chunk=not stream)
+        pixels = unfold_pixels(self.decoder(self.from_latent(latent, stream), stream), self.config.pixel_patch)
+        return pixels + straight
 
     def _check_pixels(self, pixels: Tensor, first_chunk: bool) -> None:
         frames, rows, columns = pixels.shape[2:]
@@ -129,6 +136,62 @@ class Codec(nn.Module):
         if frames % stride.time != int(first_chunk) % stride.time:
             need = f"{stride.time}k+1" if first_chunk else f"{stride.time}k"
             raise SizeError(f"{frames} frames: a codec chunk needs {need}; pad first")
+
+
+class LinearPath(nn.Module):
+    """A linear codec beside the network: each latent cell's block of pixels, projected and back.
+
+    Fitted by principal components (`fit`), it gives a short training run its starting point: the convolutions learn
+    only what a linear map can't do. The first frame, which stands alone, has a map of its own.
+    """
+
+    def __init__(self, latent_channels: int, stride: Stride):
+        super().__init__()
+        self.stride = stride
+        image, clip = 3 * stride.rows * stride.columns, 3 * stride.time * stride.rows * stride.columns
+        self.encode_first, self.encode_rest = (nn.Linear(size, latent_channels) for size in (image, clip))
+        self.decode_first, self.decode_rest = (nn.Linear(latent_channels, size) for size in (image, clip))
+        self.requires_grad_(False)  # fitted, never trained: a gradient step as large as the network's would undo the fit
+
+    def encode(self, pixels: Float[Tensor, "b 3 t h w"], first_chunk: bool) -> Frames:
+        first = int(first_chunk)
+        parts = [self.encode_first(self.blocks(pixels[:, :, :1], 1))] if first_chunk else []
+        if pixels.shape[2] > first:
+            parts.append(self.encode_rest(self.blocks(pixels[:, :, first:], self.stride.time)))
+        return rearrange(torch.cat(parts, dim=1), "b t h w c -> b c t h w")
+
+    def decode(self, latent: Frames, first_chunk: bool) -> Float[Tensor, "b 3 t h w"]:
+        z, first = rearrange(latent, "b c t h w -> b t h w c"), int(first_chunk)
+        parts = [self._pixels(self.decode_first(z[:, :1]), 1)] if first_chunk else []
+        if z.shape[1] > first:
+            parts.append(self._pixels(self.decode_rest(z[:, first:]), self.stride.time))
+        return torch.cat(parts, dim=2)
+
+    def blocks(self, pixels: Float[Tensor, "b 3 t h w"], time: int) -> Float[Tensor, "b t2 h2 w2 n"]:
+        """The pixels of each latent cell, as one vector."""
+        _, q, r = self.stride
+        return rearrange(pixels, "b c (t p) (h q) (w r) -> b t h w (c p q r)", p=time, q=q, r=r)
+
+    def _pixels(self, blocks: Float[Tensor, "b t h w n"], time: int) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        _, q, r = self.stride
+        return rearrange(blocks, "b t h w (c p q r) -> b c (t p) (h q) (w r)", p=time, q=q, r=r)
+
+    @torch.no_grad()
+    def fit(self, first: Float[Tensor, "m n1"], rest: Float[Tensor, "k n2"]) -> None:
+        """Set both maps to the leading principal components of sample blocks, each scaled to unit variance."""
+        for blocks, encode, decode in (
+            (first, self.encode_first, self.decode_first),
+            (rest, self.encode_rest, self.decode_rest),
+        ):
+            mean = blocks.mean(dim=0)
+            centred = blocks - mean
+            variances, directions = torch.linalg.eigh(centred.T @ centred / len(blocks))
+            leading = directions[:, -encode.out_features :].flip(1)
+            scale = variances[-encode.out_features :].flip(0).clamp_min(1e-8).sqrt()
+            encode.weight.copy_((leading / scale).T)
+            encode.bias.copy_(-(leading / scale).T @ mean)
+            decode.weight.copy_(leading * scale)
+            decode.bias.copy_(mean)
 
 
 class Encoder(nn.Module):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class Tiling:
 
 
 def decode_stream(
-    codec: Codec, latents: Iterable[Float[Tensor, "b c t h w"]], tiling: Tiling = Tiling()
+    codec: Codec, latents: Iterable[Float[Tensor, "b c _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
     """Pixels of each chunk of latents, as it comes; peak memory doesn't depend on the video's length."""
     tiles = _Tiles(codec.decode, tiling, codec.stride.rows, codec.stride.columns)
@@ -51,7 +52,7 @@ def decode_stream(
 
 
 def encode_stream(
-    codec: Codec, pixels: Iterable[Float[Tensor, "b 3 t h w"]], tiling: Tiling = Tiling()
+    codec: Codec, pixels: Iterable[Float[Tensor, "b 3 _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b c t2 h2 w2"]]:
     """Latents of each chunk of pixels (1 + 4k frames first, then 4k), as it comes."""
     tiles = _Tiles(codec.encode, tiling, 1, 1)
@@ -102,7 +103,7 @@ def reconstruct(codec: Codec, video: Video) -> Video:
     """The video after encoding and decoding: what the codec keeps of it."""
     latent = encode_video(codec, video)
     return decode_video(
-        codec, latent, height=video.height, width=video.width, num_frames=video.num_frames, fps=video.fps
+        codec, latent, height=video.height, width=video.width, num_frames=video.num_frames, fps=float(video.fps)
     )
 
 
@@ -138,7 +139,7 @@ def chunk_spans(num_frames: int, time_stride: int) -> list[tuple[int, int]]:
     """(start, stop) of the pixel frames of each chunk: 1 + 4k frames first, then 4k."""
     step = LATENT_FRAMES_PER_CHUNK * time_stride
     edges = [0, *range(1 + step - time_stride, num_frames, step), num_frames]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 class _Tiles:
@@ -156,12 +157,13 @@ class _Tiles:
         if len(row_spans) == len(column_spans) == 1:
             return self.code(x, self.streams.setdefault((0, 0), Stream()))
         rows, columns = row_spans[-1][1] * self.out_rows, column_spans[-1][1] * self.out_columns
-        total = weights = None
+        total: Tensor | None = None
+        weights: Tensor | None = None
         for top, bottom in row_spans:
             for left, right in column_spans:
                 tile = x[:, :, :, top * cell : bottom * cell, left * cell : right * cell]
                 y = self.code(tile, self.streams.setdefault((top, left), Stream()))
-                if total is None:
+                if total is None or weights is None:
                     total = y.new_zeros(*y.shape[:3], rows, columns)
                     weights = y.new_zeros(rows, columns)
                 weight = torch.outer(
@@ -175,6 +177,7 @@ class _Tiles:
                 total[(..., *where)] += y * weight
                 weights[where] += weight
         assert total is not None
+        assert weights is not None
         return total / weights
 
 

@@ -24,7 +24,7 @@ class EncodedClip:
     """One clip: its latent and the states of each of its captions (float16), and its rate in frames per second."""
 
     latent: Float[Tensor, "c t h w"]
-    captions: list[Float[Tensor, "l e"]]
+    captions: list[Float[Tensor, "_l e"]]
     fps: float
 
 
@@ -40,6 +40,10 @@ def encode_clips(
     """Every clip encoded. The folders must belong to this codec, this encoder and these clips alone."""
     latents = cached_latents(codec, clips, latent_folder, lambda done, total: on_progress("latents", done, total))
     texts = cached_text_states(
-        text_encoder, clips, captions_per_language, text_folder, lambda done, total: on_progress("captions", done, total)
+        text_encoder,
+        clips,
+        captions_per_language,
+        text_folder,
+        lambda done, total: on_progress("captions", done, total),
     )
     return [EncodedClip(latent, states, clip.fps) for clip, latent, states in zip(clips, latents, texts, strict=True)]

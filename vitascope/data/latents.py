@@ -23,7 +23,7 @@ def cached_latents(
     clips: Sequence[Clip],
     folder: Path,
     on_progress: Callable[[int, int], None] | None = None,
-) -> list[Float[Tensor, "c t h w"]]:
+) -> list[Float[Tensor, "c _t _h _w"]]:
     """The latent (float16) of each clip. What the folder lacks is encoded and written there, a shard at a time.
 
     The folder must belong to this codec and dataset alone: name it after the codec's digest.

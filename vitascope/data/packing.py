@@ -16,8 +16,8 @@ FULL = 0.99  # a bin this full is closed at the end of its window
 def plan_packs(lengths: Sequence[int], budget: int, generator: torch.Generator, window: int = 1024) -> list[list[int]]:
     """Every sample's index exactly once, in bins of at most `budget` tokens, in random order.
 
-    Samples are shuffled and taken a window at a time; in a window the longest goes first, each into the fullest bin that
-    still has room (best-fit decreasing). Bins that are not full yet stay open for the next window.
+    Samples are shuffled and taken a window at a time; in a window the longest goes first, each into the fullest bin
+    that still has room (best-fit decreasing). Bins that are not full yet stay open for the next window.
 
     Raises:
         SizeError: a sample is longer than the budget.
@@ -62,7 +62,7 @@ class PackLoader:
 
     def __iter__(self) -> Iterator[list[int]]:
         while True:
-            if self.position == len(self.packs):
+            if self.position >= len(self.packs):
                 self._start_epoch(self.epoch + 1)
             self.position += 1
             yield self.packs[self.position - 1]

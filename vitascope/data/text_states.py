@@ -17,7 +17,7 @@ from vitascope.data.latents import CLIPS_PER_SHARD
 from vitascope.files import replacing
 from vitascope.model.text import TextEncoder
 
-States = Float[Tensor, "l e"]
+States = Float[Tensor, "_l e"]
 
 
 def cached_text_states(
@@ -27,9 +27,10 @@ def cached_text_states(
     folder: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[list[States]]:
-    """For each clip the states (float16) of its first captions in each language. What the folder lacks is encoded and written.
+    """For each clip the states (float16) of its first captions in each language.
 
-    The folder must belong to this text encoder and dataset alone: name it after the encoder's digest.
+    What the folder lacks is encoded and written there. The folder must belong to this text encoder and dataset alone:
+    name it after the encoder's digest.
     """
     states: list[list[States]] = []
     for start in range(0, len(clips), CLIPS_PER_SHARD):
@@ -64,7 +65,7 @@ def _read_shard(path: Path, digest: str) -> list[States] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            if file.metadata().get("captions_sha256") != digest:
+            if (file.metadata() or {}).get("captions_sha256") != digest:
                 return None
             return list(file.get_tensor("states").split(file.get_tensor("lengths").tolist()))
     except (OSError, SafetensorError):

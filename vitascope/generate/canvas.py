@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitascope.errors import SizeError
-from vitascope.model.patches import Patch, Sample, TokenGroup, make_sample, token_group, unpatchify
+from vitascope.model.patches import Number, Patch, Sample, TokenGroup, make_sample, token_group, unpatchify
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Pin:
     """
 
     latent: Float[Tensor, "c t h w"]
-    frame_offset: float
+    frame_offset: Number
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Canvas:
         tokens: Float[Tensor, "n p"],
         frame_sigmas: Float[Tensor, " f"],
         context: Float[Tensor, "l e"],
-        given_sigma: float = 0.0,
+        given_sigma: Number = 0.0,
     ) -> Sample:
         """The transformer's view: `tokens` with a noise level per latent frame, given tokens at `given_sigma`."""
         group = TokenGroup(tokens, self.positions, torch.where(self.given, len(frame_sigmas), self.frame))
@@ -71,8 +71,8 @@ def make_canvas(
     given: Bool[Tensor, "t h w"],
     pins: Sequence[Pin] = (),
     *,
-    fps: float,
-    reference_fps: float,
+    fps: Number,
+    reference_fps: Number,
     patch: Patch,
     time_stride: int,
 ) -> Canvas:

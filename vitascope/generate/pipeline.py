@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -18,8 +19,8 @@ from vitascope.codec.streaming import decode_video, encode_video, latent_shape
 from vitascope.config import Config, parse_config
 from vitascope.errors import ModelError, SizeError
 from vitascope.generate.canvas import Canvas, given_frames, make_canvas
-from vitascope.generate.sampler import SOLVERS, OnStep, guide, in_interval, rescale
-from vitascope.model.diffusion import shift_factor, sigma_schedule, to_clean, to_velocity
+from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
+from vitascope.model.diffusion import Number, shift_factor, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
 from vitascope.model.text import TextEncoder, check_prompt
 from vitascope.model.transformer import Transformer, TransformerConfig
@@ -34,20 +35,20 @@ class PipelineConfig(Config):
     """How a model is meant to be used, and what it was trained on; `model_index.json` holds it."""
 
     name: str
-    height: int = Field(64, ge=MIN_SIDE, le=MAX_SIDE)
-    width: int = Field(64, ge=MIN_SIDE, le=MAX_SIDE)
-    num_frames: int = Field(17, ge=1, le=MAX_FRAMES)
-    fps: float = Field(8.0, gt=0, le=240)
-    reference_fps: float = Field(8.0, gt=0, le=240)
-    num_steps: int = Field(40, ge=1, le=1000)
+    height: int = Field(default=64, ge=MIN_SIDE, le=MAX_SIDE)
+    width: int = Field(default=64, ge=MIN_SIDE, le=MAX_SIDE)
+    num_frames: int = Field(default=17, ge=1, le=MAX_FRAMES)
+    fps: float = Field(default=8.0, gt=0, le=240)
+    reference_fps: float = Field(default=8.0, gt=0, le=240)
+    num_steps: int = Field(default=40, ge=1, le=1000)
     solver: Literal["euler", "heun", "multistep"] = "multistep"
-    guidance: float = Field(4.0, ge=0, le=100)
+    guidance: float = Field(default=4.0, ge=0, le=100)
     guidance_interval: tuple[float, float] = (0.0, 1.0)
-    guidance_rescale: float = Field(0.0, ge=0, le=1)
-    shift: float = Field(2.0, gt=0)
-    reference_tokens: int = Field(80, ge=1)
-    training: dict[str, str | int | float] = {}
-    scores: dict[str, float] = {}
+    guidance_rescale: float = Field(default=0.0, ge=0, le=1)
+    shift: float = Field(default=2.0, gt=0)
+    reference_tokens: int = Field(default=80, ge=1)
+    training: dict[str, str | int | float] = Field(default_factory=dict)
+    scores: dict[str, float] = Field(default_factory=dict)
 
 
 class Pipeline:
@@ -60,12 +61,13 @@ class Pipeline:
         self.config = config
 
     @classmethod
-    def load(cls, folder: Path) -> Pipeline:
+    def load(cls, folder: str | Path) -> Pipeline:
         """A model from a folder in diffusers' layout.
 
         Raises:
             ModelError: a part is missing or damaged.
         """
+        folder = Path(folder)
         config = read_model_index(folder)
         codec = Codec(load_network_config(folder / "vae", "Codec", CodecConfig))
         load_weights(codec, folder / "vae")
@@ -82,10 +84,10 @@ class Pipeline:
         height: int | None = None,
         width: int | None = None,
         num_frames: int | None = None,
-        fps: float | None = None,
+        fps: Number | None = None,
         seed: int = 0,
         num_steps: int | None = None,
-        guidance: float | None = None,
+        guidance: Number | None = None,
         negative: str = "",
         on_progress: OnStep | None = None,
     ) -> Video:
@@ -100,8 +102,10 @@ class Pipeline:
         """
         config = self.config
         prompt = check_prompt(prompt)
-        height, width, num_frames = height or config.height, width or config.width, num_frames or config.num_frames
-        fps = fps or config.fps
+        height = config.height if height is None else height
+        width = config.width if width is None else width
+        num_frames = config.num_frames if num_frames is None else num_frames
+        fps = config.fps if fps is None else float(fps)
         check_size(height, width, num_frames, fps)
         canvas = self._canvas(height, width, num_frames, fps, image)
         tokens = self.fill(
@@ -109,7 +113,7 @@ class Pipeline:
             prompt,
             negative=negative,
             seed=seed,
-            num_steps=num_steps or config.num_steps,
+            num_steps=config.num_steps if num_steps is None else num_steps,
             guidance=config.guidance if guidance is None else guidance,
             on_progress=on_progress,
         )
@@ -123,10 +127,9 @@ class Pipeline:
         latent = torch.zeros(self.codec.latent_channels, frames, rows, columns)
         given = given_frames(latent, [])
         if image is not None:
-            first = encode_video(
-                self.codec, fit_image(image, rows * self.codec.stride.rows, columns * self.codec.stride.columns)
-            )
-            latent[:, 0] = first[:, 0]
+            stride = self.codec.stride
+            first = pad_to(fit_image(image, height, width), rows * stride.rows, columns * stride.columns)
+            latent[:, 0] = encode_video(self.codec, first)[:, 0]
             given = given_frames(latent, [0])
         return make_canvas(
             latent,
@@ -146,12 +149,11 @@ class Pipeline:
         negative: str = "",
         seed: int = 0,
         num_steps: int = 40,
-        guidance: float = 1.0,
+        guidance: Number = 1.0,
         on_progress: OnStep | None = None,
     ) -> Float[Tensor, "n p"]:
         """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged."""
-        context, unguided = self.text_encoder.encode([prompt, negative])
-        velocity = self._velocity(canvas, context, unguided, guidance)
+        velocity = self._velocity(canvas, prompt, negative, guidance)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(canvas.clean.shape, generator=generator)
         start = torch.where(canvas.given[:, None], canvas.clean, noise)
@@ -160,28 +162,32 @@ class Pipeline:
         )
         return SOLVERS[self.config.solver](velocity, start, sigma_schedule(num_steps, shift), on_progress)
 
-    def _velocity(
-        self, canvas: Canvas, context: Tensor, unguided: Tensor, guidance: float
-    ) -> Callable[[Tensor, float], Tensor]:
+    def _velocity(self, canvas: Canvas, prompt: str, negative: str, guidance: Number) -> Velocity:
         """The guided velocity of the canvas's tokens; given tokens stand still."""
-        caches = {id(text): self.transformer.encode_text(text) for text in (context, unguided)}
-        prediction = self.transformer.config.prediction
         made = ~canvas.given[:, None]
-
-        def clean(x: Tensor, sigma: float, text: Tensor) -> Tensor:
-            sample = canvas.noised(x, torch.full((canvas.num_frames,), sigma), text)
-            packed = pack([sample])
-            output = self.transformer(packed, text_cache=caches[id(text)])
-            return to_clean(output, x, packed.token_sigmas, prediction)
+        conditional = self._clean(canvas, prompt)
+        unconditional = self._clean(canvas, negative) if guidance != 1 else conditional
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
-            target = clean(x, sigma, context)
-            if guidance != 1.0 and in_interval(sigma, self.config.guidance_interval):
-                guided = guide(target, clean(x, sigma, unguided), guidance)
+            target = conditional(x, sigma)
+            if guidance != 1 and in_interval(sigma, self.config.guidance_interval):
+                guided = guide(target, unconditional(x, sigma), guidance)
                 target = rescale(guided, target, self.config.guidance_rescale)
             return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
 
         return velocity
+
+    def _clean(self, canvas: Canvas, text: str) -> Callable[[Tensor, float], Tensor]:
+        """The transformer's clean tokens for (noisy tokens, sigma); the text is encoded once."""
+        (context,) = self.text_encoder.encode([text])
+        cache = self.transformer.encode_text(context)
+
+        def clean(x: Tensor, sigma: float) -> Tensor:
+            packed = pack([canvas.noised(x, torch.full((canvas.num_frames,), sigma), context)])
+            output = self.transformer(packed, text_cache=cache)
+            return to_clean(output, x, packed.token_sigmas, self.transformer.config.prediction)
+
+        return clean
 
     def card(self) -> dict[str, object]:
         """What a model card says: sizes, parameters, training and scores."""
@@ -218,12 +224,13 @@ def find_model(model: str | Path) -> Path:
         ModelError: neither; the message lists the bundled names.
     """
     bundled = Path(str(resources.files("vitascope"))) / "models"
-    names = sorted(path.name for path in bundled.iterdir() if (path / "model_index.json").exists())
+    names = sorted(path.parent.name for path in bundled.glob("*/model_index.json"))
     if str(model) in names:
         return bundled / str(model)
     if Path(model).is_dir():
         return Path(model)
-    raise ModelError(f"no model {str(model)!r}: give a folder, or one of {', '.join(names)}")
+    known = f"a folder, or one of {', '.join(names)}" if names else "a model's folder; no model is bundled here"
+    raise ModelError(f"no model {str(model)!r}: give {known}")
 
 
 def check_size(height: int, width: int, num_frames: int, fps: float) -> None:
@@ -248,6 +255,12 @@ def fit_image(image: Video | str | Path, height: int, width: int) -> Video:
     """
     video = image if isinstance(image, Video) else read_video(image, max_frames=1)
     return Video(video.frames[:1], video.fps).fit(height, width)
+
+
+def pad_to(video: Video, height: int, width: int) -> Video:
+    """The video with its last row and column repeated down to `height` and out to `width`."""
+    edge = ((0, 0), (0, height - video.height), (0, width - video.width), (0, 0))
+    return Video(np.pad(video.frames, edge, mode="edge"), video.fps)
 
 
 def _num_parameters(network: torch.nn.Module) -> int:

@@ -7,9 +7,12 @@ canvases or networks. Guidance combines two velocities and knows nothing of solv
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor
+
+from vitascope.model.diffusion import Number
 
 Velocity = Callable[[Tensor, float], Tensor]
 """(x at sigma, sigma) -> d x / d sigma."""
@@ -21,7 +24,7 @@ OnStep = Callable[[int, int], None]
 def euler(velocity: Velocity, noise: Tensor, sigmas: Float[Tensor, " k"], on_step: OnStep | None = None) -> Tensor:
     """x at the last sigma, by first-order steps: one velocity a step."""
     x, levels = noise, sigmas.tolist()
-    for step, (sigma, next_sigma) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+    for step, (sigma, next_sigma) in enumerate(pairwise(levels), start=1):
         x = x + (next_sigma - sigma) * velocity(x, sigma)
         if on_step is not None:
             on_step(step, len(levels) - 1)
@@ -34,7 +37,7 @@ def heun(velocity: Velocity, noise: Tensor, sigmas: Float[Tensor, " k"], on_step
     Source: Karras et al. 2022 (arXiv:2206.00364), algorithm 1.
     """
     x, levels = noise, sigmas.tolist()
-    for step, (sigma, next_sigma) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+    for step, (sigma, next_sigma) in enumerate(pairwise(levels), start=1):
         slope = velocity(x, sigma)
         end = x + (next_sigma - sigma) * slope
         if next_sigma > 0:
@@ -55,7 +58,7 @@ def multistep(velocity: Velocity, noise: Tensor, sigmas: Float[Tensor, " k"], on
     x, levels = noise, sigmas.tolist()
     previous_slope: Tensor | None = None
     previous_length = 0.0
-    for step, (sigma, next_sigma) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+    for step, (sigma, next_sigma) in enumerate(pairwise(levels), start=1):
         slope, length = velocity(x, sigma), next_sigma - sigma
         combined = slope
         if previous_slope is not None:
@@ -75,7 +78,7 @@ SOLVERS: dict[str, Callable[[Velocity, Tensor, Tensor, OnStep | None], Tensor]] 
 }
 
 
-def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+def guide(conditional: Tensor, unconditional: Tensor, scale: Number) -> Tensor:
     """Classifier-free guidance: `scale` times as far from unconditional; 1 is no guidance.
 
     Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6.

@@ -7,13 +7,12 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitascope.codec.losses import (
     Discriminator,
@@ -22,45 +21,35 @@ from vitascope.codec.losses import (
     discriminator_loss,
     kl_divergence,
 )
-from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.network import Codec, CodecConfig, Stride
 from vitascope.codec.quality import psnr, ssim
 from vitascope.codec.streaming import encode_video, reconstruct, to_signal
 from vitascope.config import Config, load_config
 from vitascope.data.clips import Clip, list_clips, split_validation
 from vitascope.errors import DatasetError
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
-from vitascope.train.run import Checkpoint, Progress, Run, learning_rate, step_generator, update_ema
+from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.video import Video, contact_sheet, write_video
 from vitascope.weights import save_network
+
+DISCRIMINATOR_RATE = 1e-4
 
 
 class LossConfig(Config):
     """Weights of the terms. The adversary joins at `adversarial_from` of the steps, if its weight isn't 0."""
 
-    perceptual: float = Field(0.1, ge=0)
-    kl: float = Field(1e-5, ge=0)
-    adversarial: float = Field(0.0, ge=0)
-    adversarial_from: float = Field(0.8, ge=0, le=1)
+    perceptual: float = Field(default=0.1, ge=0)
+    kl: float = Field(default=1e-5, ge=0)
+    adversarial: float = Field(default=0.0, ge=0)
+    adversarial_from: float = Field(default=0.8, ge=0, le=1)
 
 
-class CodecTrainConfig(Config):
-    """A codec's training run."""
+class CodecTrainConfig(RunConfig):
+    """A codec's training run. `batch_clips` is the number of the longest clips in a batch, `crop` is in pixels."""
 
-    data: str
-    seed: int = 0
-    steps: int = Field(10_000, ge=1)
-    batch_clips: int = Field(4, ge=1, le=1024)
-    num_frames: tuple[int, ...] = (1, 5, 9, 17)
-    crop: int = Field(64, ge=16, le=1024)
-    learning_rate: float = Field(1e-3, gt=0, lt=1)
-    warmup: int = Field(100, ge=0)
-    decay_share: float = Field(0.3, ge=0, le=1)
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
-    num_validation: int = Field(32, ge=1)
-    log_every: int = Field(20, ge=1)
-    sample_every: int = Field(500, ge=1)
-    checkpoint_every: int = Field(500, ge=1)
+    batch_clips: int = Field(default=4, ge=1, le=1024)
+    num_frames: tuple[int, ...] = Field(default=(1, 5, 9, 17), min_length=1)
+    crop: int = Field(default=64, ge=16, le=1024)
     loss: LossConfig = LossConfig()
     codec: CodecConfig = CodecConfig()
 
@@ -68,11 +57,12 @@ class CodecTrainConfig(Config):
 class ClipBatches:
     """Batches of equal shape, drawn with a generator: frames in [-1, 1], cropped at random in time and space."""
 
-    def __init__(self, clips: Sequence[Clip], config: CodecTrainConfig):
-        self.config = config
+    def __init__(self, clips: Sequence[Clip], config: CodecTrainConfig, stride: Stride):
+        self.config, self.stride = config, stride
         self.by_shape: dict[tuple[int, int], list[Clip]] = defaultdict(list)
         for clip in clips:
-            self.by_shape[min(clip.height, config.crop), min(clip.width, config.crop)].append(clip)
+            height, width = min(clip.height, config.crop), min(clip.width, config.crop)
+            self.by_shape[height - height % stride.rows, width - width % stride.columns].append(clip)
         self.shapes = sorted(self.by_shape)
         self.shares = torch.tensor([len(self.by_shape[shape]) for shape in self.shapes], dtype=torch.float64)
 
@@ -83,6 +73,7 @@ class ClipBatches:
         shape = self.shapes[int(torch.multinomial(self.shares, 1, generator=generator))]
         pool = [clip for clip in self.by_shape[shape] if clip.num_frames >= wanted] or self.by_shape[shape]
         num_frames = min(wanted, min(clip.num_frames for clip in pool))
+        num_frames -= (num_frames - 1) % self.stride.time
         num_clips = max(1, round(self.config.batch_clips * max(lengths) / (num_frames + 3)))
         picks = torch.randint(len(pool), (num_clips,), generator=generator).tolist()
         return torch.cat([to_signal(self._crop(pool[i].read(), num_frames, shape, generator)) for i in picks])
@@ -100,14 +91,35 @@ class CodecTrainer:
     def __init__(self, config: CodecTrainConfig):
         self.config = config
         torch.manual_seed(config.seed)  # initial weights; every later draw has a generator of its own
-        self.model = Codec(config.codec).to(memory_format=torch.channels_last_3d)  # oneDNN's fast path on a CPU
+        self.model = Codec(config.codec)
+        nn.utils.convert_conv3d_weight_memory_format(self.model, torch.channels_last_3d)  # oneDNN's fast path on a CPU
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.perceptual = PerceptualDistance() if config.loss.perceptual else None
-        self.optimizers = make_optimizers(self.model, config.learning_rate, _is_hidden)
+        self.optimizers = make_optimizers(
+            self.model, config.learning_rate, _is_hidden, getattr(torch, config.precision)
+        )
         self.discriminator = Discriminator() if config.loss.adversarial else None
         if self.discriminator is not None:
             parameters = self.discriminator.parameters()
-            self.discriminator_optimizer = torch.optim.AdamW(parameters, lr=1e-4, betas=(0.5, 0.9))
+            self.discriminator_optimizer = torch.optim.AdamW(parameters, lr=DISCRIMINATOR_RATE, betas=(0.5, 0.9))
+
+    def start(self, clips: Sequence[Clip], num_measured: int = 300) -> None:
+        """Fit the linear path, if there is one, and let the network begin with nothing to add to it."""
+        if self.model.linear_path is None:
+            return
+        videos = [to_signal(clip.read().frames) for clip in _pick(clips, num_measured, self.config.seed)]
+        path, time = self.model.linear_path, self.model.stride.time
+        tops = [video[..., : video.shape[3] // 8 * 8, : video.shape[4] // 8 * 8] for video in videos]
+        first = torch.cat([path.blocks(video[:, :, :1], 1).flatten(0, 3) for video in tops])
+        rest = [path.blocks(v[:, :, 1 : 1 + (v.shape[2] - 1) // time * time], time).flatten(0, 3) for v in tops]
+        path.fit(first, torch.cat(rest))
+        for last_layer in (self.model.encoder.conv_out, self.model.decoder.conv_out):
+            torch.nn.init.zeros_(last_layer.weight)
+            torch.nn.init.zeros_(last_layer.bias)
+        assert self.model.to_moments.bias is not None
+        with torch.no_grad():
+            self.model.to_moments.bias[: self.model.latent_channels] = 0
+        self.ema.load_state_dict(self.model.state_dict())
 
     def step(self, step: int, pixels: Float[Tensor, "b 3 t h w"], generator: torch.Generator) -> dict[str, float]:
         """Train on one batch; the terms of the loss, unweighted."""
@@ -130,25 +142,12 @@ class CodecTrainer:
             last_layer = self.model.decoder.conv_out.weight
             weight = adversarial_weight(reconstruction, terms["adversarial"], last_layer)
             loss = loss + config.loss.adversarial * weight * terms["adversarial"]
-        self._descend(step, loss)
+        descend(loss, self.model, self.optimizers, config.rate(step), step)
         if adversary is not None:
-            terms["discriminator"] = self._train_discriminator(adversary, pixels, output.detach())
+            terms["discriminator"] = discriminator_loss(adversary(pixels), adversary(output.detach()))
+            descend(terms["discriminator"], adversary, [self.discriminator_optimizer], DISCRIMINATOR_RATE, step)
         update_ema(self.ema, self.model, config.ema_decay, step)
         return {name: term.item() for name, term in terms.items()}
-
-    def _descend(self, step: int, loss: Tensor) -> None:
-        config = self.config
-        rate = learning_rate(
-            step, peak=config.learning_rate, warmup=config.warmup, steps=config.steps, decay_share=config.decay_share
-        )
-        descend(loss, self.model, self.optimizers, rate, step)
-
-    def _train_discriminator(self, adversary: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        loss = discriminator_loss(adversary(real), adversary(fake))
-        self.discriminator_optimizer.zero_grad()
-        loss.backward()
-        self.discriminator_optimizer.step()
-        return loss.detach()
 
     def checkpoint(self, step: int) -> Checkpoint:
         """All that resuming needs."""
@@ -179,26 +178,26 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     """
     config = load_config(config_path, CodecTrainConfig, overrides)
     clips, validation = split_validation(list_clips(config.data), config.num_validation)
-    batches, trainer, run = ClipBatches(clips, config), CodecTrainer(config), Run(out, config)
-    checkpoint, first_step = run.latest_checkpoint(), 0
-    if checkpoint is not None:
+    run, trainer = Run(out, config), CodecTrainer(config)
+    batches, first_step = ClipBatches(clips, config, trainer.model.stride), 0
+    checkpoint = run.resume()
+    if checkpoint is None:
+        trainer.start(clips)
+    else:
         trainer.restore(checkpoint)
         first_step = checkpoint.step
-    progress, started = Progress(first_step, config.steps), time.monotonic()
-    for step in range(first_step, config.steps):
-        generator = step_generator(config.seed, step)
-        figures = trainer.step(step, batches.draw(generator), generator)
-        done = step + 1
-        last = done == config.steps
-        if done % config.log_every == 0 or last:
-            progress.show(done, figures)
-            run.log({"step": done, "seconds": round(time.monotonic() - started, 2), **figures})
-        if done % config.sample_every == 0 or last:
-            scores = validate(trainer.ema, validation, run.folder / "samples" / f"step_{done:08d}.png")
-            run.log({"step": done, **scores})
-            progress.show(done, scores)
-        if done % config.checkpoint_every == 0 or last:
-            run.save(trainer.checkpoint(done))
+
+    def step(number: int) -> dict[str, float]:
+        generator, began = step_generator(config.seed, number), time.monotonic()
+        figures = trainer.step(number, batches.draw(generator), generator)
+        return {**figures, "seconds": time.monotonic() - began}
+
+    run.train(
+        first_step,
+        step=step,
+        validate=lambda picture: validate(trainer.ema, validation, picture),
+        checkpoint=trainer.checkpoint,
+    )
     return finish(trainer.ema, clips, run.folder / "vae", config.seed)
 
 
@@ -221,8 +220,8 @@ def finish(codec: Codec, clips: Sequence[Clip], folder: Path, seed: int, num_mea
     Raises:
         DatasetError: a channel that never varies, which no statistics can normalise.
     """
-    picks = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed))[:num_measured].tolist()
-    latents = torch.cat([encode_video(codec, clips[i].read()).flatten(1) for i in picks], dim=1)
+    picked = _pick(clips, num_measured, seed)
+    latents = torch.cat([encode_video(codec, clip.read()).flatten(1) for clip in picked], dim=1)
     deviation = latents.std(dim=1)
     if not (deviation > 1e-4).all():
         raise DatasetError("a latent channel is constant: train longer, or with fewer latent channels")
@@ -234,4 +233,9 @@ def finish(codec: Codec, clips: Sequence[Clip], folder: Path, seed: int, num_mea
 
 
 def _is_hidden(name: str) -> bool:
-    return not any(edge in name for edge in ("conv_in", "conv_out", "to_moments", "from_latent"))
+    return not any(edge in name for edge in ("conv_in", "conv_out", "to_moments", "from_latent", "linear_path"))
+
+
+def _pick(clips: Sequence[Clip], num: int, seed: int) -> list[Clip]:
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed))
+    return [clips[i] for i in order[:num].tolist()]

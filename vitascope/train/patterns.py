@@ -18,10 +18,10 @@ class PatternConfig(Config):
     `independent` is diffusion forcing (arXiv:2407.01392). Half of the given frames carry noise of up to `given_noise`.
     """
 
-    first_frame: float = Field(0.15, ge=0, le=1)
-    beginning: float = Field(0.1, ge=0, le=1)
-    independent: float = Field(0.1, ge=0, le=1)
-    given_noise: float = Field(0.05, ge=0, le=1)
+    first_frame: float = Field(default=0.15, ge=0, le=1)
+    beginning: float = Field(default=0.1, ge=0, le=1)
+    independent: float = Field(default=0.1, ge=0, le=1)
+    given_noise: float = Field(default=0.05, ge=0, le=1)
 
     @model_validator(mode="after")
     def _shares_fit(self) -> PatternConfig:
@@ -34,9 +34,9 @@ class NoiseConfig(Config):
     """Noise levels: logit-normal, then shifted by `shift` * sqrt(tokens / reference_tokens)."""
 
     mean: float = 0.0
-    std: float = Field(1.0, gt=0)
-    shift: float = Field(2.0, gt=0)
-    reference_tokens: int = Field(80, ge=1)
+    std: float = Field(default=1.0, gt=0)
+    shift: float = Field(default=2.0, gt=0)
+    reference_tokens: int = Field(default=80, ge=1)
 
 
 def draw_given(

@@ -1,23 +1,54 @@
-"""A training run is a folder: config.toml, metrics.jsonl, checkpoints/, samples/. The same command resumes it."""
+"""A training run is a folder: config.toml, metrics.jsonl, checkpoints/, samples/. The same command resumes it.
+
+A resumed run is the uninterrupted one, bit for bit: a step's randomness follows from its number, and what was logged
+after the checkpoint is forgotten, since it will be logged again.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vitascope.config import Config, dump_toml
-from vitascope.errors import ConfigError, ModelError
+from vitascope.config import Config, dump_toml, load_config
+from vitascope.errors import ConfigError, ModelError, reason
 from vitascope.files import replacing_folder, sha256, write_text
+
+
+class RunConfig(Config):
+    """What every training run has: its data, its length, its learning rate and when it reports. Counted in steps."""
+
+    data: str
+    seed: int = 0
+    steps: int = Field(default=10_000, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0, lt=1)
+    warmup: int = Field(default=100, ge=0)
+    decay_share: float = Field(default=0.3, ge=0, le=1)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    num_validation: int = Field(default=64, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    sample_every: int = Field(default=500, ge=1)
+    checkpoint_every: int = Field(default=250, ge=1)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: warm-up, plateau, and over the last `decay_share` a linear descent to 2 %."""
+        decay_steps = max(1, int(self.steps * self.decay_share))
+        descent = 0.02 + 0.98 * max(0, self.steps - step) / decay_steps
+        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup), descent)
 
 
 @dataclass
@@ -32,25 +63,54 @@ class Checkpoint:
 class Run:
     """Owns a run's folder. Opening a folder that another config made is refused."""
 
-    def __init__(self, folder: str | Path, config: Config):
-        self.folder = Path(folder)
-        text = dump_toml(config)
+    def __init__(self, folder: str | Path, config: RunConfig):
+        self.folder, self.config = Path(folder), config
         saved = self.folder / "config.toml"
-        if saved.exists() and saved.read_text(encoding="utf-8") != text:
+        if saved.exists() and load_config(saved, type(config)) != config:
             raise ConfigError(
                 f"{saved} differs from the config given: choose another --out, or the same config to resume"
             )
         (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-        write_text(saved, text)
+        write_text(saved, dump_toml(config))
 
-    def latest_checkpoint(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are whole, or None at a run's start."""
+    def resume(self) -> Checkpoint | None:
+        """The newest checkpoint whose files are whole, or None at a start; what was logged after it is dropped."""
+        checkpoint = None
         for folder in sorted((self.folder / "checkpoints").glob("step_*"), reverse=True):
             try:
-                return read_checkpoint(folder)
+                checkpoint = read_checkpoint(folder)
+                break
             except ModelError as error:
                 print(f"skipping {folder}: {error}", file=sys.stderr)
-        return None
+        self._forget_after(checkpoint.step if checkpoint else 0)
+        return checkpoint
+
+    def train(
+        self,
+        first_step: int,
+        *,
+        step: Callable[[int], dict[str, float]],
+        validate: Callable[[Path], dict[str, float]],
+        checkpoint: Callable[[int], Checkpoint],
+    ) -> None:
+        """Call `step` with every step's number from `first_step` on; report, validate and save when it is time to.
+
+        `step` and `validate` return figures to log; `validate` is given the path of a picture to write, `checkpoint`
+        the number of steps done. All three also happen after the last step.
+        """
+        config = self.config
+        progress = Progress(first_step, config.steps)
+        for done in range(first_step + 1, config.steps + 1):
+            figures = step(done - 1)
+            if done % config.log_every == 0 or done == config.steps:
+                self.log({"step": done, **figures})
+                progress.show(done, figures)
+            if done % config.sample_every == 0 or done == config.steps:
+                scores = validate(self.folder / "samples" / f"step_{done:08d}.png")
+                self.log({"step": done, **scores})
+                progress.show(done, scores)
+            if done % config.checkpoint_every == 0 or done == config.steps:
+                self.save(checkpoint(done))
 
     def save(self, checkpoint: Checkpoint, keep: int = 2) -> Path:
         """Write a checkpoint, then drop all but the newest `keep`."""
@@ -73,6 +133,19 @@ class Run:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
+    def _forget_after(self, step: int) -> None:
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(path, "".join(line for line in lines if _logged_step(line) <= step))
+
+
+def _logged_step(line: str) -> int | float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # the line that a killed run left unfinished
+
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """A checkpoint, each file checked against the manifest.
@@ -87,9 +160,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                 raise ModelError(f"{folder / name} has been changed since it was written")
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         tensors = {Path(name).stem: load_file(folder / name) for name in manifest if name.endswith(".safetensors")}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder} is not a whole checkpoint: {' '.join(str(error).split())}") from None
-    return Checkpoint(step=state.pop("step"), tensors=tensors, state=state)
+        return Checkpoint(step=state.pop("step"), tensors=tensors, state=state)
+    except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:
+        raise ModelError(f"{folder} is not a whole checkpoint: {reason(error)}") from None
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -101,13 +174,8 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> Non
     """Move the averaged weights towards the model's; the average is shorter while the run is young."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
-        torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), weight)
-
-
-def learning_rate(step: int, *, peak: float, warmup: int, steps: int, decay_share: float) -> float:
-    """Linear warm-up, a plateau, then a linear descent to 2 % of the peak over the last `decay_share` of the steps."""
-    decay_steps = max(1, int(steps * decay_share))
-    return peak * min(1.0, (step + 1) / max(1, warmup), 0.02 + 0.98 * max(0, steps - step) / decay_steps)
+        for average, current in zip(ema.parameters(), model.parameters(), strict=True):
+            average.lerp_(current, weight)
 
 
 class Progress:
@@ -122,6 +190,8 @@ class Progress:
         done = step - self.first_step
         left = (time.monotonic() - self.started) / max(1, done) * (self.steps - step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        clock = time.strftime("%H:%M:%S", time.gmtime(left))
+        line = f"step {step}/{self.steps}  left {timedelta(seconds=round(left))}  {shown}"
+        if sys.stderr.isatty():
+            line = line[: shutil.get_terminal_size().columns - 1]
         end = "\r" if sys.stderr.isatty() and step < self.steps else "\n"
-        print(f"step {step}/{self.steps}  {shown}  left {clock}", end=end, file=sys.stderr, flush=True)
+        print(line, end=end, file=sys.stderr, flush=True)

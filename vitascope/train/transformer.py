@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,12 +18,12 @@ from pydantic import Field
 from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
-from vitascope.config import Config, load_config
+from vitascope.config import load_config
 from vitascope.data.clips import Clip, list_clips, split_validation
 from vitascope.data.encoded import EncodedClip, encode_clips
 from vitascope.data.packing import PackLoader, utilisation
-from vitascope.errors import ConfigError
-from vitascope.files import sha256
+from vitascope.errors import ConfigError, DatasetError
+from vitascope.files import sha256, write_text
 from vitascope.generate.canvas import make_canvas
 from vitascope.generate.pipeline import Pipeline, PipelineConfig
 from vitascope.model.diffusion import add_noise, velocity_loss
@@ -32,33 +32,21 @@ from vitascope.model.text import TextEncoder
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.patterns import NoiseConfig, PatternConfig, draw_given, draw_given_sigma, draw_sigmas
-from vitascope.train.run import Checkpoint, Progress, Run, learning_rate, step_generator, update_ema
+from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.video import contact_sheet, write_video
 from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network
 
 
-class TransformerTrainConfig(Config):
+class TransformerTrainConfig(RunConfig):
     """A transformer's training run. `vae` and `text_encoder` are folders; `tokenizer` lies beside the latter."""
 
-    data: str
     vae: str
     text_encoder: str
-    seed: int = 0
-    steps: int = Field(10_000, ge=1)
-    pack_tokens: int = Field(4096, ge=16)
-    learning_rate: float = Field(1e-3, gt=0, lt=1)
-    warmup: int = Field(100, ge=0)
-    decay_share: float = Field(0.3, ge=0, le=1)
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    captions_per_language: int = Field(4, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
-    text_dropout: float = Field(0.1, ge=0, le=1)
-    num_validation: int = Field(64, ge=1)
-    log_every: int = Field(10, ge=1)
-    sample_every: int = Field(500, ge=1)
-    checkpoint_every: int = Field(250, ge=1)
-    sample_prompts: tuple[str, ...] = ()
     init: str = ""
+    pack_tokens: int = Field(default=4096, ge=16)
+    captions_per_language: int = Field(default=4, ge=1)
+    text_dropout: float = Field(default=0.1, ge=0, le=1)
+    sample_prompts: tuple[str, ...] = ()
     noise: NoiseConfig = NoiseConfig()
     patterns: PatternConfig = PatternConfig()
     transformer: TransformerConfig
@@ -90,13 +78,23 @@ class BatchMaker:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each clip."""
-        pt, ph, pw = self.config.transformer.patch
-        shapes = [clip.latent.shape for clip in self.clips]
-        return [(t // pt) * (h // ph) * (w // pw) for _, t, h, w in shapes]
+        """Tokens of each clip.
+
+        Raises:
+            DatasetError: a clip of a size that the patch doesn't divide.
+        """
+        return [self._length(clip.latent.shape[1:]) for clip in self.clips]
+
+    def _length(self, sides: Sequence[int]) -> int:
+        patch = self.config.transformer.patch
+        if any(side % step for side, step in zip(sides, patch, strict=True)):
+            raise DatasetError(
+                f"a clip's latent is {list(sides)}, which patches of {list(patch)} don't divide: crop it"
+            )
+        return math.prod(sides) // math.prod(patch)
 
     def make(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """One pack of the clips with these indices; equal lengths stand side by side, so that they attend as a batch."""
+        """One pack of the clips with these indices; equal lengths stand side by side, to be attended to as a batch."""
         indices = sorted(indices, key=lambda i: self.clips[i].latent.shape[1:])
         samples, cleans, noises, made = zip(*(self._sample(self.clips[i], generator) for i in indices), strict=True)
         return Batch(pack(samples), torch.cat(cleans), torch.cat(noises), torch.cat(made))
@@ -131,24 +129,22 @@ class TransformerTrainer:
 
     def __init__(self, config: TransformerTrainConfig):
         self.config = config
-        torch.manual_seed(config.seed)  # initial weights; every later draw has a generator of its own
-        self.model = Transformer(config.transformer)
+        self.model = Transformer(config.transformer, torch.Generator().manual_seed(config.seed))
         if config.init:
             load_weights(self.model, Path(config.init))
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = make_optimizers(
-            self.model, config.learning_rate, is_hidden=lambda name: name.startswith("blocks.")
+            self.model,
+            config.learning_rate,
+            is_hidden=lambda name: name.startswith("blocks."),
+            dtype=getattr(torch, config.precision),
         )
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Train on one pack; the loss, overall and by noise level."""
-        config = self.config
-        rate = learning_rate(
-            step, peak=config.learning_rate, warmup=config.warmup, steps=config.steps, decay_share=config.decay_share
-        )
         loss, figures = self.loss(self.model, batch)
-        figures["gradient"] = descend(loss, self.model, self.optimizers, rate, step)
-        update_ema(self.ema, self.model, config.ema_decay, step)
+        figures["gradient"] = descend(loss, self.model, self.optimizers, self.config.rate(step), step)
+        update_ema(self.ema, self.model, self.config.ema_decay, step)
         return figures
 
     def loss(self, network: Transformer, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -202,29 +198,25 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     trainer, loader = TransformerTrainer(config), PackLoader(maker.lengths, config.pack_tokens, config.seed)
     shapes = [tuple(clip.latent.shape) for clip in maker.clips]
     print(utilisation(maker.lengths, shapes, config.pack_tokens, config.seed), file=sys.stderr)
-    checkpoint, first_step = run.latest_checkpoint(), 0
+    checkpoint, first_step = run.resume(), 0
     if checkpoint is not None:
         trainer.restore(checkpoint, loader)
         first_step = checkpoint.step
-    progress = Progress(first_step, config.steps)
-    for step, indices in zip(range(first_step, config.steps), loader, strict=False):
+    packs = iter(loader)
+    pipeline = Pipeline(codec, trainer.ema, text_encoder, config.pipeline)
+
+    def step(number: int) -> dict[str, float]:
         began = time.monotonic()
-        batch = maker.make(indices, step_generator(config.seed, step))
+        batch = maker.make(next(packs), step_generator(config.seed, number))
         waited = time.monotonic() - began
-        figures = trainer.step(step, batch)
-        done, seconds = step + 1, time.monotonic() - began
-        last = done == config.steps
-        if done % config.log_every == 0 or last:
-            ledger = _ledger(trainer.model, batch, config.pack_tokens, seconds, waited)
-            run.log({"step": done, **figures, **ledger})
-            progress.show(done, {"loss": figures["loss"], **ledger})
-        if done % config.sample_every == 0 or last:
-            scores = {"validation": validation_loss(trainer, validator)}
-            run.log({"step": done, **scores})
-            progress.show(done, scores)
-            _write_samples(Pipeline(codec, trainer.ema, text_encoder, config.pipeline), config, run, done)
-        if done % config.checkpoint_every == 0 or last:
-            run.save(trainer.checkpoint(done, loader))
+        figures = trainer.step(number, batch)
+        return {**figures, **_ledger(trainer.model, batch, config.pack_tokens, time.monotonic() - began, waited)}
+
+    def validate(picture: Path) -> dict[str, float]:
+        _write_samples(pipeline, config.sample_prompts, picture)
+        return {"validation": validation_loss(trainer, validator)}
+
+    run.train(first_step, step=step, validate=validate, checkpoint=lambda done: trainer.checkpoint(done, loader))
     return export(trainer.ema, config, run.folder / "model", {"steps": config.steps, "clips": len(clips)})
 
 
@@ -255,7 +247,7 @@ def export(network: Transformer, config: TransformerTrainConfig, folder: Path, t
         "tokenizer": ["tokenizers", "Tokenizer"],
         "pipeline": pipeline.model_dump(mode="json"),
     }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / "model_index.json", json.dumps(index, indent=2, ensure_ascii=False) + "\n")
     return folder
 
 
@@ -269,12 +261,10 @@ def _ledger(network: Transformer, batch: Batch, budget: int, seconds: float, wai
     }
 
 
-def _write_samples(pipeline: Pipeline, config: TransformerTrainConfig, run: Run, step: int) -> None:
-    if not config.sample_prompts:
-        return
-    videos = [pipeline.generate(prompt, seed=i) for i, prompt in enumerate(config.sample_prompts)]
-    sheet = contact_sheet(videos, columns=2, frames_per_video=5)
-    write_video(sheet, run.folder / "samples" / f"step_{step:08d}.png")
+def _write_samples(pipeline: Pipeline, prompts: Sequence[str], picture: Path) -> None:
+    if prompts:
+        videos = [pipeline.generate(prompt, seed=seed) for seed, prompt in enumerate(prompts)]
+        write_video(contact_sheet(videos, columns=2, frames_per_video=5), picture)
 
 
 def _encode(

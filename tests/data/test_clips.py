@@ -1,0 +1,129 @@
+"""Dataset folders: which clips they hold, and what is encoded once and kept beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.streaming import encode_video
+from vitascope.data.clips import Clip, list_clips, split_validation
+from vitascope.data.latents import cached_latents
+from vitascope.data.text_states import cached_text_states
+from vitascope.errors import DatasetError
+from vitascope.model.text import TextEncoder
+from vitascope.video import Video, write_video
+
+TEXT_ENCODER = Path(__file__).parents[2] / "vitascope" / "models" / "playground" / "text_encoder"
+CAPTIONS = {"zh": ["红", "红色的球"], "en": ["red", "a red ball", "a ball that is red"]}
+
+
+def write_clip(folder: Path, number: int, num_frames: int, **changes: object) -> None:
+    media = folder / "clips" / f"{number:06d}{'.png' if num_frames == 1 else '.mp4'}"
+    media.parent.mkdir(exist_ok=True)
+    write_video(Video(np.full((num_frames, 16, 24, 3), 40 * number, np.uint8), 8.0), media)
+    record = {"id": media.stem, "num_frames": num_frames, "height": 16, "width": 24, "fps": 8.0, "captions": CAPTIONS}
+    media.with_suffix(".json").write_text(json.dumps({**record, **changes}, ensure_ascii=False), encoding="utf-8")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """An image and two clips."""
+    for number, num_frames in enumerate((5, 1, 9)):
+        write_clip(tmp_path, number, num_frames)
+    return tmp_path
+
+
+def test_clips_come_by_id_with_what_their_records_say(dataset):
+    clips = list_clips(dataset)
+    assert [(clip.id, clip.num_frames, clip.path.suffix) for clip in clips] == [
+        ("000000", 5, ".mp4"),
+        ("000001", 1, ".png"),
+        ("000002", 9, ".mp4"),
+    ]
+    assert [clip.read().frames.shape for clip in clips] == [(5, 16, 24, 3), (1, 16, 24, 3), (9, 16, 24, 3)]
+
+
+def test_a_clip_without_a_record_is_not_there_yet(dataset):
+    (dataset / "clips" / "000001.json").unlink()
+    assert [clip.id for clip in list_clips(dataset)] == ["000000", "000002"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"id": "000000"}', "nonsense"])
+def test_a_record_that_cannot_be_read_is_named(dataset, text):
+    (dataset / "clips" / "000001.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"000001\.json"):
+        list_clips(dataset)
+
+
+def test_a_folder_without_clips_is_refused_with_the_cure(tmp_path):
+    with pytest.raises(DatasetError, match="vitascope render"):
+        list_clips(tmp_path / "nowhere")
+
+
+def test_the_last_clips_are_kept_for_validation(dataset):
+    training, validation = split_validation(list_clips(dataset), 1)
+    assert [[clip.id for clip in part] for part in (training, validation)] == [["000000", "000001"], ["000002"]]
+    with pytest.raises(DatasetError, match="too few"):
+        split_validation(list_clips(dataset), 3)
+
+
+def test_captions_are_taken_evenly_from_each_language(dataset):
+    assert list_clips(dataset)[0].some_captions(2) == ["red", "a red ball", "红", "红色的球"]
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    """A codec of random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Codec(CodecConfig(latent_channels=4, base_width=8))
+
+
+def test_latents_are_the_codecs_and_are_encoded_once(dataset, codec, monkeypatch):
+    clips, folder, progress = list_clips(dataset), dataset / "latents", []
+    latents = cached_latents(codec, clips, folder, lambda *step: progress.append(step))
+    assert progress == [(3, 3)]
+    for latent, clip in zip(latents, clips, strict=True):
+        assert latent.dtype == torch.float16
+        torch.testing.assert_close(latent, encode_video(codec, clip.read()).half())
+    monkeypatch.setattr(Clip, "read", lambda self: pytest.fail("read again"))
+    again = cached_latents(codec, clips, folder)
+    assert all(torch.equal(a, b) for a, b in zip(latents, again, strict=True))
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x10", b"not a shard of latents"])
+def test_a_damaged_shard_is_made_again(dataset, codec, damage):
+    clips, folder = list_clips(dataset), dataset / "latents"
+    before = cached_latents(codec, clips, folder)
+    (shard,) = folder.iterdir()
+    shard.write_bytes(damage)
+    after = cached_latents(codec, clips, folder)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_clips_that_were_added_are_encoded(dataset, codec):
+    cached_latents(codec, list_clips(dataset)[:2], dataset / "latents")
+    assert len(cached_latents(codec, list_clips(dataset), dataset / "latents")) == 3
+
+
+def test_captions_are_encoded_once_and_again_when_they_change(dataset, monkeypatch):
+    encoder, folder = TextEncoder.load(TEXT_ENCODER), dataset / "text"
+    asked: list[list[str]] = []
+    original = TextEncoder.encode
+    monkeypatch.setattr(TextEncoder, "encode", lambda self, texts: asked.append(list(texts)) or original(self, texts))
+    states = cached_text_states(encoder, list_clips(dataset), 1, folder)
+    assert asked == [["红", "red"]]  # each distinct caption once
+    assert [len(of_clip) for of_clip in states] == [2, 2, 2]
+    torch.testing.assert_close(states[2][0], original(encoder, ["red"])[0].half(), rtol=1e-2, atol=1e-2)
+    again = cached_text_states(encoder, list_clips(dataset), 1, folder)
+    assert len(asked) == 1
+    assert all(torch.equal(a, b) for x, y in zip(states, again, strict=True) for a, b in zip(x, y, strict=True))
+    write_clip(dataset, 1, 1, captions={"en": ["a blue cube"]})
+    changed = cached_text_states(encoder, list_clips(dataset), 1, folder)
+    assert len(asked) == 2
+    assert [len(of_clip) for of_clip in changed] == [2, 1, 2]

@@ -1,0 +1,66 @@
+"""The solvers' orders on an equation with a known answer, and what guidance does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vitascope.generate.sampler import SOLVERS, euler, guide, in_interval, rescale
+from vitascope.model.diffusion import sigma_schedule
+
+
+def error(solver: str, num_steps: int, shift: float) -> float:
+    """dx/dsigma = -x with x(1) = 1 has x(0) = e."""
+    start = torch.ones(1, 1, dtype=torch.float64)
+    return abs(SOLVERS[solver](lambda x, sigma: -x, start, sigma_schedule(num_steps, shift), None).item() - math.e)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("multistep", 2)])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_solvers_have_their_order_also_with_unequal_steps(solver, order, shift):
+    """Twice the steps divide the error by 2^order. Multistep without its ratio of steps fails at shift 3."""
+    assert error(solver, 32, shift) / error(solver, 64, shift) == pytest.approx(2**order, rel=0.15)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_straight_path_is_exact_in_one_step(solver):
+    noise, clean = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    result = SOLVERS[solver](lambda x, sigma: noise - clean, noise, sigma_schedule(1), None)
+    torch.testing.assert_close(result, clean)
+
+
+@pytest.mark.parametrize(("solver", "calls"), [("euler", 4), ("heun", 7), ("multistep", 4)])
+def test_solvers_ask_for_as_many_velocities_as_they_say(solver, calls):
+    asked, steps = [], []
+    SOLVERS[solver](
+        lambda x, sigma: asked.append(sigma) or x, torch.ones(1, 1), sigma_schedule(4), lambda *step: steps.append(step)
+    )
+    assert len(asked) == calls
+    assert min(asked) > 0  # never at the data, where a velocity can't be told
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_guidance_of_one_is_conditional_and_more_goes_further():
+    conditional, unconditional = torch.tensor([[2.0]]), torch.tensor([[1.0]])
+    assert guide(conditional, unconditional, 1.0).item() == 2.0
+    assert guide(conditional, unconditional, 0.0).item() == 1.0
+    assert guide(conditional, unconditional, 4.0).item() == 5.0
+
+
+def test_rescaling_brings_the_deviation_back():
+    generator = torch.Generator().manual_seed(0)
+    guided, conditional = 5 * torch.randn(50, 4, generator=generator), torch.randn(50, 4, generator=generator)
+    assert torch.equal(rescale(guided, conditional, 0.0), guided)
+    assert rescale(guided, conditional, 1.0).std() == pytest.approx(conditional.std().item())
+
+
+def test_an_interval_holds_its_ends():
+    assert [in_interval(sigma, (0.2, 0.8)) for sigma in (0.1, 0.2, 0.5, 0.8, 0.9)] == [False, True, True, True, False]
+
+
+def test_a_solver_leaves_its_input_alone():
+    noise = torch.ones(2, 2)
+    euler(lambda x, sigma: x, noise, sigma_schedule(3))
+    assert torch.equal(noise, torch.ones(2, 2))

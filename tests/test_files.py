@@ -1,0 +1,69 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from vitascope.files import replacing, replacing_folder, sha256, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_with_its_folder(tmp_path):
+    path = tmp_path / "a" / "b" / "note.txt"
+    write_text(path, "vidéo 视频\n")
+    assert path.read_text(encoding="utf-8") == "vidéo 视频\n"
+    assert names(path.parent) == ["note.txt"]
+
+
+def test_until_it_is_written_the_old_file_stays(tmp_path):
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == path.parent  # a rename across disks would not be one step
+        assert temporary.suffix == path.suffix
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half of it")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["note.txt"]
+
+
+def test_a_folder_takes_the_others_place_whole(tmp_path):
+    path = tmp_path / "model"
+    for name in ("first", "second"):
+        with replacing_folder(path) as temporary:
+            (temporary / "deep").mkdir()
+            write_text(temporary / "deep" / name, name)
+    assert names(path / "deep") == ["second"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path):
+    path = tmp_path / "model"
+    with replacing_folder(path) as temporary:
+        write_text(temporary / "weights", "old")
+    with pytest.raises(RuntimeError), replacing_folder(path) as temporary:
+        write_text(temporary / "weights", "new")
+        raise RuntimeError
+    assert (path / "weights").read_text() == "old"
+    assert names(tmp_path) == ["model"]
+
+
+def test_the_digest_is_that_of_the_bytes(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"video" * 1000)
+    assert sha256(path) == hashlib.sha256(b"video" * 1000).hexdigest()

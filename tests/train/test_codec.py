@@ -1,0 +1,94 @@
+"""Training of the codec: it learns, it takes clips of any shape, it stops at nonsense."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from vitascope.cli import main
+from vitascope.codec.network import Codec, CodecConfig, Stride
+from vitascope.codec.quality import psnr
+from vitascope.codec.streaming import reconstruct, to_signal
+from vitascope.config import load_config
+from vitascope.data.clips import Clip, list_clips
+from vitascope.errors import ConfigError, DatasetError
+from vitascope.train import codec
+from vitascope.train.codec import ClipBatches, CodecTrainConfig, CodecTrainer, finish
+from vitascope.train.run import step_generator
+from vitascope.weights import load_network_config, load_weights
+
+
+def test_one_clip_is_learned_by_heart(codec_config, drawn_dataset):
+    config = load_config(codec_config, CodecTrainConfig, ["steps=80", "learning_rate=5e-3", "codec.base_width=16"])
+    trainer, video = CodecTrainer(config), list_clips(drawn_dataset)[0].read()
+    video = type(video)(video.frames[:5], video.fps)
+    before = psnr(video.frames, reconstruct(trainer.ema, video).frames)
+    for step in range(config.steps):
+        trainer.step(step, to_signal(video.frames), step_generator(0, step))
+    after = psnr(video.frames, reconstruct(trainer.model, video).frames)
+    assert after > max(20.0, before + 10.0)
+
+
+def test_a_run_folder_tells_what_happened(codec_config, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "codec", str(codec_config), "-o", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "vae")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if "l1" in r] == [1, 2, 3, 4, 5, 6]
+    assert [r["step"] for r in records if {"psnr", "ssim"} <= set(r)] == [2, 4, 6]
+    assert sorted(path.name for path in (run / "samples").iterdir()) == [f"step_{k:08d}.png" for k in (2, 4, 6)]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_00000003", "step_00000006"]
+    assert load_config(run / "config.toml", CodecTrainConfig).steps == 6
+
+
+def test_the_finished_codec_has_latents_of_unit_variance(codec_config, drawn_dataset, tmp_path):
+    config = load_config(codec_config, CodecTrainConfig)
+    trainer, clips = CodecTrainer(config), list_clips(drawn_dataset)
+    folder = finish(trainer.ema, clips, tmp_path / "vae", seed=0)
+    network = Codec(load_network_config(folder, "Codec", CodecConfig))
+    load_weights(network, folder)
+    latents = torch.cat([codec.encode_video(network, clip.read()).flatten(1) for clip in clips], dim=1)
+    assert latents.mean(dim=1).tolist() == pytest.approx([0.0] * 4, abs=0.02)
+    assert latents.std(dim=1).tolist() == pytest.approx([1.0] * 4, abs=0.02)
+
+
+def test_a_channel_that_says_nothing_is_refused(codec_config, drawn_dataset, tmp_path):
+    trainer = CodecTrainer(load_config(codec_config, CodecTrainConfig))
+    with torch.no_grad():
+        trainer.ema.to_moments.weight[0] = 0
+    with pytest.raises(DatasetError, match="constant"):
+        finish(trainer.ema, list_clips(drawn_dataset), tmp_path / "vae", seed=0)
+
+
+def test_batches_have_one_shape_that_the_codec_takes(codec_config, drawn_dataset):
+    """Also where a clip is no larger than the crop and the stride doesn't divide it: 30 rows and 46 columns here."""
+    config = load_config(codec_config, CodecTrainConfig, ["num_frames=[1, 12, 17]", "crop=64"])
+    clips = [Clip(c.id, c.path, c.num_frames, c.height - 2, c.width - 2, c.fps, {}) for c in list_clips(drawn_dataset)]
+    batches = ClipBatches(clips, config, Stride(4, 8, 8))
+    shapes = {tuple(batches.draw(step_generator(0, step)).shape[1:]) for step in range(40)}
+    assert {shape[1] for shape in shapes} == {1, 9, 17}
+    assert {shape[2:] for shape in shapes} == {(24, 24), (24, 40)}
+
+
+def test_a_typo_in_the_config_is_one_line_and_exit_2(codec_config, tmp_path, capsys):
+    codec_config.write_text(codec_config.read_text().replace("batch_clips", "batch_clip"))
+    with pytest.raises(ConfigError, match="batch_clip"):
+        codec.train(codec_config, tmp_path / "run")
+    assert main(["train", "codec", str(codec_config), "-o", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_that_diverges_stops_with_exit_1_and_keeps_its_checkpoint(codec_config, tmp_path, capsys, monkeypatch):
+    original = CodecTrainer.step
+
+    def step(self, step, pixels, generator):
+        return original(self, step, pixels * float("nan") if step == 4 else pixels, generator)
+
+    monkeypatch.setattr(CodecTrainer, "step", step)
+    assert main(["train", "codec", str(codec_config), "-o", str(tmp_path / "run")]) == 1
+    assert "error: step 4: loss nan" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000003"]
+    assert not (tmp_path / "run" / "vae").exists()

@@ -1,0 +1,142 @@
+"""A run that is interrupted and started again is the run that was never interrupted, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vitascope.errors import ConfigError
+from vitascope.train import codec, transformer
+from vitascope.train.run import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+CLOCKS = {"seconds", "tokens/s", "GFLOP/s", "data wait"}
+
+# kills its process in the middle of writing the second checkpoint
+KILLED = """
+import os, signal, sys
+from vitascope.train import codec, run
+
+def dying_sha256(path, original=run.sha256):
+    if "step_00000006" in str(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(path)
+
+run.sha256 = dying_sha256
+codec.train(sys.argv[1], sys.argv[2])
+"""
+
+
+def interrupt_in_step(monkeypatch: pytest.MonkeyPatch, trainer: type, number: int) -> None:
+    """Ctrl-C in a step (counted from 0), once."""
+    original: Callable[..., Any] = trainer.step
+
+    def step(self: object, step: int, *arguments: Any) -> Any:
+        if step == number:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return original(self, step, *arguments)
+
+    monkeypatch.setattr(trainer, "step", step)
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """A run's records without what a clock measured. JSON keeps every bit of a float."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in record.items() if key not in CLOCKS} for record in records]
+
+
+def assert_same_run(a: Path, b: Path, last_step: int, weights: str) -> None:
+    """Equal metrics, equal last checkpoints to the last bit, equal weights that came out."""
+    assert metrics(a) == metrics(b)
+    first, second = (read_checkpoint(run / "checkpoints" / f"step_{last_step:08d}") for run in (a, b))
+    assert first.state == second.state
+    assert {"model", "ema", "optimizer_0", "optimizer_1"} <= set(first.tensors) == set(second.tensors)
+    for group, tensors in first.tensors.items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, second.tensors[group][name]), f"{group} {name}"
+    assert (a / weights).read_bytes() == (b / weights).read_bytes()
+
+
+CODEC_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
+TRANSFORMER_WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize("overrides", [[], ["loss.adversarial=0.1", "loss.adversarial_from=0.2"]])
+def test_an_interrupted_codec_run_goes_on_bit_for_bit(codec_config, tmp_path, monkeypatch, overrides):
+    """Fails if an optimizer's state, an average or a generator is not part of what is restored."""
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    codec.train(codec_config, whole, overrides)
+    interrupt_in_step(monkeypatch, codec.CodecTrainer, 5)
+    with pytest.raises(KeyboardInterrupt):
+        codec.train(codec_config, parted, overrides)
+    assert metrics(parted)[-1]["step"] == 5  # logged, but after the checkpoint: it is forgotten and logged again
+    codec.train(codec_config, parted, overrides)
+    assert_same_run(whole, parted, 6, CODEC_WEIGHTS)
+
+
+def test_an_interrupted_transformer_run_goes_on_bit_for_bit_in_the_next_epoch(
+    transformer_config, tmp_path, monkeypatch
+):
+    """Fails if the loader's epoch or its position is not restored."""
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    transformer.train(transformer_config, whole)
+    interrupt_in_step(monkeypatch, transformer.TransformerTrainer, 7)
+    with pytest.raises(KeyboardInterrupt):
+        transformer.train(transformer_config, parted)
+    assert read_checkpoint(parted / "checkpoints" / "step_00000006").state["loader"]["epoch"] == 1
+    transformer.train(transformer_config, parted)
+    assert_same_run(whole, parted, 8, TRANSFORMER_WEIGHTS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(codec_config, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    codec.train(codec_config, whole)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", KILLED, str(codec_config), str(killed)]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with (killed / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "l1": 0.1')  # as a killed process leaves its last line
+    assert [path.name for path in (killed / "checkpoints").glob("step_*")] == ["step_00000003"]
+    codec.train(codec_config, killed)
+    assert_same_run(whole, killed, 6, CODEC_WEIGHTS)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(codec_config, tmp_path, capsys):
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    codec.train(codec_config, whole)
+    codec.train(codec_config, damaged)
+    weights = damaged / "checkpoints" / "step_00000006" / "ema.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    codec.train(codec_config, damaged)
+    assert "skipping" in capsys.readouterr().err
+    assert_same_run(whole, damaged, 6, CODEC_WEIGHTS)
+
+
+def test_a_finished_run_started_again_only_writes_its_result(codec_config, tmp_path):
+    codec.train(codec_config, tmp_path / "run")
+    before = metrics(tmp_path / "run")
+    (tmp_path / "run" / CODEC_WEIGHTS).unlink()
+    codec.train(codec_config, tmp_path / "run")
+    assert metrics(tmp_path / "run") == before
+    assert (tmp_path / "run" / CODEC_WEIGHTS).exists()
+
+
+def test_another_config_does_not_get_into_the_same_folder(codec_config, tmp_path):
+    codec.train(codec_config, tmp_path / "run", ["steps=1"])
+    with pytest.raises(ConfigError, match="differs from the config given") as caught:
+        codec.train(codec_config, tmp_path / "run", ["steps=2"])
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,102 @@
+"""A run's folder: what it holds, what it refuses, when it reports; and the schedules of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vitascope.config import load_config
+from vitascope.errors import ModelError
+from vitascope.train.run import Checkpoint, Run, RunConfig, read_checkpoint, step_generator, update_ema
+
+
+def config(**changes: object) -> RunConfig:
+    return RunConfig.model_validate({"data": "clips", "steps": 10, **changes})
+
+
+def checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(step, {"model": {"w": torch.full((3,), float(step))}}, {"loader": {"epoch": 2}})
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    path = Run(tmp_path, config()).save(checkpoint(7))
+    found = read_checkpoint(path)
+    assert (found.step, found.state) == (7, {"loader": {"epoch": 2}})
+    assert torch.equal(found.tensors["model"]["w"], torch.full((3,), 7.0))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path, name, damage):
+    path = Run(tmp_path, config()).save(checkpoint(7))
+    damage(path / name)
+    with pytest.raises(ModelError):
+        read_checkpoint(path)
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    run = Run(tmp_path, config())
+    for step in (1, 2, 10):
+        run.save(checkpoint(step))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000002", "step_00000010"]
+    newest = run.resume()
+    assert newest is not None
+    assert newest.step == 10
+
+
+def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path):
+    run = Run(tmp_path, config())
+    run.save(checkpoint(2))
+    for step in (1, 2, 3):
+        run.log({"step": step, "loss": 1 / step})
+    run.resume()
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert records == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+
+
+def test_reports_come_at_their_steps_and_at_the_end(tmp_path, capsys):
+    run = Run(tmp_path, config(log_every=3, sample_every=5, checkpoint_every=4))
+    pictures: list[Path] = []
+
+    def validate(picture: Path) -> dict[str, float]:
+        pictures.append(picture)
+        return {"score": 1.0}
+
+    run.train(2, step=lambda number: {"number": float(number)}, validate=validate, checkpoint=checkpoint)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["step"], r["number"]) for r in records if "number" in r] == [(3, 2.0), (6, 5.0), (9, 8.0), (10, 9.0)]
+    assert [r["step"] for r in records if "score" in r] == [5, 10]
+    assert [path.name for path in pictures] == ["step_00000005.png", "step_00000010.png"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000008", "step_00000010"]
+    assert "step 10/10  left 0:00:00  score 1" in capsys.readouterr().err
+
+
+def test_the_folder_tells_its_config(tmp_path):
+    Run(tmp_path, config(warmup=3))
+    assert load_config(tmp_path / "config.toml", RunConfig) == config(warmup=3)
+
+
+def test_the_learning_rate_climbs_stays_and_falls():
+    rates = [config(learning_rate=0.5, warmup=2, decay_share=0.4).rate(step) for step in range(10)]
+    assert rates[:7] == pytest.approx([0.25, *[0.5] * 6])
+    assert rates[7:] == pytest.approx([0.5 * (0.02 + 0.98 * left / 4) for left in (3, 2, 1)])
+
+
+def test_a_step_draws_what_its_number_says():
+    draws = [torch.rand(3, generator=step_generator(seed, step)).tolist() for seed, step in ((1, 5), (1, 5), (1, 6))]
+    assert draws[0] == draws[1] != draws[2]
+    assert draws[0] != torch.rand(3, generator=step_generator(2, 5)).tolist()
+
+
+def test_the_average_moves_by_its_weight():
+    """Early on it is the mean of few steps (1 + step) / (10 + step), later `decay` rules."""
+    ema, model = nn.Linear(1, 1), nn.Linear(1, 1)
+    for step, kept in ((0, 0.1), (1000, 0.9)):
+        nn.init.zeros_(ema.weight)
+        nn.init.ones_(model.weight)
+        update_ema(ema, model, 0.9, step)
+        assert ema.weight.item() == pytest.approx(1 - kept)

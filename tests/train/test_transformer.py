@@ -1,0 +1,135 @@
+"""Training of the transformer: what a batch holds, what the loss counts, that it learns, and what comes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import vitascope
+from vitascope.config import load_config
+from vitascope.data.encoded import EncodedClip
+from vitascope.errors import ConfigError, DatasetError
+from vitascope.model.patches import unpack
+from vitascope.train import transformer
+from vitascope.train.run import step_generator
+from vitascope.train.transformer import Batch, BatchMaker, TransformerTrainConfig, TransformerTrainer
+
+SHAPES = [(4, 5, 4, 4), (4, 1, 4, 6), (4, 3, 6, 4), (4, 5, 4, 4)]
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def clips() -> list[EncodedClip]:
+    """Four random latents, one of them an image, with two captions each."""
+    captions = [random(3, 384, seed=8).half(), random(7, 384, seed=9).half()]
+    return [EncodedClip(random(*shape, seed=k).half(), captions, 8.0) for k, shape in enumerate(SHAPES)]
+
+
+def make_batch(clips: list[EncodedClip], config: TransformerTrainConfig, seed: int = 0) -> Batch:
+    return BatchMaker(clips, random(2, 384, seed=7), config, 4).make(range(len(clips)), step_generator(seed, 0))
+
+
+ALL_FIRST = ["patterns.first_frame=1.0", "patterns.beginning=0.0", "patterns.independent=0.0"]
+
+
+def test_one_batch_is_learned_by_heart(transformer_config, clips):
+    overrides = ["steps=150", "learning_rate=1e-2", "transformer.num_layers=2", "noise.mean=1.0"]
+    config = load_config(transformer_config, TransformerTrainConfig, overrides)
+    trainer, batch = TransformerTrainer(config), make_batch(clips, config)
+    losses = [trainer.step(step, batch)["loss"] for step in range(config.steps)]
+    assert losses[-1] < losses[0] / 10
+
+
+def test_the_loss_counts_what_is_made_and_nothing_that_is_given(transformer_config, clips):
+    config = load_config(transformer_config, TransformerTrainConfig, ALL_FIRST)
+    trainer, batch = TransformerTrainer(config), make_batch(clips, config)
+    frames = [shape[1] for shape in sorted(SHAPES, key=lambda shape: shape[1:])]
+    for made, num_frames in zip(unpack(batch.made[:, None].float(), batch.pack.lengths), frames, strict=True):
+        per_frame = made.reshape(num_frames, -1)
+        assert per_frame[1:].all()
+        assert per_frame[0].all() == (num_frames == 1)  # an image is all made
+        assert num_frames == 1 or not per_frame[0].any()
+
+    def loss(where: Tensor) -> float:
+        changed = replace(batch, clean=torch.where(where[:, None], batch.clean + 1, batch.clean))
+        return trainer.loss(trainer.model, changed)[1]["loss"]
+
+    nowhere = torch.zeros_like(batch.made)
+    assert loss(~batch.made) == loss(nowhere) != loss(batch.made)
+
+
+def test_given_tokens_are_clean_and_made_ones_are_noised(transformer_config, clips):
+    config = load_config(transformer_config, TransformerTrainConfig, [*ALL_FIRST, "patterns.given_noise=0.0"])
+    batch = make_batch(clips, config)
+    sigma, made = batch.pack.token_sigmas, batch.made
+    assert (sigma[~made] == 0).all()
+    assert torch.equal(batch.pack.tokens[~made], batch.clean[~made])
+    assert (sigma[made] > 0).all()
+    expected = torch.lerp(batch.clean, batch.noise, sigma[:, None])
+    torch.testing.assert_close(batch.pack.tokens, expected)
+
+
+def test_text_is_dropped_in_its_share(transformer_config, clips):
+    config = load_config(transformer_config, TransformerTrainConfig, ["text_dropout=0.25"])
+    lengths = [length for seed in range(200) for length in make_batch(clips, config, seed).pack.context_lengths]
+    assert lengths.count(2) / len(lengths) == pytest.approx(0.25, abs=0.06)
+    assert lengths.count(3) / len(lengths) == pytest.approx(0.375, abs=0.07)  # the captions take turns
+
+
+def test_a_batch_follows_from_its_generator(transformer_config, clips):
+    config = load_config(transformer_config, TransformerTrainConfig)
+    first, again, other = (make_batch(clips, config, seed).pack.tokens for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_clip_that_the_patch_does_not_divide_is_refused_before_training(transformer_config, clips):
+    config = load_config(transformer_config, TransformerTrainConfig)
+    odd = EncodedClip(random(4, 3, 5, 4), clips[0].captions, 8.0)
+    with pytest.raises(DatasetError, match=r"\[3, 5, 4\]"):
+        _ = BatchMaker([*clips, odd], random(2, 384), config, 4).lengths
+
+
+def test_a_run_tells_its_utilisation_and_makes_a_model(transformer_config, tmp_path, capsys):
+    folder = transformer.train(transformer_config, tmp_path / "run")
+    assert "useful tokens: packing" in capsys.readouterr().err
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if "loss" in record]
+    assert [record["step"] for record in steps] == list(range(1, 9))
+    assert all({"gradient", "tokens/s", "filled", "GFLOP/s", "data wait"} <= set(record) for record in steps)
+    assert all(0 < record["filled"] <= 1 and 0 <= record["data wait"] < 1 for record in steps)
+    assert [record["step"] for record in records if "validation" in record] == [2, 4, 6, 8]
+    assert len(list((tmp_path / "run" / "samples").iterdir())) == 4
+    video = vitascope.load(folder).generate("a red square")
+    assert video.frames.shape == (5, 32, 32, 3)
+
+
+def test_validation_does_not_disturb_training(transformer_config, tmp_path):
+    """Fails if validation or samples draw from a generator that training uses."""
+    transformer.train(transformer_config, tmp_path / "often", ["steps=3", "sample_every=1"])
+    transformer.train(transformer_config, tmp_path / "seldom", ["steps=3", "sample_every=3", "sample_prompts=[]"])
+    weights = [
+        (tmp_path / run / "model" / "transformer" / "diffusion_pytorch_model.safetensors").read_bytes()
+        for run in ("often", "seldom")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_weights_to_start_from_are_used(transformer_config, tmp_path):
+    folder = transformer.train(transformer_config, tmp_path / "first", ["steps=1", "sample_prompts=[]"])
+    config = load_config(transformer_config, TransformerTrainConfig, [f"init={folder / 'transformer'}"])
+    started = TransformerTrainer(config).model.state_dict()["proj_out.weight"]
+    assert started.abs().sum() > 0  # fresh ones are zero
+
+
+@pytest.mark.parametrize("override", ["transformer.in_channels=16", "transformer.text_width=100"])
+def test_a_transformer_that_does_not_fit_its_neighbours_is_refused(transformer_config, tmp_path, override):
+    with pytest.raises(ConfigError, match="the model's other part has"):
+        transformer.train(transformer_config, tmp_path / "run", [override])

@@ -1,0 +1,198 @@
+"""Videos read from real files, of any kind that ffmpeg decodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
+
+from vitascope.errors import MediaError, SizeError, reason
+from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MAX_PIXELS, MIN_FPS, Number, Video, check_size, exact_fps
+from vitascope.video.pixels import upright_pixels
+from vitascope.video.timing import SeekMissed, shown_frames, timed_frames
+
+MAX_CLIP_BYTES = 8 * 2**30  # of pixels in memory; longer footage is read in parts
+SEEK_FROM = Fraction(1)  # seconds; an earlier start is reached by decoding
+
+# Formats that hold pictures. What ffmpeg reads beyond them (playlists that open other files, text art) is refused.
+_DEMUXERS = (
+    "mov,mp4,matroska,webm,avi,gif,apng,mpeg,mpegts,mpegvideo,m4v,flv,asf,ogg,h264,hevc,av1,obu,ivf,yuv4mpegpipe,nut,"
+    "dv,mxf,rm,mjpeg,png_pipe,jpeg_pipe,webp_pipe,webp,webp_anim,bmp_pipe,tiff_pipe,gif_pipe,ppm_pipe,jpegxl_pipe"
+)
+_PYAV = int(av.__version__.split(".")[0])
+
+
+def read_video(
+    path: str | Path,
+    *,
+    fps: Number | None = None,
+    size: tuple[int, int] | None = None,
+    start: Number = 0.0,
+    seconds: Number | None = None,
+    max_frames: int | None = None,
+) -> Video:
+    """The clip in a video, animation or image file, upright, at a constant rate.
+
+    fps: None keeps the file's average rate (an image: 1.0); else each frame is the one on screen at k / fps.
+    size: (height, width) of the result, without regard to the aspect ratio; None keeps the stored pixels.
+    start, seconds: the part wanted; long files are sought, not decoded through. A file that breaks off gives the
+    frames that decode.
+
+    Raises:
+        MediaError: nothing there, nothing readable, no picture in it, or `start` past its end.
+        SizeError: an absurd argument, pictures below 16x16 or above 64 Mpx, or more than fits in memory.
+    """
+    path = Path(path)
+    _check_request(fps, size, start, seconds, max_frames)
+    with _errors_reading(path):
+        _check_readable(path)
+    begin = Fraction(start).limit_denominator(10**6)
+    for seek in (True, False) if begin >= SEEK_FROM else (False,):
+        with _errors_reading(path), path.open("rb") as file, _opened(file) as container:
+            stream = _video_stream(container, path)
+            if _is_image(container):
+                rate, count = exact_fps(fps or IMAGE_FPS), 1
+            else:
+                rate = exact_fps(fps) if fps else _average_rate(stream, path)
+                count = _num_wanted(rate, seconds, max_frames)
+            timed = timed_frames(container, stream, begin, seek)
+            shown = shown_frames(timed, begin, rate, count, _slack(stream, fps, rate))
+            try:
+                return Video(_pixels(shown, size, path), float(rate))
+            except SeekMissed:
+                continue
+    raise AssertionError("decoding from the beginning never misses")
+
+
+def _check_request(
+    fps: Number | None, size: tuple[int, int] | None, start: Number, seconds: Number | None, max_frames: int | None
+) -> None:
+    if fps is not None:
+        exact_fps(fps)
+    if size is not None:
+        check_size(*size, what="size")
+    if not (math.isfinite(start) and start >= 0):
+        raise SizeError(f"start is {start}; it is a number of seconds from 0 upwards")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise SizeError(f"seconds is {seconds}; it is a positive number")
+    if max_frames is not None and max_frames < 1:
+        raise SizeError(f"max_frames is {max_frames}; it is 1 or more")
+
+
+def _check_readable(path: Path) -> None:
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder, not a video file")
+    if not path.exists():
+        raise MediaError(f"no file {path}")
+    if not path.is_file():
+        raise MediaError(f"{path} is not a regular file")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path} is empty (0 bytes)")
+
+
+@contextmanager
+def _errors_reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FFmpegError, OSError, IndexError, ValueError, OverflowError) as error:  # ValueError: Unicode too
+        raise MediaError(f"{path} can't be read as a video: {reason(error)}") from None
+
+
+class _Nameless:
+    """A file's content without its name: ffmpeg gives a%03d.png, concat: and http: meanings of their own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def _opened(file: BinaryIO) -> Any:
+    formats, decoder = {"format_whitelist": _DEMUXERS}, {"max_pixels": str(MAX_PIXELS)}
+    # Before PyAV 18, options for decoders crash on MPEG streams; until 19, tags that are not UTF-8 are to be allowed.
+    if _PYAV >= 19:
+        return av.open(_Nameless(file), "r", options=formats | decoder)
+    if _PYAV == 18:
+        return av.open(_Nameless(file), "r", options=formats | decoder, metadata_errors="replace")
+    return av.open(_Nameless(file), "r", container_options=formats, metadata_errors="replace")
+
+
+def _is_image(container: Any) -> bool:
+    return container.format.name.endswith("_pipe") and container.format.name != "yuv4mpegpipe"
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    if not container.streams.video:
+        raise MediaError(f"{path} has no video stream")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise MediaError(f"{path} holds video of an unknown codec")
+    height, width = stream.codec_context.height, stream.codec_context.width
+    if height and width:
+        check_size(height, width, what=str(path))
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    if height * width > 512 * 512:
+        stream.thread_type = "AUTO"  # below that, starting threads costs more than they give
+    return stream
+
+
+def _average_rate(stream: Any, path: Path) -> Fraction:
+    # By truth: what is unknown is None in some versions of PyAV and Fraction(0) in others.
+    rate = stream.average_rate or _measured_rate(path)
+    if not MIN_FPS <= rate <= MAX_FPS:
+        raise MediaError(f"{path} shows {float(rate):g} frames per second; give the rate wanted with fps=")
+    return Fraction(rate)
+
+
+def _measured_rate(path: Path) -> Fraction:
+    """Frames per second by counting packets, for a file that does not say; 0 when its timestamps don't either."""
+    with path.open("rb") as file, _opened(file) as container:
+        stream = container.streams.video[0]
+        stamps = [(p.pts, p.duration or 0) for p in container.demux(stream) if p.pts is not None]
+        if not stamps:
+            return Fraction(stream.guessed_rate or stream.base_rate or 0)
+        ticks = max(pts + duration for pts, duration in stamps) - min(pts for pts, _ in stamps)
+        return len(stamps) / (ticks * stream.time_base) if ticks * (stream.time_base or 0) > 0 else Fraction(0)
+
+
+def _num_wanted(rate: Fraction, seconds: Number | None, max_frames: int | None) -> int | None:
+    counts = [] if max_frames is None else [max_frames]
+    if seconds is not None:
+        counts.append(max(1, math.ceil(seconds * float(rate) - 1e-6)))
+    return min(counts, default=None)
+
+
+def _slack(stream: Any, fps: Number | None, rate: Fraction) -> Fraction:
+    """How much later than an instant a frame may begin and still count as on screen then.
+
+    At the file's own rate half a frame, so that timestamps that were rounded still give every frame once. At a given
+    rate one tick, the most that rounding moves a timestamp.
+    """
+    half = 1 / rate / 2
+    return half if fps is None else min(Fraction(stream.time_base or 0), half)
+
+
+def _pixels(shown: Iterator[av.VideoFrame], size: tuple[int, int] | None, path: Path) -> np.ndarray:
+    """The frames as one uint8 array [t, h, w, 3], all of the first one's size."""
+    pictures: list[np.ndarray] = []
+    reformatter, last = VideoReformatter(), None
+    for frame in shown:
+        if frame is last:
+            picture = pictures[-1]
+        else:
+            check_size(frame.height, frame.width, what=str(path))
+            picture = upright_pixels(frame, reformatter, size or (pictures[0].shape[:2] if pictures else None))
+        last = frame
+        pictures.append(picture)
+        if len(pictures) * picture.nbytes > MAX_CLIP_BYTES:
+            limit = MAX_CLIP_BYTES // 2**30
+            raise SizeError(f"{path} takes more than {limit} GiB of memory; read a part with start= and seconds=")
+    if not pictures:
+        raise MediaError(f"{path} has no frame that can be decoded (of at most {MAX_PIXELS // 2**20} million pixels)")
+    return np.stack(pictures)

@@ -1,0 +1,96 @@
+"""Contact sheets: many videos as one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vitascope.errors import MediaError, SizeError
+from vitascope.video.clip import IMAGE_FPS, Video
+
+
+def contact_sheet(
+    videos: Sequence[Video],
+    *,
+    columns: int,
+    frames_per_video: int = 1,
+    labels: Sequence[str] | None = None,
+    scale: int = 1,
+) -> Video:
+    """An image (a video of one frame) of many videos on white: `columns` a row, in reading order.
+
+    Each video shows `frames_per_video` of its frames side by side, spread evenly from the first to the last (a single
+    one: the middle). scale repeats pixels. Labels are drawn beneath by Pillow, wrapped to the width; characters that
+    no font at hand has come out as boxes.
+
+    Raises:
+        SizeError: no videos, a count below 1, or not one label for each video.
+        MediaError: labels without Pillow.
+    """
+    if not videos or min(columns, frames_per_video, scale) < 1:
+        raise SizeError("a contact sheet needs at least one video, and columns, frames_per_video and scale from 1 up")
+    if labels is not None and len(labels) != len(videos):
+        raise SizeError(f"{len(labels)} labels for {len(videos)} videos; give one for each")
+    gap = 4
+    strips = [_strip(video, frames_per_video, scale) for video in videos]
+    width = max(strip.shape[1] for strip in strips)
+    notes = [np.full((0, width, 3), 255, np.uint8)] * len(strips) if labels is None else _labels(labels, width)
+    rows = []
+    for first in range(0, len(strips), columns):
+        some, beneath = strips[first : first + columns], notes[first : first + columns]
+        height, note_height = max(s.shape[0] for s in some), max(n.shape[0] for n in beneath)
+        row = np.full((height + note_height + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+        for column, (strip, note) in enumerate(zip(some, beneath, strict=True)):
+            left = gap + column * (width + gap)
+            row[: strip.shape[0], left : left + strip.shape[1]] = strip
+            row[height : height + note.shape[0], left : left + width] = note
+        rows.append(row)
+    margin = np.full((gap, rows[0].shape[1], 3), 255, np.uint8)
+    return Video(np.concatenate([margin, *rows])[None], IMAGE_FPS)
+
+
+def _strip(video: Video, num_frames: int, scale: int) -> np.ndarray:
+    last = video.num_frames - 1
+    chosen = np.linspace(0, last, num_frames).round().astype(int) if num_frames > 1 else [last // 2]
+    return np.concatenate(list(video.frames[chosen]), axis=1).repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _labels(labels: Sequence[str], width: int) -> list[np.ndarray]:
+    """Each label as black text on white, uint8 [its own height, width, 3]."""
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError:
+        raise MediaError("labels on a contact sheet need Pillow: pip install pillow, or leave labels out") from None
+    pictures = []
+    for label in labels:
+        font = _font(label)
+        lines = _wrapped(label, width, font.getlength)
+        picture = Image.new("RGB", (width, 16 * len(lines) + 4), "white")
+        ImageDraw.Draw(picture).multiline_text((0, 0), "\n".join(lines), fill="black", font=font, spacing=4)
+        pictures.append(np.asarray(picture))
+    return pictures
+
+
+def _font(label: str) -> Any:
+    from PIL import ImageFont
+
+    if not label.isascii():
+        for name in ("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "wqy-zenhei.ttc", "PingFang.ttc", "msyh.ttc"):
+            try:
+                return ImageFont.truetype(name, 12)
+            except OSError:
+                continue
+    return ImageFont.load_default(12)
+
+
+def _wrapped(label: str, width: int, measure: Callable[[str], float]) -> list[str]:
+    """Lines no wider than `width` pixels, broken at spaces where there are any."""
+    lines = [""]
+    for character in " ".join(label.split()):
+        if lines[-1] and measure(lines[-1] + character) > width:
+            head, space, tail = lines[-1].rpartition(" ")
+            lines[-1:] = [head, tail] if space and character != " " else [lines[-1], ""]
+        lines[-1] += character
+    return [line.strip() for line in lines]

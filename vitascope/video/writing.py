@@ -1,0 +1,178 @@
+"""Videos and images written to real files, which appear whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, VideoReformatter
+
+from vitascope.errors import MediaError, SizeError, reason
+from vitascope.files import replacing
+from vitascope.formats import MOVING, STILL
+from vitascope.video.clip import Number, Video, check_size, exact_fps
+from vitascope.video.pixels import full_yuv, limited_yuv, palette_graph
+
+
+def write_video(video: Video, path: str | Path, *, crf: int = 18) -> Path:
+    """The path of the finished file, whose kind the suffix says.
+
+    mp4, m4v, mov, mkv, avi: H.264; webm: VP9; gif: 256 colours a frame; png, jpg, webp: one frame. crf: 0 (best) to
+    51. H.264 needs even sizes: an odd height or width is padded by repeating its last row or column. The file
+    appears whole or not at all.
+
+    Raises:
+        MediaError: an unknown suffix, no such folder, a full disk, or several frames for an image.
+        SizeError: below 16x16 or above 64 Mpx, or a rate that the file can't hold.
+    """
+    path = Path(path)
+    if path.suffix.lower() in STILL:
+        return _write_image(video, path, crf)
+    with VideoWriter(path, video.fps, video.height, video.width, crf) as writer:
+        writer.write(video.frames)
+    return path
+
+
+class VideoWriter:
+    """Writes a video frame by frame in flat memory: `with VideoWriter(...) as w: w.write(frames)`.
+
+    The file appears at `path` when the block ends; an error or an interrupt inside it leaves nothing behind.
+
+    Raises:
+        MediaError, SizeError: as `write_video`; also a block that ends without a frame.
+    """
+
+    def __init__(self, path: str | Path, fps: Number, height: int, width: int, crf: int = 18) -> None:
+        self.path = Path(path)
+        self.num_frames = 0
+        self._fps = exact_fps(fps)
+        self._size = (height, width)
+        self._crf = crf
+        check_size(height, width, what=str(path))
+        self._encoding = _check_writable(self.path, crf, MOVING)
+        if self._encoding.codec == "gif" and self._fps > 50:
+            raise SizeError(f"{path}: {float(fps):g} frames per second; a gif shows 50 at most, read with fps=25 first")
+        even = self._encoding.codec == "libx264"
+        self._padding = ((0, height % 2 if even else 0), (0, width % 2 if even else 0), (0, 0))
+
+    def __enter__(self) -> VideoWriter:
+        with _errors_writing(self.path), ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            options = {"movflags": "+faststart"} if self._encoding.container in ("mp4", "mov") else {}
+            self._output = av.open(str(temporary), "w", format=self._encoding.container, options=options)
+            stack.callback(self._close_quietly)
+            self._stream = self._new_stream()
+            self._reformatter = VideoReformatter()
+            self._palettes = palette_graph(*self._size) if self._encoding.codec == "gif" else None
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the file and put it in place; after an error, drop it."""
+        if error is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with _errors_writing(self.path), self._stack:
+            if not self.num_frames:
+                raise MediaError(f"{self.path}: no frame was written")
+            self._encode(None)
+            self._output.close()
+
+    def _close_quietly(self) -> None:
+        with suppress(FFmpegError, OSError, ValueError):  # the error that led here is the one to tell
+            self._output.close()
+
+    def write(self, frames: np.ndarray) -> None:
+        """Append uint8 frames [t, h, w, 3], or one [h, w, 3], of the writer's size."""
+        frames = frames[None] if frames.ndim == 3 else frames
+        if frames.dtype != np.uint8 or frames.shape[1:] != (*self._size, 3):
+            raise SizeError(f"frames are {frames.dtype} {list(frames.shape)}; this file takes uint8 {[*self._size, 3]}")
+        with _errors_writing(self.path):
+            for rgb in frames:
+                self._encode(np.pad(rgb, self._padding, mode="edge"))
+                self.num_frames += 1
+
+    def _new_stream(self) -> Any:
+        height, width = (side + pad[1] for side, pad in zip(self._size, self._padding, strict=False))
+        stream = self._output.add_stream(
+            self._encoding.codec, rate=self._fps, options=self._encoding.options(self._crf)
+        )
+        stream.height, stream.width = height, width
+        stream.pix_fmt = "pal8" if self._encoding.codec == "gif" else "yuv420p"
+        if self._encoding.codec != "gif":
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709 in ISO/IEC 23091-2
+            context.color_range = int(ColorRange.MPEG)
+            if height * width <= 512 * 512:
+                context.thread_count = 1
+        return stream
+
+    def _encode(self, rgb: np.ndarray | None) -> None:
+        """Encode one frame, or finish when there is none."""
+        self._output.mux(self._stream.encode(None if rgb is None else self._encodable(rgb)))
+
+    def _encodable(self, rgb: np.ndarray) -> Any:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
+        if self._palettes is not None:
+            self._palettes.push(frame)
+            frame = self._palettes.pull()
+        else:
+            frame = limited_yuv(frame, self._reformatter)
+        frame.pts, frame.time_base = self.num_frames, 1 / self._fps
+        return frame
+
+
+def _write_image(video: Video, path: Path, crf: int) -> Path:
+    codec = _check_writable(path, crf, STILL)
+    check_size(video.height, video.width, what=str(path))
+    if video.num_frames > 1:
+        raise MediaError(f"{path} is an image and the video has {video.num_frames} frames; save it as .mp4 or .gif")
+    with _errors_writing(path), replacing(path) as temporary:
+        context = av.CodecContext.create(codec, "w")
+        context.height, context.width, context.time_base = video.height, video.width, Fraction(1)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(video.frames[0]), "rgb24")
+        if codec == "png":
+            context.pix_fmt = "rgb24"
+        elif codec == "libwebp":
+            context.pix_fmt, context.options = "bgra", {"quality": str(100 - crf), "lossless": str(int(crf == 0))}
+            frame = frame.reformat(format="bgra")
+        else:
+            quality = str(max(2, round(crf / 6)))  # mjpeg counts from 1 (best) to 31
+            context.pix_fmt, context.options = "yuvj444p", {"qmin": quality, "qmax": quality}
+            context.color_range = int(ColorRange.JPEG)
+            frame = full_yuv(frame)
+        frame.pts, frame.time_base = 0, Fraction(1)
+        temporary.write_bytes(b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)]))
+    return path
+
+
+def _check_writable(path: Path, crf: int, kinds: Mapping[str, Any]) -> Any:
+    kind = kinds.get(path.suffix.lower())
+    if kind is None:
+        known = " ".join([*MOVING, *STILL] if kinds is MOVING else kinds)
+        raise MediaError(f"{path}: can't write {path.suffix or 'a file without a suffix'}; the kinds are {known}")
+    with _errors_writing(path):
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder; give the name of a file")
+        if not path.parent.is_dir():
+            raise MediaError(f"{path}: there is no folder {path.parent}; make it first")
+    if not 0 <= crf <= 51:
+        raise MediaError(f"crf is {crf}; it goes from 0 (best) to 51")
+    return kind
+
+
+@contextmanager
+def _errors_writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path} can't be written: {reason(error)}") from None
