@@ -14,6 +14,11 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def write_half(path: Path) -> None:
+    path.write_text("half of it")
+    raise RuntimeError
+
+
 def test_a_file_appears_whole_with_its_folder(tmp_path):
     path = tmp_path / "a" / "b" / "note.txt"
     write_text(path, "vidéo 视频\n")
@@ -36,8 +41,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "note.txt"
     write_text(path, "old")
     with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half of it")
-        raise RuntimeError
+        write_half(temporary)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["note.txt"]
 
@@ -57,8 +61,7 @@ def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path):
     with replacing_folder(path) as temporary:
         write_text(temporary / "weights", "old")
     with pytest.raises(RuntimeError), replacing_folder(path) as temporary:
-        write_text(temporary / "weights", "new")
-        raise RuntimeError
+        write_half(temporary / "weights")
     assert (path / "weights").read_text() == "old"
     assert names(tmp_path) == ["model"]
 

@@ -38,6 +38,10 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train a network. To resume, run the same command again.", rich_markup_mode=None)
 app.add_typer(train_app, name="train")
+evaluate_app = typer.Typer(
+    help="Measure a model. Every figure in the documentation comes from here.", rich_markup_mode=None
+)
+app.add_typer(evaluate_app, name="evaluate")
 
 _EXTRA_OF_MODULE = {
     "mujoco": "world",
@@ -247,6 +251,35 @@ def train_transformer(config: ConfigFile, overrides: Overrides = None, out: RunF
     from vitascope.train.transformer import train
 
     typer.echo(train(config, run, overrides or []))
+
+
+@evaluate_app.command("codec")
+def evaluate_codec(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="VIDEO|DATASET...", help="Video files, or folders that `render` made.")
+    ],
+    model: Annotated[str, typer.Option(metavar="NAME|DIR", help=_MODEL_HELP)] = "playground",
+    rows: Annotated[int | None, typer.Option(min=16, help="Resize to this height first, aspect kept.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="At most this many frames of each clip.")] = 49,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Also write codec.json and codec.png here.")
+    ] = None,
+) -> None:
+    """Encode and decode clips: PSNR and SSIM of each, and their means."""
+    if out is not None:
+        _check_folder(out)
+    for source in sources:
+        if not source.exists():
+            _refuse(f"{source}: no such file or folder")
+    from vitascope.evaluate.codec import evaluate_codec as evaluate
+
+    codec = vitascope.load(model).codec
+    with progress("codec") as on_progress:
+        report = evaluate(codec, sources, rows=rows, max_frames=frames, on_progress=on_progress)
+    typer.echo("\n".join(report.lines()))
+    if out is not None:
+        report.write(out)
+        typer.echo(out)
 
 
 @app.command()

@@ -31,6 +31,29 @@ def test_one_clip_is_learned_by_heart(codec_config, drawn_dataset):
     assert after > max(20.0, before + 10.0)
 
 
+def test_the_linear_path_gives_a_codec_a_start(codec_config, drawn_dataset):
+    """Principal components before any step: already a picture. Images alone say nothing of motion, and do no harm."""
+    config = load_config(codec_config, CodecTrainConfig, ["codec.linear_path=true", "codec.latent_channels=16"])
+    trainer, clips = CodecTrainer(config), list_clips(drawn_dataset)
+    trainer.start(clips)
+    scores = [psnr(video.frames, reconstruct(trainer.ema, video).frames) for video in (c.read() for c in clips[:9])]
+    assert min(scores) > 20.0
+    images = [clip for clip in clips if clip.num_frames == 1]
+    trainer.start(images)
+    assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+
+
+def test_the_perceptual_loss_is_part_of_the_step_and_stays_frozen(codec_config, drawn_dataset):
+    config = load_config(codec_config, CodecTrainConfig, ["loss.perceptual=0.1", "precision=bfloat16"])
+    trainer = CodecTrainer(config)
+    assert trainer.perceptual is not None
+    before = {name: value.clone() for name, value in trainer.perceptual.state_dict().items()}
+    pixels = to_signal(list_clips(drawn_dataset)[0].read().frames[:5])
+    assert trainer.perceptual(pixels, pixels).item() == 0.0
+    assert trainer.step(0, pixels, step_generator(0, 0))["perceptual"] > 0.0
+    assert all(torch.equal(value, before[name]) for name, value in trainer.perceptual.state_dict().items())
+
+
 def test_a_run_folder_tells_what_happened(codec_config, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", "codec", str(codec_config), "-o", str(run)]) == 0

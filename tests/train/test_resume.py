@@ -71,7 +71,9 @@ CODEC_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
 TRANSFORMER_WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
 
 
-@pytest.mark.parametrize("overrides", [[], ["loss.adversarial=0.1", "loss.adversarial_from=0.2"]])
+@pytest.mark.parametrize(
+    "overrides", [[], ["loss.adversarial=0.1", "loss.adversarial_from=0.2"], ["codec.linear_path=true"]]
+)
 def test_an_interrupted_codec_run_goes_on_bit_for_bit(codec_config, tmp_path, monkeypatch, overrides):
     """Fails if an optimizer's state, an average or a generator is not part of what is restored."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"

@@ -151,7 +151,8 @@ class LinearPath(nn.Module):
         image, clip = 3 * stride.rows * stride.columns, 3 * stride.time * stride.rows * stride.columns
         self.encode_first, self.encode_rest = (nn.Linear(size, latent_channels) for size in (image, clip))
         self.decode_first, self.decode_rest = (nn.Linear(latent_channels, size) for size in (image, clip))
-        self.requires_grad_(False)  # fitted, never trained: a gradient step as large as the network's would undo the fit
+        # fitted, never trained: a gradient step as large as the network's would undo the fit
+        self.requires_grad_(False)
 
     def encode(self, pixels: Float[Tensor, "b 3 t h w"], first_chunk: bool) -> Frames:
         first = int(first_chunk)
@@ -178,11 +179,16 @@ class LinearPath(nn.Module):
 
     @torch.no_grad()
     def fit(self, first: Float[Tensor, "m n1"], rest: Float[Tensor, "k n2"]) -> None:
-        """Set both maps to the leading principal components of sample blocks, each scaled to unit variance."""
+        """Set both maps to the leading principal components of sample blocks, each scaled to unit variance.
+
+        A map without samples stays as it is: a dataset of images says nothing about later frames.
+        """
         for blocks, encode, decode in (
             (first, self.encode_first, self.decode_first),
             (rest, self.encode_rest, self.decode_rest),
         ):
+            if not len(blocks):
+                continue
             mean = blocks.mean(dim=0)
             centred = blocks - mean
             variances, directions = torch.linalg.eigh(centred.T @ centred / len(blocks))

@@ -56,7 +56,8 @@ class CodecReport:
             for s in self.scores
         ]
         head = f"{'clip':32} {'size':>9} {'frames':>6} {'PSNR dB':>9} {'SSIM':>7}"
-        return [head, *rows, f"{f'mean of {len(rows)} clips':32} {'':9} {'':6} {self.mean_psnr:9.2f} {self.mean_ssim:7.4f}"]
+        mean = f"{f'mean of {len(rows)} clips':49} {self.mean_psnr:9.2f} {self.mean_ssim:7.4f}"
+        return [head, *rows, mean]
 
     def write(self, out: Path) -> None:
         """Write codec.json and codec.png into a folder."""

@@ -29,6 +29,7 @@ from vitascope.weights import load_network_config, load_weights
 
 MIN_SIDE, MAX_SIDE = 16, 4096
 MAX_FRAMES = 30 * 60 * 10
+MAX_STEPS = 1000
 
 
 class PipelineConfig(Config):
@@ -40,7 +41,7 @@ class PipelineConfig(Config):
     num_frames: int = Field(default=17, ge=1, le=MAX_FRAMES)
     fps: float = Field(default=8.0, gt=0, le=240)
     reference_fps: float = Field(default=8.0, gt=0, le=240)
-    num_steps: int = Field(default=40, ge=1, le=1000)
+    num_steps: int = Field(default=40, ge=1, le=MAX_STEPS)
     solver: Literal["euler", "heun", "multistep"] = "multistep"
     guidance: float = Field(default=4.0, ge=0, le=100)
     guidance_interval: tuple[float, float] = (0.0, 1.0)
@@ -97,7 +98,7 @@ class Pipeline:
 
         Raises:
             PromptError: an empty or overlong prompt.
-            SizeError: a size, frame count or rate that can't be made.
+            SizeError: a size, frame count, rate or number of steps that can't be made.
             MediaError: an image that can't be read.
         """
         config = self.config
@@ -152,7 +153,14 @@ class Pipeline:
         guidance: Number = 1.0,
         on_progress: OnStep | None = None,
     ) -> Float[Tensor, "n p"]:
-        """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged."""
+        """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged.
+
+        Raises:
+            PromptError: an overlong prompt.
+            SizeError: fewer than one step, or more than a thousand.
+        """
+        if not 1 <= num_steps <= MAX_STEPS:
+            raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
         velocity = self._velocity(canvas, prompt, negative, guidance)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(canvas.clean.shape, generator=generator)

@@ -1,4 +1,4 @@
-"""Attention over a packed sequence: every sample sees its own keys and nobody else's, with no padding and no mask."""
+"""Attention over a packed sequence: every sample sees its own keys and nobody else's; tokens are never padded."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 def packed_attention(
@@ -43,21 +44,32 @@ def packed_attention(
 def _attention_by_runs(
     q: Tensor, k: Tensor, v: Tensor, q_lengths: Sequence[int], k_lengths: Sequence[int]
 ) -> Float[Tensor, "n heads d"]:
-    """Neighbouring samples of equal lengths are one batch of one SDPA call: the 4-D views below copy nothing."""
+    """Neighbouring samples with equally many queries are one batch of one SDPA call; unequal keys are padded and masked."""
     outputs = []
-    q_start = k_start = 0
-    for (q_length, k_length), run in groupby(zip(q_lengths, k_lengths, strict=True)):
+    q_start = k_start = sample = 0
+    for q_length, run in groupby(q_lengths):
         count = len(list(run))
-        q_stop, k_stop = q_start + count * q_length, k_start + count * k_length
+        lengths = k_lengths[sample : sample + count]
+        q_stop, k_stop = q_start + count * q_length, k_start + sum(lengths)
+        keys, mask = _batch(k[k_start:k_stop], lengths)
+        values, _ = _batch(v[k_start:k_stop], lengths)
         # always 4-D: with 3-D inputs SDPA falls back to the slow path that writes out the whole score matrix
-        out = F.scaled_dot_product_attention(
-            rearrange(q[q_start:q_stop], "(b n) heads d -> b heads n d", b=count),
-            rearrange(k[k_start:k_stop], "(b n) heads d -> b heads n d", b=count),
-            rearrange(v[k_start:k_stop], "(b n) heads d -> b heads n d", b=count),
-        )
+        queries = rearrange(q[q_start:q_stop], "(b n) heads d -> b heads n d", b=count)
+        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         outputs.append(rearrange(out, "b heads n d -> (b n) heads d"))
-        q_start, k_start = q_stop, k_stop
+        q_start, k_start, sample = q_stop, k_stop, sample + count
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _batch(
+    x: Float[Tensor, "m heads d"], lengths: Sequence[int]
+) -> tuple[Float[Tensor, "b heads l d"], Bool[Tensor, "b 1 1 l"] | None]:
+    """Samples of these lengths as a batch, and which places hold something (None: all do, and nothing was copied)."""
+    if len(set(lengths)) == 1:
+        return rearrange(x, "(b l) heads d -> b heads l d", b=len(lengths)), None
+    padded = pad_sequence(list(x.split(list(lengths))), batch_first=True)
+    filled = torch.arange(padded.shape[1], device=x.device) < torch.tensor(lengths, device=x.device)[:, None]
+    return rearrange(padded, "b l heads d -> b heads l d"), filled[:, None, None]
 
 
 @cache

@@ -108,16 +108,16 @@ class CodecTrainer:
         if self.model.linear_path is None:
             return
         videos = [to_signal(clip.read().frames) for clip in _pick(clips, num_measured, self.config.seed)]
-        path, time = self.model.linear_path, self.model.stride.time
-        tops = [video[..., : video.shape[3] // 8 * 8, : video.shape[4] // 8 * 8] for video in videos]
-        first = torch.cat([path.blocks(video[:, :, :1], 1).flatten(0, 3) for video in tops])
-        rest = [path.blocks(v[:, :, 1 : 1 + (v.shape[2] - 1) // time * time], time).flatten(0, 3) for v in tops]
-        path.fit(first, torch.cat(rest))
-        for last_layer in (self.model.encoder.conv_out, self.model.decoder.conv_out):
-            torch.nn.init.zeros_(last_layer.weight)
-            torch.nn.init.zeros_(last_layer.bias)
+        path, (time, rows, columns) = self.model.linear_path, self.model.stride
+        whole = [v[..., : v.shape[3] // rows * rows, : v.shape[4] // columns * columns] for v in videos]
+        first = [path.blocks(v[:, :, :1], 1).flatten(0, 3) for v in whole]
+        rest = [path.blocks(v[:, :, 1 : 1 + (v.shape[2] - 1) // time * time], time).flatten(0, 3) for v in whole]
+        path.fit(torch.cat(first), torch.cat(rest))
         assert self.model.to_moments.bias is not None
         with torch.no_grad():
+            for last_layer in (self.model.encoder.conv_out, self.model.decoder.conv_out):
+                for parameter in last_layer.parameters():
+                    parameter.zero_()
             self.model.to_moments.bias[: self.model.latent_channels] = 0
         self.ema.load_state_dict(self.model.state_dict())
 
