@@ -112,9 +112,11 @@ class Codec(nn.Module):
         stream = Stream() if stream is None else stream
         self._check_pixels(pixels, first_chunk=not stream)
         # first: it asks the stream whether this is the first chunk
-        straight = 0 if self.linear_path is None else self.linear_path.encode(pixels, first_chunk=not stream)
-        moments = self.to_moments(self.encoder(fold_pixels(pixels, self.config.pixel_patch), stream), stream)
-        mean, log_variance = moments.chunk(2, dim=1)
+        with full_precision(pixels):
+            straight = 0 if self.linear_path is None else self.linear_path.encode(pixels, first_chunk=not stream)
+        features = self.encoder(fold_pixels(pixels, self.config.pixel_patch), stream)
+        with full_precision(pixels):
+            mean, log_variance = self.to_moments(features, stream).chunk(2, dim=1)
         return mean + straight, log_variance.clamp(-30.0, 20.0)
 
     def decode(self, latent: Float[Tensor, "b c t h w"], stream: Stream | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
@@ -124,7 +126,8 @@ class Codec(nn.Module):
     def decode_raw(self, latent: Frames, stream: Stream | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
         """Pixels of latents as the posterior gives them, not normalised."""
         stream = Stream() if stream is None else stream
-        straight = 0 if self.linear_path is None else self.linear_path.decode(latent, first_chunk=not stream)
+        with full_precision(latent):
+            straight = 0 if self.linear_path is None else self.linear_path.decode(latent, first_chunk=not stream)
         pixels = unfold_pixels(self.decoder(self.from_latent(latent, stream), stream), self.config.pixel_patch)
         return pixels + straight
 
@@ -224,7 +227,9 @@ class Encoder(nn.Module):
         x = self.conv_in(x, stream)
         for stage in self.stages:
             x = stage(x, stream)
-        return self.conv_out(F.silu(self.norm_out(self.middle(x, stream))), stream)
+        x = self.middle(x, stream)
+        with full_precision(x):
+            return self.conv_out(F.silu(self.norm_out(x.float())), stream)
 
 
 class Decoder(nn.Module):
@@ -257,7 +262,8 @@ class Decoder(nn.Module):
         x = self.middle(self.conv_in(x, stream), stream)
         for stage in self.stages:
             x = stage(x, stream)
-        return self.conv_out(F.silu(self.norm_out(x)), stream)
+        with full_precision(x):
+            return self.conv_out(F.silu(self.norm_out(x.float())), stream)
 
 
 class Stage(nn.Module):
@@ -424,6 +430,14 @@ class RepeatUp(nn.Module):
         x = repeat(x, "b c t h w -> b (c n) t h w", n=self.repeats)
         x = rearrange(x, "b (c p q r) t h w -> b c (t p) (h q) (w r)", p=self.time, q=self.space, r=self.space)
         return x[:, :, self.time - 1 :] if first_chunk else x
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """A region where autocast is off, for what stands next to pixels and latents.
+
+    There the gradients are sums of many opposite terms: in bfloat16, rounding drowns them and training stands still.
+    """
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def fold_pixels(pixels: Frames, patch: int) -> Frames:

@@ -113,7 +113,8 @@ class Transformer(nn.Module):
             x = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
         shift, scale = (self.scale_shift_table.float() + time.unsqueeze(1)).unbind(1)
         x = _modulated_norm(x, _per_run(scale, group_of_run), _per_run(shift, group_of_run), self.config.eps)
-        return self.proj_out(x.flatten(0, 1))
+        with torch.autocast(x.device.type, enabled=False):  # the loss divides by sigma, and rounding with it
+            return self.proj_out(x.flatten(0, 1).to(self.proj_out.weight.dtype))
 
     def encode_text(self, context: Float[Tensor, "l e"]) -> TextCache:
         """Every block's text keys and values. They don't depend on the noise level: once per generation is enough."""

@@ -35,6 +35,9 @@ from vitascope.weights import save_network
 DISCRIMINATOR_RATE = 1e-4
 
 
+NUM_MEASURED = 256  # clips whose latents give the statistics
+
+
 class LossConfig(Config):
     """Weights of the terms. The adversary joins at `adversarial_from` of the steps, if its weight isn't 0."""
 
@@ -45,11 +48,15 @@ class LossConfig(Config):
 
 
 class CodecTrainConfig(RunConfig):
-    """A codec's training run. `batch_clips` is the number of the longest clips in a batch, `crop` is in pixels."""
+    """A codec's training run. `batch_clips` is the number of the longest clips in a batch, `crop` is in pixels.
+
+    `loudness` says how much louder the latent channels that matter most shall be, see `channel_gain`.
+    """
 
     batch_clips: int = Field(default=4, ge=1, le=1024)
     num_frames: tuple[int, ...] = Field(default=(1, 5, 9, 17), min_length=1)
     crop: int = Field(default=64, ge=16, le=1024)
+    loudness: float = Field(default=0.0, ge=0, le=1)
     loss: LossConfig = LossConfig()
     codec: CodecConfig = CodecConfig()
 
@@ -198,7 +205,7 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
         validate=lambda picture: validate(trainer.ema, validation, picture),
         checkpoint=trainer.checkpoint,
     )
-    return finish(trainer.ema, clips, run.folder / "vae", config.seed)
+    return finish(trainer.ema, clips, run.folder / "vae", config)
 
 
 def validate(codec: Codec, clips: Sequence[Clip], picture: Path) -> dict[str, float]:
@@ -214,22 +221,35 @@ def validate(codec: Codec, clips: Sequence[Clip], picture: Path) -> dict[str, fl
     }
 
 
-def finish(codec: Codec, clips: Sequence[Clip], folder: Path, seed: int, num_measured: int = 256) -> Path:
+def finish(codec: Codec, clips: Sequence[Clip], folder: Path, config: CodecTrainConfig) -> Path:
     """Measure the latents' mean and deviation per channel on training clips and save the codec that uses them.
 
     Raises:
         DatasetError: a channel that never varies, which no statistics can normalise.
     """
-    picked = _pick(clips, num_measured, seed)
+    picked = _pick(clips, NUM_MEASURED, config.seed)
     latents = torch.cat([encode_video(codec, clip.read()).flatten(1) for clip in picked], dim=1)
     deviation = latents.std(dim=1)
     if not (deviation > 1e-4).all():
         raise DatasetError("a latent channel is constant: train longer, or with fewer latent channels")
-    config = codec.config.model_copy(
-        update={"latent_mean": tuple(latents.mean(dim=1).tolist()), "latent_std": tuple(deviation.tolist())}
-    )
-    save_network(codec, config, folder)
+    statistics = {
+        "latent_mean": tuple(latents.mean(dim=1).tolist()),
+        "latent_std": tuple((deviation / channel_gain(codec, config.loudness)).tolist()),
+    }
+    save_network(codec, codec.config.model_copy(update=statistics), folder)
     return folder
+
+
+def channel_gain(codec: Codec, loudness: float) -> Float[Tensor, " c"]:
+    """The deviation each normalised latent channel shall have; their mean square is 1.
+
+    With loudness 0, or without a linear path, all are 1. Otherwise a channel's is its effect on pixels, as far as the
+    linear path goes, to that power: what a person would miss most then counts most in the transformer's loss.
+    """
+    if codec.linear_path is None:
+        return torch.ones(codec.latent_channels)
+    effect = codec.linear_path.decode_rest.weight.norm(dim=0) ** loudness
+    return effect / effect.square().mean().sqrt()
 
 
 def _is_hidden(name: str) -> bool:
