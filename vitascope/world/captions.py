@@ -25,7 +25,7 @@ STILLS_ZH = ("", "", "一张图片：", "图中有", "画面中有")
 
 
 def describe(scene: Scene, language: Language, draw: np.random.Generator, *, is_image: bool = False) -> str:
-    """One caption. It always names every actor and colour and, for a video, every motion; setting and camera not always."""
+    """One caption: every actor with its colour, for a video every motion too; the setting and the camera sometimes."""
     write = _describe_en if language == "en" else _describe_zh
     return write(scene, draw, is_image)
 
@@ -37,8 +37,9 @@ def captions(scene: Scene, *, is_image: bool, num_per_language: int = 4) -> dict
         draw = np.random.default_rng([scene.seed, 7, index])
         found: dict[str, None] = {}
         for _ in range(20 * num_per_language):
-            if len(found) < num_per_language:
-                found[describe(scene, language, draw, is_image=is_image)] = None
+            found[describe(scene, language, draw, is_image=is_image)] = None
+            if len(found) == num_per_language:
+                break
         drawn[language] = list(found)
     return drawn
 

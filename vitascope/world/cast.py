@@ -6,15 +6,18 @@ unit tall and is scaled to its height. An actor's own colour covers most of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from vitascope.world.words import Colour, Kind
+
 Shape = Literal["sphere", "box", "cylinder", "capsule", "ellipsoid", "cone"]
 RGB = tuple[float, float, float]
 
-PALETTE: dict[str, RGB] = {
+PALETTE: dict[Colour, RGB] = {
     "red": (0.86, 0.12, 0.12),
     "green": (0.13, 0.62, 0.20),
     "blue": (0.13, 0.30, 0.88),
@@ -31,29 +34,31 @@ BEAK: RGB = (0.95, 0.60, 0.10)
 
 @dataclass(frozen=True)
 class Part:
-    """One solid: its half-sizes, where its centre is and how it is turned (about x, then y), in units of the actor's height."""
+    """One solid: its half-sizes, its centre and its tilt about x and y, in units of the actor's height."""
 
     shape: Shape
     size: tuple[float, float, float]
     at: tuple[float, float, float]
     colour: RGB
     tilt: tuple[float, float] = (0.0, 0.0)
+    glow: float = 0.0  # light of its own
 
 
-def build(kind: str, colour: RGB) -> list[Part]:
+def build(kind: Kind, colour: RGB) -> list[Part]:
     """The parts of an actor one unit tall."""
     return BUILDERS[kind](colour)
 
 
-def body_centre(kind: str) -> float:
+def body_centre(kind: Kind) -> float:
     """Height about which the actor rolls or tilts: a ball's middle, everyone else's foot."""
     return 0.5 if kind == "ball" else 0.0
 
 
 def _stripe(colour: RGB) -> RGB:
     """A marking that shows turns: light on a dark actor, darker on a light one."""
-    bright = float(np.mean(colour)) > 0.6
-    return tuple(0.55 * c for c in colour) if bright else tuple(0.35 + 0.65 * c for c in colour)  # type: ignore[return-value]
+    lift, factor = (0.0, 0.55) if float(np.mean(colour)) > 0.6 else (0.35, 0.65)
+    red, green, blue = (lift + factor * c for c in colour)
+    return red, green, blue
 
 
 def _ball(colour: RGB) -> list[Part]:
@@ -153,7 +158,7 @@ def _snowman(colour: RGB) -> list[Part]:
     return [*parts, *(Part("sphere", (0.035, 0.035, 0.035), (0, -0.29, z), DARK) for z in (0.22, 0.36))]
 
 
-BUILDERS = {
+BUILDERS: dict[Kind, Callable[[RGB], list[Part]]] = {
     "ball": _ball,
     "cube": _cube,
     "cylinder": _cylinder,

@@ -5,30 +5,38 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from vitascope.config import Config
 from vitascope.errors import ConfigError
 from vitascope.files import write_text
-from vitascope.video import write_video
+from vitascope.video import Video, VideoWriter, write_video
 from vitascope.world.captions import captions
-from vitascope.world.render import render_scene
-from vitascope.world.scene import WORLD_VERSION, Split, sample_scene
+from vitascope.world.render import Frame, RenderError, check_renderer, render_frames
+from vitascope.world.scene import WORLD_VERSION, Split, count_combinations, sample_scene
 
 CRF = 12  # close to lossless at these sizes
-MAX_SIDE = 2048
+MIN_SIDE, MAX_SIDE = 16, 2048
+MAX_ASPECT = 4  # narrower pictures put the camera so far away that the actors are specks
+MAX_CLIPS = 1_000_000  # names have six digits
 
 
 class RenderConfig(Config):
     """What to render. Sizes, lengths and rates are drawn with equal shares; widths and heights in pixels."""
 
-    num_clips: int = Field(1000, ge=1, le=10_000_000)
+    num_clips: int = Field(1000, ge=1, le=MAX_CLIPS)
     seed: int = Field(0, ge=0, lt=2**31)
     image_share: float = Field(0.2, ge=0, le=1)
     sizes: tuple[str, ...] = ("64x64", "64x64", "80x48", "48x80", "64x48", "48x64")
@@ -41,9 +49,12 @@ class RenderConfig(Config):
     @classmethod
     def _sizes_can_be_drawn(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
         for size in sizes:
-            match = re.fullmatch(r"(\d{2,5})x(\d{2,5})", size)
-            if not match or not all(16 <= int(side) <= MAX_SIDE and int(side) % 2 == 0 for side in match.groups()):
-                raise ValueError(f"size {size!r}: write WIDTHxHEIGHT, both even and 16 to {MAX_SIDE}")
+            match = re.fullmatch(r"([0-9]{2,5})x([0-9]{2,5})", size)
+            sides = sorted(int(side) for side in match.groups()) if match else [0, 0]
+            if not MIN_SIDE <= sides[0] <= sides[1] <= MAX_SIDE or any(side % 2 for side in sides):
+                raise ValueError(f"size {size!r}: write WIDTHxHEIGHT, both even and {MIN_SIDE} to {MAX_SIDE}")
+            if sides[1] > MAX_ASPECT * sides[0]:
+                raise ValueError(f"size {size!r}: one side is more than {MAX_ASPECT} times the other")
         return sizes
 
     @field_validator("num_frames")
@@ -59,6 +70,12 @@ class RenderConfig(Config):
         if not all(1 <= rate <= 120 for rate in rates):
             raise ValueError(f"fps {rates}: each must be 1 to 120")
         return rates
+
+    @model_validator(mode="after")
+    def _has_combinations(self) -> RenderConfig:
+        if count_combinations(self.split, self.held_out_share) == 0:
+            raise ValueError(f"held_out_share {self.held_out_share} leaves no combination for the split {self.split!r}")
+        return self
 
     @field_validator("sizes", "num_frames", "fps")
     @classmethod
@@ -77,38 +94,34 @@ def render_dataset(
     """Render the clips that a folder lacks; each is a media file and, written last, its record. Returns the folder.
 
     Clip k of a seed is the same clip whatever `num_clips`, the number of processes (default: one a core) and the
-    interruptions. `on_progress` is called with (clips done, clips in all).
+    interruptions. `on_progress` is called with (clips done, clips in all). More than one process is started anew, so
+    a script that calls this needs `if __name__ == "__main__":`.
 
     Raises:
         ConfigError: the folder was rendered with another config.
-        RenderError: nothing to render with.
+        RenderError: nothing to render with, or a process died.
     """
     out = Path(out)
+    missing = [k for k in range(config.num_clips) if not _is_rendered(_record_path(out, k))]
+    if missing:
+        check_renderer()
     _claim(out, config)
-    missing = [k for k in range(config.num_clips) if not (out / "clips" / f"{k:06d}.json").exists()]
     done = config.num_clips - len(missing)
-    if on_progress is not None:
-        on_progress(done, config.num_clips)
+
+    def report(finished: int) -> None:
+        nonlocal done
+        done += finished
+        if on_progress is not None:
+            on_progress(done, config.num_clips)
+
+    report(0)
     workers = min(num_workers or os.cpu_count() or 1, len(missing))
-    if workers <= 1:
+    if workers > 1:
+        _render_in_processes(config, missing, out, workers, report)
+    else:
         for k in missing:
             render_clip(config, k, out)
-            done += 1
-            if on_progress is not None:
-                on_progress(done, config.num_clips)
-        return out
-    # spawn: an OpenGL context doesn't survive a fork
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        chunks = [missing[start : start + 16] for start in range(0, len(missing), 16)]
-        futures = [pool.submit(_render_clips, config, chunk, out) for chunk in chunks]
-        try:
-            for future in as_completed(futures):
-                done += future.result()
-                if on_progress is not None:
-                    on_progress(done, config.num_clips)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            report(1)
     return out
 
 
@@ -121,12 +134,11 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     num_frames = 1 if is_image else config.num_frames[draw.integers(len(config.num_frames))]
     fps = config.fps[draw.integers(len(config.fps))]
     start = float(draw.uniform(0.8, 2.0)) if is_image else 0.0
-    rendered = render_scene(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start)
-    name = f"{k:06d}"
-    path = out / "clips" / f"{name}.json"
-    write_video(rendered.video, path.with_suffix(".png" if num_frames == 1 else ".mp4"), crf=CRF)
+    frames = render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start)
+    path = _record_path(out, k)
+    truth = _write_media(frames, _media_path(path, num_frames), fps, height, width)
     record = {
-        "id": name,
+        "id": path.stem,
         "seed": scene.seed,
         "num_frames": num_frames,
         "fps": fps,
@@ -135,16 +147,41 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
         "captions": captions(scene, is_image=num_frames == 1),
         "attributes": scene.attributes(),
         "scene": scene.as_dict(),
-        "truth": rendered.truth,
+        "truth": {"fps": fps, "frames": truth},
     }
     write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
     return path
 
 
-def _render_clips(config: RenderConfig, numbers: list[int], out: Path) -> int:
-    for k in numbers:
-        render_clip(config, k, out)
-    return len(numbers)
+def _write_media(frames: Iterable[Frame], path: Path, fps: float, height: int, width: int) -> list[dict[str, Any]]:
+    """Write the frames as they come; the truth of each."""
+    if path.suffix == ".png":
+        (frame,) = frames
+        write_video(Video(frame.pixels[None], fps), path)
+        return [frame.truth]
+    truth = []
+    with VideoWriter(path, fps, height, width, CRF) as writer:
+        for frame in frames:
+            writer.write(frame.pixels)
+            truth.append(frame.truth)
+    return truth
+
+
+def _record_path(out: Path, k: int) -> Path:
+    return out / "clips" / f"{k:06d}.json"
+
+
+def _media_path(record: Path, num_frames: int) -> Path:
+    return record.with_suffix(".png" if num_frames == 1 else ".mp4")
+
+
+def _is_rendered(record: Path) -> bool:
+    """Whether a clip is there whole; a record that can't be read, or has lost its media, is rendered again."""
+    try:
+        found = json.loads(record.read_bytes())
+        return _media_path(record, found["num_frames"]).is_file()
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        return False
 
 
 def _claim(out: Path, config: RenderConfig) -> None:
@@ -152,9 +189,63 @@ def _claim(out: Path, config: RenderConfig) -> None:
     wanted = {"world_version": WORLD_VERSION, **config.model_dump(mode="json")}
     path = out / "dataset.json"
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+            wanted["num_clips"] = max(config.num_clips, int(found["num_clips"]))
+        except (ValueError, TypeError, KeyError):
+            raise ConfigError(f"{path} is not a dataset's; choose another --out") from None
         differing = [key for key in wanted if key != "num_clips" and found.get(key) != wanted[key]]
         if differing:
-            raise ConfigError(f"{out} was rendered with another {', '.join(differing)}; choose another --out")
+            raise ConfigError(f"{out} was rendered with other settings ({', '.join(differing)}); choose another --out")
     (out / "clips").mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(wanted, indent=2) + "\n")
+
+
+def _render_in_processes(
+    config: RenderConfig, missing: list[int], out: Path, num_workers: int, report: Callable[[int], None]
+) -> None:
+    spawn = get_context("spawn")  # an OpenGL context doesn't survive a fork
+    clips, running = iter(missing), set[Future[Path]]()
+    pool = ProcessPoolExecutor(num_workers, spawn, initializer=_leave_with_parent)
+    try:
+        while True:
+            with _interrupts_held_back():  # one clip in waiting keeps every process busy; more would delay a Ctrl-C
+                free = num_workers + 1 - len(running)
+                running |= {pool.submit(render_clip, config, k, out) for k in islice(clips, free)}
+            if not running:
+                return
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for clip in finished:
+                clip.result()
+            report(len(finished))
+    except BrokenProcessPool:
+        raise RenderError(
+            "a rendering process died (out of memory?); the finished clips are kept: run it again, with fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)  # each process still finishes its clip
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone, however it went."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits for the end of this block; processes started in it never hear it, and their parent stops them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

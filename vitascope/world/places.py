@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 from vitascope.world.cast import RGB, Part
+from vitascope.world.words import Place
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Setting:
     zenith: RGB
     horizon: RGB
     ground: tuple[RGB, RGB]  # two shades that a smooth pattern mixes
-    pattern: str  # "patches" or "planks"
+    pattern: Literal["patches", "planks"]
     ambient: float
     sun: float
     props: tuple[Part, ...] = ()
@@ -38,7 +40,7 @@ def _dune(x: float, y: float, size: float, colour: RGB) -> tuple[Part, ...]:
     return (Part("ellipsoid", (2.2 * size, 1.2 * size, 0.6 * size), (x, y, 0.0), colour),)
 
 
-SETTINGS: dict[str, Setting] = {
+SETTINGS: dict[Place, Setting] = {
     "grass": Setting(
         zenith=(0.25, 0.52, 0.92),
         horizon=(0.78, 0.90, 1.0),
@@ -99,13 +101,12 @@ SETTINGS: dict[str, Setting] = {
         ambient=0.36,
         sun=0.46,
         props=(
-            Part("sphere", (0.8, 0.8, 0.8), (-4.2, 14.0, 6.2), (1.0, 0.98, 0.86)),
+            Part("sphere", (0.8, 0.8, 0.8), (-4.2, 14.0, 6.2), (1.0, 0.98, 0.86), glow=0.9),
             Part("box", (1.1, 0.8, 1.6), (-4.0, 7.0, 1.6), (0.14, 0.15, 0.24)),
             Part("box", (1.2, 0.8, 1.1), (3.9, 7.5, 1.1), (0.13, 0.14, 0.22)),
         ),
     ),
 }
-MOON = (-4.2, 14.0, 6.2)
 
 
 def ground_texture(setting: Setting, size: int = 64) -> UInt8[np.ndarray, "n n 3"]:

@@ -1,22 +1,27 @@
-"""Drawing a scene with MuJoCo's renderer: every frame's solids are laid out directly, so one context serves all scenes."""
+"""Drawing a scene with MuJoCo: solids are laid out frame by frame, so one context serves all scenes.
+
+Draw from one thread of a process, since an OpenGL context belongs to the thread that made it.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vitascope.errors import VitascopeError
+from vitascope.errors import SizeError, VitascopeError
 from vitascope.video import Video
-from vitascope.world.cast import PALETTE, RGB, Part, body_centre, build
-from vitascope.world.places import MOON, SETTINGS, Setting, ground_texture
+from vitascope.world.cast import PALETTE, RGB, Part, Shape, body_centre, build
+from vitascope.world.places import SETTINGS, Setting, ground_texture
 from vitascope.world.scene import FIELD_OF_VIEW, Actor, Pose, Scene, View, pose, view
+from vitascope.world.words import Place
 
 SUPERSAMPLING = 2  # each side; averaged down, so edges are smooth without multisampling
 TILE_METRES = 6.0  # one repeat of the ground's pattern
@@ -29,31 +34,48 @@ class RenderError(VitascopeError):
     """Nothing to render with: MuJoCo or an OpenGL library is missing."""
 
 
+class Frame(NamedTuple):
+    """One picture, and where everything in it is: metres, radians, and places in the picture in pixels."""
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    truth: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Rendered:
-    """A clip and, for each frame, where everything was."""
+    """A clip, and its rate with each frame's truth."""
 
     video: Video
     truth: dict[str, Any]
 
 
 def render_scene(scene: Scene, *, num_frames: int, fps: float, height: int, width: int, start: float = 0.0) -> Rendered:
-    """A scene's frames from `start` seconds on, and their truth: poses in metres and radians, image places in pixels.
+    """A scene's clip from `start` seconds on, and its truth.
+
+    Raises:
+        RenderError, SizeError: as `render_frames`.
+    """
+    frames = list(render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start))
+    pixels = np.stack([frame.pixels for frame in frames])
+    return Rendered(Video(pixels, fps), {"fps": fps, "frames": [frame.truth for frame in frames]})
+
+
+def render_frames(
+    scene: Scene, *, num_frames: int, fps: float, height: int, width: int, start: float = 0.0
+) -> Iterator[Frame]:
+    """The frames of a scene from `start` seconds on, one at a time, so that memory doesn't grow with the clip.
 
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
+        SizeError: the picture is larger than the graphics driver draws.
     """
-    stage = _stage(scene.place, height * SUPERSAMPLING, width * SUPERSAMPLING)
-    frames = np.empty((num_frames, height, width, 3), np.uint8)
-    truth: list[dict[str, Any]] = []
+    stage = _stage(scene.place)
     for index in range(num_frames):
         seconds = start + index / fps
         poses = [pose(actor, seconds) for actor in scene.actors]
         look = view(scene, seconds, width / height)
-        pixels = stage.draw(scene, poses, look)
-        frames[index] = _average(pixels, height, width)
-        truth.append(_frame_truth(scene, poses, look, height, width))
-    return Rendered(Video(frames, fps), {"fps": fps, "frames": truth})
+        pixels = stage.draw(scene, poses, look, height * SUPERSAMPLING, width * SUPERSAMPLING)
+        yield Frame(_average(pixels, height, width), _frame_truth(scene, poses, look, height, width))
 
 
 def _average(pixels: UInt8[np.ndarray, "h2 w2 3"], height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -94,12 +116,13 @@ def _camera_axes(look: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class _Stage:
-    """A setting's textures on the graphics device, and a picture buffer of one size."""
+    """A setting's textures on the graphics device, and a picture buffer that takes the size of each frame."""
 
-    def __init__(self, setting: Setting, height: int, width: int):
-        self.mujoco = mujoco = _mujoco(max(height, width))
-        self.setting, self.height, self.width = setting, height, width
-        self.model = mujoco.MjModel.from_xml_string(_xml(setting, height, width))
+    def __init__(self, setting: Setting):
+        mujoco, self.gl = _graphics()
+        self.mujoco, self.setting = mujoco, setting
+        self.gl.make_current()
+        self.model = mujoco.MjModel.from_xml_string(_xml(setting))
         texture = self.model.texture("ground")
         data = ground_texture(setting).reshape(-1)
         start = int(self.model.tex_adr[texture.id])
@@ -107,78 +130,77 @@ class _Stage:
         self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
         self.context.shadowClip = 3.0
         self.scene = mujoco.MjvScene(self.model, maxgeom=300)
+        self.ground = self.model.material("ground").id
         self.cone = self.model.mesh("cone").id
         vertices = self.model.mesh_vert  # the compiler moves a mesh's origin to its centre of mass
         self.cone_middle = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
-        self.ground = self.model.material("ground").id
-        self.pixels = np.empty((height, width, 3), np.uint8)
+        self.solids: dict[Shape, Any] = {
+            "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+            "box": mujoco.mjtGeom.mjGEOM_BOX,
+            "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+            "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+            "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+            "cone": mujoco.mjtGeom.mjGEOM_MESH,
+        }
 
-    def draw(self, scene: Scene, poses: list[Pose], look: View) -> UInt8[np.ndarray, "h w 3"]:
-        """One frame, top row first; valid until the next call."""
-        mujoco, geometry = self.mujoco, self.mujoco.mjtGeom
+    def draw(self, scene: Scene, poses: list[Pose], look: View, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        """One frame, top row first."""
+        self.gl.make_current()  # someone else in this process may draw with OpenGL too
+        self._resize(height, width)
+        self._lay_out(scene, poses)
+        self._set_lights(scene)
+        self._set_camera(look, width / height)
+        rectangle = self.mujoco.MjrRect(0, 0, width, height)
+        pixels = np.empty((height, width, 3), np.uint8)
+        self.mujoco.mjr_setBuffer(self.mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
+        self.mujoco.mjr_render(rectangle, self.scene, self.context)
+        self.mujoco.mjr_readPixels(pixels, None, rectangle, self.context)
+        return pixels[::-1]
+
+    def _resize(self, height: int, width: int) -> None:
+        try:
+            self.mujoco.mjr_resizeOffscreen(width, height, self.context)
+        except self.mujoco.FatalError as error:
+            raise SizeError(f"the graphics driver can't draw {width}x{height} pixels: {error}") from None
+
+    def _lay_out(self, scene: Scene, poses: list[Pose]) -> None:
+        """Put ground, props and actors among the solids to draw."""
         self.scene.ngeom = 0
-        plane = self._add(geometry.mjGEOM_PLANE, (60, 60, 0.1), np.zeros(3), np.eye(3), scene.ground_shade)
-        plane.matid = self.ground
-        plane.castshadow = 0
-        for part in self.setting.props:
-            self._add_part(part, np.zeros(3), np.eye(3), 1.0, glow=part.at == MOON, casts_shadow=False)
+        plane = self.mujoco.mjtGeom.mjGEOM_PLANE
+        ground = self._add(plane, np.array([60, 60, 0.1]), np.zeros(3), np.eye(3), scene.ground_shade)
+        ground.matid = self.ground
+        ground.castshadow = 0
+        for prop in self.setting.props:
+            self._add_part(prop, np.zeros(3), np.eye(3), scale=1.0, casts_shadow=False)
         for actor, at in zip(scene.actors, poses, strict=True):
             self._add_actor(actor, at)
-        self._set_lights(scene)
-        self._set_camera(look)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
-        rectangle = mujoco.MjrRect(0, 0, self.width, self.height)
-        mujoco.mjr_render(rectangle, self.scene, self.context)
-        mujoco.mjr_readPixels(self.pixels, None, rectangle, self.context)
-        return self.pixels[::-1]
 
     def _add_actor(self, actor: Actor, at: Pose) -> None:
-        colour = tuple(min(1.0, c * s) for c, s in zip(PALETTE[actor.colour], actor.shade, strict=True))
+        red, green, blue = (min(1.0, c * s) for c, s in zip(PALETTE[actor.colour], actor.shade, strict=True))
+        rolls = actor.kind == "ball" and at.roll != 0  # then its stripe shows the roll, not where it is heading
+        rotation = _about_y(at.roll) @ _about_z(0.0 if rolls else at.yaw)
         pivot = body_centre(actor.kind) * actor.height
-        turn = _about_z(at.yaw) if actor.kind != "ball" else np.eye(3)
-        tilt = _about_y(at.roll)
-        if actor.kind == "ball" and not at.roll:
-            turn = _about_z(at.yaw)
-        origin = np.array([at.x, at.y, at.z + pivot])
-        rotation = tilt @ turn
-        for part in build(actor.kind, (colour[0], colour[1], colour[2])):
-            self._add_part(part, origin - rotation @ (0, 0, pivot), rotation, actor.height)
+        foot = np.array([at.x, at.y, at.z + pivot]) - rotation @ (0, 0, pivot)
+        for part in build(actor.kind, (red, green, blue)):
+            self._add_part(part, foot, rotation, scale=actor.height, casts_shadow=True)
 
-    def _add_part(
-        self,
-        part: Part,
-        origin: np.ndarray,
-        rotation: Matrix,
-        scale: float,
-        *,
-        glow: bool = False,
-        casts_shadow: bool = True,
-    ) -> None:
-        geometry = self.mujoco.mjtGeom
-        kinds = {
-            "sphere": geometry.mjGEOM_SPHERE,
-            "box": geometry.mjGEOM_BOX,
-            "cylinder": geometry.mjGEOM_CYLINDER,
-            "capsule": geometry.mjGEOM_CAPSULE,
-            "ellipsoid": geometry.mjGEOM_ELLIPSOID,
-            "cone": geometry.mjGEOM_MESH,
-        }
+    def _add_part(self, part: Part, origin: np.ndarray, rotation: Matrix, *, scale: float, casts_shadow: bool) -> None:
         own = _about_x(part.tilt[0]) @ _about_y(part.tilt[1])
         centre = origin + rotation @ (np.array(part.at) * scale)
+        size, shape = np.array(part.size) * scale, rotation @ own
         if part.shape == "cone":  # a mesh of half-size 1, stretched by its matrix
-            shape = rotation @ own @ np.diag(np.array(part.size) * scale)
-            geom = self._add(kinds["cone"], (1, 1, 1), centre - shape @ self.cone_middle, shape, part.colour)
+            shape = shape @ np.diag(size)
+            centre, size = centre - shape @ self.cone_middle, np.ones(3)
+        geom = self._add(self.solids[part.shape], size, centre, shape, part.colour)
+        if part.shape == "cone":
             geom.dataid = 2 * self.cone
-        else:
-            size = tuple(s * scale for s in part.size)
-            geom = self._add(kinds[part.shape], size, centre, rotation @ own, part.colour)
-        geom.emission = 0.9 if glow else 0.0
+        geom.emission = part.glow
         geom.castshadow = int(casts_shadow)
 
-    def _add(self, kind: int, size: tuple[float, ...], centre: np.ndarray, rotation: np.ndarray, colour: RGB) -> Any:
+    def _add(self, kind: Any, size: np.ndarray, centre: np.ndarray, rotation: Matrix, colour: RGB) -> Any:
         geom = self.scene.geoms[self.scene.ngeom]
         rgba = np.array([*colour, 1.0], np.float32)
-        self.mujoco.mjv_initGeom(geom, kind, np.array(size, float), centre.astype(float), rotation.reshape(-1), rgba)
+        self.mujoco.mjv_initGeom(geom, kind, size, centre, rotation.reshape(-1), rgba)
         geom.specular, geom.shininess = 0.15, 0.3
         self.scene.ngeom += 1
         return geom
@@ -204,54 +226,63 @@ class _Stage:
         self.scene.flags[flags.mjRND_SKYBOX] = 1
         self.scene.flags[flags.mjRND_REFLECTION] = 0
 
-    def _set_camera(self, look: View) -> None:
+    def _set_camera(self, look: View, aspect: float) -> None:
         forward, up, _ = _camera_axes(look)
         for camera in (self.scene.camera[0], self.scene.camera[1]):
             camera.pos[:], camera.forward[:], camera.up[:] = look.eye, forward, up
             camera.frustum_near, camera.frustum_far = NEAR, FAR
             top = NEAR * math.tan(FIELD_OF_VIEW / 2)
             camera.frustum_top, camera.frustum_bottom = top, -top
-            camera.frustum_center, camera.frustum_width = 0.0, top * self.width / self.height
+            camera.frustum_center, camera.frustum_width = 0.0, top * aspect
         self.scene.enabletransform = 0
         self.scene.scale = 1.0
 
 
-@lru_cache(maxsize=64)
-def _stage(place: str, height: int, width: int) -> _Stage:
-    return _Stage(SETTINGS[place], height, width)
+def check_renderer() -> None:
+    """Find out whether this machine can render, before anything is written.
+
+    Raises:
+        RenderError: MuJoCo, EGL or OSMesa is missing.
+    """
+    _graphics()
 
 
-_contexts: list[Any] = []
+@cache
+def _stage(place: Place) -> _Stage:
+    return _Stage(SETTINGS[place])
 
 
-def _mujoco(side: int) -> Any:
-    """The mujoco module with an OpenGL context made current, once per process."""
+class _Graphics(NamedTuple):
+    mujoco: Any
+    context: Any
+
+
+@cache
+def _graphics() -> _Graphics:
+    """The mujoco module and an OpenGL context made current, once per process; pictures go to buffers of their own."""
     if sys.platform.startswith("linux") and "MUJOCO_GL" not in os.environ:
         os.environ["MUJOCO_GL"] = "egl"
     try:
         import mujoco
 
-        if not _contexts:
-            context = mujoco.GLContext(side, side)
-            context.make_current()
-            _contexts.append(context)
+        context = mujoco.GLContext(64, 64)
+        context.make_current()
     except Exception as error:  # each backend fails in its own way: ImportError, AttributeError, GL errors
         reason = " ".join(str(error).split())[:120]
         raise RenderError(
             f"can't render ({type(error).__name__}: {reason}): install the extra [world] and libegl1 libegl-mesa0 "
             "libgl1-mesa-dri (Debian), or set MUJOCO_GL=osmesa with libosmesa6"
         ) from None
-    return mujoco
+    return _Graphics(mujoco, context)
 
 
-def _xml(setting: Setting, height: int, width: int) -> str:
+def _xml(setting: Setting) -> str:
     """A model that carries what the renderer needs on the device: sky, ground pattern and the cone's mesh."""
     horizon, zenith = (" ".join(f"{c:.3f}" for c in colour) for colour in (setting.horizon, setting.zenith))
     repeat = 1 / TILE_METRES
     return f"""
     <mujoco>
       <visual>
-        <global offwidth="{width}" offheight="{height}"/>
         <quality offsamples="0" shadowsize="1024" numslices="24" numstacks="16"/>
         <map znear="0.01" zfar="80" shadowclip="3"/>
       </visual>

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from vitascope.world.words import COLOURS, KINDS, MOTIONS, PLACES, SHOTS, Colour, Kind, Motion, Place, Shot
+from vitascope.world.words import COLOURS, KINDS, MOTIONS, PLACES, SHOTS, WALKERS, Colour, Kind, Motion, Place, Shot
 
 WORLD_VERSION = 1
+Name = TypeVar("Name")
 Split = Literal["train", "held_out"]
 
 
@@ -56,8 +59,10 @@ class Scene:
 
 
 def sample_scene(seed: int, split: Split = "train", held_out_share: float = 0.1) -> Scene:
-    """The scene of a seed: always the same one. No actor of a training scene is a held-out combination; in a held-out
-    scene the first actor is one.
+    """The scene of a seed: always the same one.
+
+    No actor of a training scene is a held-out combination; in a held-out scene the first actor is one. A share that
+    leaves the split without any combination has no scene: see `count_combinations`.
     """
     draw = np.random.default_rng([WORLD_VERSION, seed])
     while True:
@@ -71,6 +76,12 @@ def is_held_out(colour: str, kind: str, motion: str, place: str, share: float) -
     """Whether a combination is kept from training: by a hash, so the answer never changes."""
     digest = hashlib.sha256(f"{colour} {kind} {motion} {place}".encode()).digest()
     return int.from_bytes(digest[:4], "big") < share * 2**32
+
+
+def count_combinations(split: Split, share: float) -> int:
+    """How many combinations of colour, kind, motion and place a split's first actor can be."""
+    every = itertools.product(COLOURS, KINDS, MOTIONS, PLACES)
+    return sum(is_held_out(*combination, share) == (split == "held_out") for combination in every)
 
 
 def _draw_scene(seed: int, draw: np.random.Generator) -> Scene:
@@ -120,20 +131,19 @@ def _draw_actor(draw: np.random.Generator, room: float, home: tuple[float, float
     )
 
 
-def _pick(draw: np.random.Generator, names: Any) -> Any:
+def _pick(draw: np.random.Generator, names: Sequence[Name]) -> Name:
     return names[int(draw.integers(len(names)))]
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an actor is: position of its foot point in metres, turn about the vertical, tilt and stretch."""
+    """Where an actor is: its foot point in metres and its turns in radians. A ball that rolls has no yaw on screen."""
 
     x: float
     y: float
     z: float
     yaw: float  # 0 looks at the camera, positive turns to its right in the picture
     roll: float = 0.0  # about the axis that points away from the camera; how a ball rolls
-    stretch: float = 1.0  # of the height
 
 
 def pose(actor: Actor, seconds: float) -> Pose:
@@ -145,7 +155,7 @@ def pose(actor: Actor, seconds: float) -> Pose:
             sign = 1.0 if actor.motion == "right" else -1.0
             along, direction = _to_and_fro(cycles)
             x += sign * actor.reach * along
-            step = 0.0 if actor.kind in ("ball", "cube", "cylinder", "cone", "snowman") else 0.05
+            step = 0.05 if actor.kind in WALKERS else 0.0
             bob = step * abs(math.sin(2 * math.pi * seconds / 0.5))
             roll = 2 * sign * actor.reach * along / actor.height if actor.kind == "ball" else 0.0
             return Pose(x, y, bob, sign * direction * 1.05, roll)

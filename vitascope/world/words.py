@@ -13,7 +13,7 @@ Language = Literal["en", "zh"]
 
 KINDS, COLOURS, MOTIONS = get_args(Kind), get_args(Colour), get_args(Motion)
 PLACES, SHOTS, LANGUAGES = get_args(Place), get_args(Shot), get_args(Language)
-CHARACTERS = ("robot", "cat", "penguin", "snowman")
+WALKERS = ("robot", "cat", "penguin")  # these have feet
 
 
 class Noun(NamedTuple):
@@ -24,7 +24,7 @@ class Noun(NamedTuple):
     measure: str
 
 
-NOUNS: dict[str, Noun] = {
+NOUNS: dict[Kind, Noun] = {
     "ball": Noun("ball", "球", "个"),
     "cube": Noun("cube", "方块", "个"),
     "cylinder": Noun("cylinder", "圆柱", "个"),
@@ -34,7 +34,7 @@ NOUNS: dict[str, Noun] = {
     "penguin": Noun("penguin", "企鹅", "只"),
     "snowman": Noun("snowman", "雪人", "个"),
 }
-COLOURS_ZH: dict[str, tuple[str, ...]] = {
+COLOURS_ZH: dict[Colour, tuple[str, ...]] = {  # what stands before the noun
     "red": ("红色的", "红"),
     "green": ("绿色的", "绿"),
     "blue": ("蓝色的", "蓝"),
@@ -45,7 +45,7 @@ COLOURS_ZH: dict[str, tuple[str, ...]] = {
     "pink": ("粉色的", "粉色"),
 }
 
-TRAVEL_EN: dict[str, tuple[str, ...]] = {
+TRAVEL_EN: dict[Kind, tuple[str, ...]] = {
     "ball": ("rolls",),
     "cube": ("slides", "glides"),
     "cylinder": ("slides", "glides"),
@@ -55,7 +55,7 @@ TRAVEL_EN: dict[str, tuple[str, ...]] = {
     "penguin": ("waddles", "walks"),
     "snowman": ("glides", "slides"),
 }
-TRAVEL_ZH: dict[str, tuple[str, ...]] = {
+TRAVEL_ZH: dict[Kind, tuple[str, ...]] = {
     "ball": ("滚",),
     "cube": ("滑",),
     "cylinder": ("滑",),
@@ -66,7 +66,7 @@ TRAVEL_ZH: dict[str, tuple[str, ...]] = {
     "snowman": ("滑",),
 }
 
-SETTINGS_EN: dict[str, tuple[str, ...]] = {
+SETTINGS_EN: dict[Place, tuple[str, ...]] = {
     "grass": ("on the grass", "in a green meadow", "on a grassy field"),
     "desert": ("in the desert", "on the sand of a desert"),
     "snow": ("in the snow", "on a snowy field"),
@@ -74,7 +74,7 @@ SETTINGS_EN: dict[str, tuple[str, ...]] = {
     "room": ("on a wooden floor", "in a room with a wooden floor", "indoors"),
     "night": ("at night", "under the moon", "on a dark street at night"),
 }
-SETTINGS_ZH: dict[str, tuple[str, ...]] = {
+SETTINGS_ZH: dict[Place, tuple[str, ...]] = {
     "grass": ("草地上", "绿色的草地上"),
     "desert": ("沙漠里", "沙漠中"),
     "snow": ("雪地上", "雪地里"),
@@ -82,7 +82,7 @@ SETTINGS_ZH: dict[str, tuple[str, ...]] = {
     "room": ("木地板上", "房间的木地板上", "房间里"),
     "night": ("夜晚的街上", "月光下"),
 }
-CAMERAS_EN: dict[str, tuple[str, ...]] = {
+CAMERAS_EN: dict[Shot, tuple[str, ...]] = {
     "still": ("the camera is still", "static shot"),
     "pan_left": ("the camera pans left",),
     "pan_right": ("the camera pans right",),
@@ -91,7 +91,7 @@ CAMERAS_EN: dict[str, tuple[str, ...]] = {
     "orbit": ("the camera circles around", "the camera orbits the scene"),
     "rise": ("the camera rises", "the camera cranes up"),
 }
-CAMERAS_ZH: dict[str, tuple[str, ...]] = {
+CAMERAS_ZH: dict[Shot, tuple[str, ...]] = {
     "still": ("镜头静止", "固定镜头"),
     "pan_left": ("镜头向左摇",),
     "pan_right": ("镜头向右摇",),
