@@ -55,6 +55,26 @@ PARTICIPLES = {
     "waddles": "waddling",
     "walks": "walking",
 }
+SIGNS_EN: dict[Motion, str] = {
+    "right": r"\bmov\w+ right|to the right|left to right",
+    "left": r"\bmov\w+ left|to the left|right to left",
+    "jump": r"\bjump|\bhop|\bbounc\w+ up",
+    "fall": r"\bfall|\bdrop",
+    "spin": r"\bspin|\brotat|\bturn",
+    "circle": r"in a circle|in circles|\bcircl\w+ around",
+    "sway": r"\bsway|\bswing|\brock",
+    "approach": r"\bcom\w+ closer|towards the camera",
+}
+SIGNS_ZH: dict[Motion, str] = {
+    "right": "向右",
+    "left": "向左",
+    "jump": "弹跳|跳动|地跳|跳来",
+    "fall": "掉下|落下",
+    "spin": "旋转|转圈|打转",
+    "circle": "绕圈|绕着圈|转着圈",
+    "sway": "摇摆|摇晃|摆动",
+    "approach": "向镜头|朝镜头|越来越近",
+}
 
 
 def drawn(scene: Scene, language: Language, count: int = 60, *, is_image: bool = False) -> list[str]:
@@ -105,19 +125,16 @@ def test_nothing_is_named_that_is_not_there(language: Language) -> None:
             assert not [word for word in words if word in said], caption
 
 
-def test_a_video_s_caption_says_every_motion() -> None:
-    """Checked to fail: the phrases of another motion are not found."""
+def test_a_video_s_caption_says_every_motion_and_no_other() -> None:
+    """By words listed here by hand. Checked to fail: with one phrase of a jump among those of a spin."""
     for scene in SCENES:
-        for caption in drawn(scene, "en", 8):
-            for actor in scene.actors:
-                ways = phrases(actor.kind, actor.motion, "en") | phrases(
-                    actor.kind, actor.motion, "en", participle=True
-                )
-                assert any(way in caption for way in ways), caption
-        for caption in drawn(scene, "zh", 8):
-            for actor in scene.actors:
-                crossing = {"right": ("向右",), "left": ("向左",)}.get(actor.motion, ())
-                assert any(way in caption for way in (*phrases(actor.kind, actor.motion, "zh"), *crossing)), caption
+        wanted = {actor.motion for actor in scene.actors}
+        for language, signs in (("en", SIGNS_EN), ("zh", SIGNS_ZH)):
+            for caption in drawn(scene, language, 12):
+                for camera in (*CAMERAS_EN[scene.shot], *CAMERAS_ZH[scene.shot]):
+                    caption = caption.replace(camera, "")
+                said = {motion for motion, sign in signs.items() if re.search(sign, caption)}
+                assert said == wanted, caption
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,9 +20,9 @@ rendering = pytest.mark.rendering
 
 
 def alone(kind: Kind, colour: Colour, place: Place = "grass") -> Scene:
-    """One actor that turns on the spot before a still camera."""
+    """One actor that turns on the spot before a still camera, in the lower right of the picture."""
     scene = sample_scene(4)
-    actor = replace(scene.actors[0], kind=kind, colour=colour, motion="spin", home=(0.4, 0.1), height=1.2)
+    actor = replace(scene.actors[0], kind=kind, colour=colour, motion="spin", home=(0.4, 0.1), height=0.6)
     return replace(scene, actors=(actor,), place=place, shot="still")
 
 
@@ -83,21 +83,30 @@ def test_the_truth_says_where_an_actor_is(kind: Kind) -> None:
     bottom, right = places.max(axis=0)
     assert abs(row - (top + bottom) / 2) < 0.25 * (bottom - top)
     assert abs(column - (left + right) / 2) < 0.25 * (right - left)
-    assert 0.5 < (bottom - top) / (96 * 1.2 / scene.view_width) < 1.3  # about as tall as it says
+    assert 0.5 < (bottom - top) / (96 * 0.6 / scene.view_width) < 1.3  # about as tall as it says
 
 
 @rendering
 @pytest.mark.parametrize("colour", COLOURS)
 def test_an_actor_has_its_colour(colour: Colour) -> None:
-    """Nearest, by hue, to its own name among all. Checked to fail: with red and blue exchanged in the palette."""
-    from vitascope.world.cast import PALETTE
-
+    """Of the web's colours of these names, its own is nearest. Checked to fail: with red and blue exchanged."""
+    web: dict[Colour, tuple[int, int, int]] = {
+        "red": (255, 0, 0),
+        "green": (0, 128, 0),
+        "blue": (0, 0, 255),
+        "yellow": (255, 255, 0),
+        "purple": (128, 0, 128),
+        "orange": (255, 165, 0),
+        "white": (255, 255, 255),
+        "pink": (255, 192, 203),
+    }
     scene = replace(alone("robot", colour, "snow"), light=(0.0, 0.9))
     frame = render_scene(scene, num_frames=1, fps=8.0, height=96, width=96).video.frames[0]
     places = painted(scene)
     seen = np.median(frame[places[:, 0], places[:, 1]], axis=0)
-    shades = {name: np.array(rgb) / np.linalg.norm(rgb) for name, rgb in PALETTE.items()}
-    likeness = {name: float(shade @ seen / np.linalg.norm(seen)) for name, shade in shades.items()}
+    likeness = {
+        name: float(rgb @ seen / np.linalg.norm(rgb)) for name, rgb in ((n, np.array(c)) for n, c in web.items())
+    }
     assert max(likeness, key=lambda name: likeness[name]) == colour
 
 
@@ -154,11 +163,18 @@ def test_a_large_picture_is_the_small_one() -> None:
     assert np.abs(averaged - small).mean() < 3
 
 
+@pytest.mark.parametrize(("height", "width"), [(16, 8193), (20_000, 16), (0, 16), (16, -2)])
+def test_a_picture_that_no_driver_draws_is_refused(height: int, width: int) -> None:
+    with pytest.raises(SizeError, match=f"can't draw {width}x{height}"):
+        next(render_frames(sample_scene(0), num_frames=1, fps=8.0, height=height, width=width))
+
+
 @rendering
-def test_a_picture_too_large_for_the_driver_is_refused() -> None:
-    with pytest.raises(SizeError, match="can't draw 200000x"):
-        next(render_frames(sample_scene(0), num_frames=1, fps=8.0, height=16, width=100_000))
-    assert render_scene(sample_scene(0), num_frames=1, fps=8.0, height=16, width=16).video.frames.any()
+def test_the_largest_picture_is_drawn_to_its_edges() -> None:
+    """Checked to fail: at 20000 pixels the right side is black."""
+    pixels = next(render_frames(sample_scene(0), num_frames=1, fps=8.0, height=16, width=8192)).pixels
+    assert pixels[:, :100].any()
+    assert pixels[:, -100:].any()
 
 
 @rendering

@@ -38,7 +38,7 @@ def list_clips(folder: str | Path) -> list[Clip]:
     Raises:
         DatasetError: no such folder, or no clips in it, or a record that can't be read.
     """
-    records = sorted((Path(folder) / "clips").glob("*.json"))
+    records = sorted((Path(folder) / "clips").glob("[!.]*.json"))  # hidden ones are being written
     if not records:
         raise DatasetError(f"no clips in {folder}: make some with `vitascope render --clips 1000 --out {folder}`")
     return [_read_record(path) for path in records]

@@ -63,45 +63,45 @@ def _stripe(colour: RGB) -> RGB:
 
 def _ball(colour: RGB) -> list[Part]:
     return [
-        Part("sphere", (0.5, 0.5, 0.5), (0, 0, 0.5), colour),
-        Part("ellipsoid", (0.17, 0.512, 0.512), (0, 0, 0.5), _stripe(colour)),
+        Part("sphere", (0.5, 0.5, 0.5), (0.0, 0.0, 0.5), colour),
+        Part("ellipsoid", (0.17, 0.512, 0.512), (0.0, 0.0, 0.5), _stripe(colour)),
     ]
 
 
 def _cube(colour: RGB) -> list[Part]:
     return [
-        Part("box", (0.45, 0.45, 0.45), (0, 0, 0.45), colour),
-        Part("box", (0.20, 0.455, 0.20), (0, 0, 0.45), _stripe(colour)),
+        Part("box", (0.45, 0.45, 0.45), (0.0, 0.0, 0.45), colour),
+        Part("box", (0.20, 0.455, 0.20), (0.0, 0.0, 0.45), _stripe(colour)),
     ]
 
 
 def _cylinder(colour: RGB) -> list[Part]:
     return [
-        Part("cylinder", (0.36, 0.36, 0.5), (0, 0, 0.5), colour),
-        Part("box", (0.12, 0.03, 0.502), (0, -0.34, 0.5), _stripe(colour)),
+        Part("cylinder", (0.36, 0.36, 0.5), (0.0, 0.0, 0.5), colour),
+        Part("box", (0.12, 0.03, 0.502), (0.0, -0.34, 0.5), _stripe(colour)),
     ]
 
 
 def _cone(colour: RGB) -> list[Part]:
     return [
-        Part("cone", (0.46, 0.46, 0.5), (0, 0, 0.5), colour),
-        Part("sphere", (0.12, 0.12, 0.12), (0, -0.30, 0.28), _stripe(colour)),
+        Part("cone", (0.46, 0.46, 0.5), (0.0, 0.0, 0.5), colour),
+        Part("sphere", (0.12, 0.12, 0.12), (0.0, -0.30, 0.28), _stripe(colour)),
     ]
 
 
 def _robot(colour: RGB) -> list[Part]:
     parts = [
-        Part("box", (0.24, 0.17, 0.22), (0, 0, 0.36), colour),
-        Part("box", (0.20, 0.17, 0.15), (0, 0, 0.75), colour),
-        Part("box", (0.15, 0.02, 0.07), (0, -0.17, 0.76), DARK),
-        Part("cylinder", (0.02, 0.02, 0.06), (0, 0, 0.94), DARK),
-        Part("sphere", (0.045, 0.045, 0.045), (0, 0, 1.0), LIGHT),
-        Part("box", (0.11, 0.02, 0.08), (0, -0.165, 0.38), _stripe(colour)),
+        Part("box", (0.24, 0.17, 0.22), (0.0, 0.0, 0.36), colour),
+        Part("box", (0.20, 0.17, 0.15), (0.0, 0.0, 0.75), colour),
+        Part("box", (0.15, 0.02, 0.07), (0.0, -0.17, 0.76), DARK),
+        Part("cylinder", (0.02, 0.02, 0.06), (0.0, 0.0, 0.94), DARK),
+        Part("sphere", (0.045, 0.045, 0.045), (0.0, 0.0, 1.0), LIGHT),
+        Part("box", (0.11, 0.02, 0.08), (0.0, -0.165, 0.38), _stripe(colour)),
     ]
     for side in (-1, 1):
         parts += [
             Part("sphere", (0.045, 0.045, 0.045), (0.07 * side, -0.18, 0.77), LIGHT),
-            Part("capsule", (0.06, 0.06, 0.13), (0.31 * side, 0, 0.40), colour),
+            Part("capsule", (0.06, 0.06, 0.13), (0.31 * side, 0.0, 0.40), colour),
             Part("box", (0.085, 0.12, 0.08), (0.13 * side, -0.02, 0.08), DARK),
         ]
     return parts
@@ -109,16 +109,16 @@ def _robot(colour: RGB) -> list[Part]:
 
 def _cat(colour: RGB) -> list[Part]:
     parts = [
-        Part("ellipsoid", (0.24, 0.26, 0.28), (0, 0.06, 0.28), colour),
-        Part("sphere", (0.23, 0.23, 0.23), (0, -0.06, 0.66), colour),
-        Part("ellipsoid", (0.10, 0.06, 0.07), (0, -0.26, 0.59), LIGHT),
-        Part("sphere", (0.03, 0.03, 0.03), (0, -0.32, 0.63), (0.9, 0.4, 0.5)),
-        Part("ellipsoid", (0.12, 0.06, 0.15), (0, -0.17, 0.30), LIGHT),
+        Part("ellipsoid", (0.24, 0.26, 0.28), (0.0, 0.06, 0.28), colour),
+        Part("sphere", (0.23, 0.23, 0.23), (0.0, -0.06, 0.66), colour),
+        Part("ellipsoid", (0.10, 0.06, 0.07), (0.0, -0.26, 0.59), LIGHT),
+        Part("sphere", (0.03, 0.03, 0.03), (0.0, -0.32, 0.63), (0.9, 0.4, 0.5)),
+        Part("ellipsoid", (0.12, 0.06, 0.15), (0.0, -0.17, 0.30), LIGHT),
         Part("capsule", (0.05, 0.05, 0.20), (0.16, 0.30, 0.34), colour, (0.3, 0.5)),
     ]
     for side in (-1, 1):
         parts += [
-            Part("cone", (0.10, 0.07, 0.12), (0.14 * side, -0.05, 0.90), colour, (0, 0.25 * side)),
+            Part("cone", (0.10, 0.07, 0.12), (0.14 * side, -0.05, 0.90), colour, (0.0, 0.25 * side)),
             Part("sphere", (0.045, 0.045, 0.045), (0.09 * side, -0.26, 0.70), DARK),
             Part("ellipsoid", (0.08, 0.12, 0.07), (0.13 * side, -0.15, 0.06), colour),
         ]
@@ -127,16 +127,16 @@ def _cat(colour: RGB) -> list[Part]:
 
 def _penguin(colour: RGB) -> list[Part]:
     parts = [
-        Part("ellipsoid", (0.28, 0.25, 0.40), (0, 0, 0.42), colour),
-        Part("ellipsoid", (0.19, 0.12, 0.29), (0, -0.16, 0.38), LIGHT),
-        Part("sphere", (0.20, 0.20, 0.20), (0, 0, 0.82), colour),
-        Part("ellipsoid", (0.05, 0.11, 0.04), (0, -0.23, 0.80), BEAK),
+        Part("ellipsoid", (0.28, 0.25, 0.40), (0.0, 0.0, 0.42), colour),
+        Part("ellipsoid", (0.19, 0.12, 0.29), (0.0, -0.16, 0.38), LIGHT),
+        Part("sphere", (0.20, 0.20, 0.20), (0.0, 0.0, 0.82), colour),
+        Part("ellipsoid", (0.05, 0.11, 0.04), (0.0, -0.23, 0.80), BEAK),
     ]
     for side in (-1, 1):
         parts += [
             Part("sphere", (0.045, 0.045, 0.045), (0.08 * side, -0.17, 0.88), LIGHT),
             Part("sphere", (0.025, 0.025, 0.025), (0.08 * side, -0.21, 0.88), DARK),
-            Part("ellipsoid", (0.05, 0.12, 0.24), (0.29 * side, 0, 0.45), colour, (0, -0.3 * side)),
+            Part("ellipsoid", (0.05, 0.12, 0.24), (0.29 * side, 0.0, 0.45), colour, (0.0, -0.3 * side)),
             Part("ellipsoid", (0.10, 0.15, 0.04), (0.12 * side, -0.08, 0.04), BEAK),
         ]
     return parts
@@ -144,18 +144,18 @@ def _penguin(colour: RGB) -> list[Part]:
 
 def _snowman(colour: RGB) -> list[Part]:
     parts = [
-        Part("sphere", (0.30, 0.30, 0.30), (0, 0, 0.27), colour),
-        Part("sphere", (0.22, 0.22, 0.22), (0, 0, 0.65), colour),
-        Part("cone", (0.045, 0.045, 0.10), (0, -0.28, 0.66), BEAK, (np.pi / 2, 0)),
-        Part("cylinder", (0.20, 0.20, 0.02), (0, 0, 0.83), DARK),
-        Part("cylinder", (0.13, 0.13, 0.09), (0, 0, 0.92), DARK),
+        Part("sphere", (0.30, 0.30, 0.30), (0.0, 0.0, 0.27), colour),
+        Part("sphere", (0.22, 0.22, 0.22), (0.0, 0.0, 0.65), colour),
+        Part("cone", (0.045, 0.045, 0.10), (0.0, -0.28, 0.66), BEAK, (np.pi / 2, 0.0)),
+        Part("cylinder", (0.20, 0.20, 0.02), (0.0, 0.0, 0.83), DARK),
+        Part("cylinder", (0.13, 0.13, 0.09), (0.0, 0.0, 0.92), DARK),
     ]
     for side in (-1, 1):
         parts += [
             Part("sphere", (0.035, 0.035, 0.035), (0.08 * side, -0.20, 0.71), DARK),
-            Part("capsule", (0.025, 0.025, 0.14), (0.36 * side, 0, 0.50), (0.35, 0.22, 0.12), (0, 1.0 * side)),
+            Part("capsule", (0.025, 0.025, 0.14), (0.36 * side, 0.0, 0.50), (0.35, 0.22, 0.12), (0.0, 1.0 * side)),
         ]
-    return [*parts, *(Part("sphere", (0.035, 0.035, 0.035), (0, -0.29, z), DARK) for z in (0.22, 0.36))]
+    return [*parts, *(Part("sphere", (0.035, 0.035, 0.035), (0.0, -0.29, z), DARK) for z in (0.22, 0.36))]
 
 
 BUILDERS: dict[Kind, Callable[[RGB], list[Part]]] = {

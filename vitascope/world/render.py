@@ -24,6 +24,7 @@ from vitascope.world.scene import FIELD_OF_VIEW, Actor, Pose, Scene, View, pose,
 from vitascope.world.words import Place
 
 SUPERSAMPLING = 2  # each side; averaged down, so edges are smooth without multisampling
+MAX_SIDE = 16384 // SUPERSAMPLING  # beyond what a driver draws, the picture stays black without an error
 TILE_METRES = 6.0  # one repeat of the ground's pattern
 NEAR, FAR = 0.05, 80.0
 
@@ -67,8 +68,10 @@ def render_frames(
 
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
-        SizeError: the picture is larger than the graphics driver draws.
+        SizeError: a side above 8192 pixels, or below 1.
     """
+    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
+        raise SizeError(f"can't draw {width}x{height} pixels: each side must be 1 to {MAX_SIDE}")
     stage = _stage(scene.place)
     for index in range(num_frames):
         seconds = start + index / fps
@@ -146,7 +149,7 @@ class _Stage:
     def draw(self, scene: Scene, poses: list[Pose], look: View, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
         """One frame, top row first."""
         self.gl.make_current()  # someone else in this process may draw with OpenGL too
-        self._resize(height, width)
+        self.mujoco.mjr_resizeOffscreen(width, height, self.context)
         self._lay_out(scene, poses)
         self._set_lights(scene)
         self._set_camera(look, width / height)
@@ -156,12 +159,6 @@ class _Stage:
         self.mujoco.mjr_render(rectangle, self.scene, self.context)
         self.mujoco.mjr_readPixels(pixels, None, rectangle, self.context)
         return pixels[::-1]
-
-    def _resize(self, height: int, width: int) -> None:
-        try:
-            self.mujoco.mjr_resizeOffscreen(width, height, self.context)
-        except self.mujoco.FatalError as error:
-            raise SizeError(f"the graphics driver can't draw {width}x{height} pixels: {error}") from None
 
     def _lay_out(self, scene: Scene, poses: list[Pose]) -> None:
         """Put ground, props and actors among the solids to draw."""
