@@ -299,8 +299,9 @@ def test_a_bug_shows_its_traceback(pipeline: FakePipeline) -> None:
 )
 def test_signals_end_with_their_exit_code(sent: signal.Signals, code: int, said: str, tmp_path: Path) -> None:
     program = (
-        "import sys, time, vitascope\n"
+        "import signal, sys, time, vitascope\n"
         "from vitascope import cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits it ignored
         "def load(model): print('ready', flush=True); time.sleep(30)\n"
         "vitascope.load = load\n"
         "sys.exit(cli.main(['info']))\n"

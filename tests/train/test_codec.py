@@ -15,7 +15,7 @@ from vitascope.config import load_config
 from vitascope.data.clips import Clip, list_clips
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.train import codec
-from vitascope.train.codec import ClipBatches, CodecTrainConfig, CodecTrainer, finish
+from vitascope.train.codec import ClipBatches, CodecTrainConfig, CodecTrainer, channel_gain, finish
 from vitascope.train.run import step_generator
 from vitascope.weights import load_network_config, load_weights
 
@@ -69,7 +69,7 @@ def test_a_run_folder_tells_what_happened(codec_config, tmp_path, capsys):
 def test_the_finished_codec_has_latents_of_unit_variance(codec_config, drawn_dataset, tmp_path):
     config = load_config(codec_config, CodecTrainConfig)
     trainer, clips = CodecTrainer(config), list_clips(drawn_dataset)
-    folder = finish(trainer.ema, clips, tmp_path / "vae", seed=0)
+    folder = finish(trainer.ema, clips, tmp_path / "vae", config)
     network = Codec(load_network_config(folder, "Codec", CodecConfig))
     load_weights(network, folder)
     latents = torch.cat([codec.encode_video(network, clip.read()).flatten(1) for clip in clips], dim=1)
@@ -77,12 +77,43 @@ def test_the_finished_codec_has_latents_of_unit_variance(codec_config, drawn_dat
     assert latents.std(dim=1).tolist() == pytest.approx([1.0] * 4, abs=0.02)
 
 
+def test_loudness_orders_the_channels_by_their_effect_on_pixels():
+    """Fails when the power is left out: the loudest of two channels, 9 and 1, is 3 times the other at loudness 0.5."""
+    network = Codec(CodecConfig(latent_channels=2, base_width=8, linear_path=True))
+    weight = network.linear_path.decode_rest.weight
+    weight[:, 0], weight[:, 1] = 9.0, 1.0
+    gain = channel_gain(network, 0.5)
+    assert (gain[0] / gain[1]).item() == pytest.approx(3.0)
+    assert gain.square().mean().item() == pytest.approx(1.0)
+    assert torch.equal(channel_gain(network, 0.0), torch.ones(2))
+
+
+def test_bfloat16_gradients_next_to_pixels_and_latents_agree_with_float32():
+    """Fails without `full_precision` in the codec: the last layers' gradients then have cosines below 0.9."""
+    torch.manual_seed(0)
+    network = Codec(CodecConfig(latent_channels=4, base_width=8, linear_path=True))
+    pixels = torch.rand(1, 3, 5, 32, 32) * 0.2
+    last_layers = [network.decoder.conv_out.weight, network.to_moments.weight]
+
+    def gradients(enabled: bool) -> list[torch.Tensor]:
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            output = network.decode_raw(network.encode_moments(pixels)[0])
+        assert output.dtype == torch.float32
+        (output - pixels).square().mean().backward()
+        return [layer.grad.clone() for layer in last_layers]
+
+    for exact, rounded in zip(gradients(False), gradients(True), strict=True):
+        assert torch.cosine_similarity(exact.flatten(), rounded.flatten(), dim=0) > 0.99
+
+
 def test_a_channel_that_says_nothing_is_refused(codec_config, drawn_dataset, tmp_path):
-    trainer = CodecTrainer(load_config(codec_config, CodecTrainConfig))
+    config = load_config(codec_config, CodecTrainConfig)
+    trainer = CodecTrainer(config)
     with torch.no_grad():
         trainer.ema.to_moments.weight[0] = 0
     with pytest.raises(DatasetError, match="constant"):
-        finish(trainer.ema, list_clips(drawn_dataset), tmp_path / "vae", seed=0)
+        finish(trainer.ema, list_clips(drawn_dataset), tmp_path / "vae", config)
 
 
 def test_batches_have_one_shape_that_the_codec_takes(codec_config, drawn_dataset):

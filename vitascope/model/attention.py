@@ -44,7 +44,7 @@ def packed_attention(
 def _attention_by_runs(
     q: Tensor, k: Tensor, v: Tensor, q_lengths: Sequence[int], k_lengths: Sequence[int]
 ) -> Float[Tensor, "n heads d"]:
-    """Neighbouring samples with equally many queries are one batch of one SDPA call; unequal keys are padded and masked."""
+    """Neighbours with equally many queries are one batch of one SDPA call; unequal keys are padded and masked."""
     outputs = []
     q_start = k_start = sample = 0
     for q_length, run in groupby(q_lengths):
