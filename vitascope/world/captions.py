@@ -52,7 +52,7 @@ def _describe_en(scene: Scene, draw: np.random.Generator, is_image: bool) -> str
         return _pick(draw, STILLS_EN) + (f"{named} {where}" if draw.random() < 0.8 else named)
     opening = _pick(draw, OPENINGS_EN)
     doing = [_motion_en(actor, draw, participle=bool(opening)) for actor in scene.actors]
-    joiner = _pick(draw, (" and ", ", and ", " while "))
+    joiner = _pick(draw, (" and ", ", and ") if opening else (" and ", ", and ", " while "))
     text = joiner.join(f"{thing} {action}" for thing, action in zip(things, doing, strict=True))
     if draw.random() < 0.7:
         text = f"{where}, {text}" if draw.random() < 0.2 and not opening else f"{text} {where}"
@@ -104,15 +104,18 @@ def _describe_zh(scene: Scene, draw: np.random.Generator, is_image: bool) -> str
     things = [_thing_zh(actor, draw) for actor in scene.actors]
     if is_image:
         named = "和".join(things)
-        place = f"{where}有" if draw.random() < 0.5 else f"{where}的"
-        opening = _pick(draw, STILLS_ZH).removesuffix("有") if place.endswith("有") else _pick(draw, STILLS_ZH)
-        return opening + (place + named if draw.random() < 0.8 else named)
+        opening = _pick(draw, STILLS_ZH)
+        if draw.random() < 0.2:
+            return opening + named
+        if draw.random() < 0.5:
+            return opening.removesuffix("有") + f"{where}有{named}"
+        return opening + f"{where}的{named}"
     text = "，".join(f"{thing}{_motion_zh(actor, draw)}" for thing, actor in zip(things, scene.actors, strict=True))
     crossing = len(scene.actors) == 1 and scene.actors[0].motion in ("right", "left")
     if crossing and draw.random() < 0.3:
         actor = scene.actors[0]
         side = "向右" if actor.motion == "right" else "向左"
-        ground = where.removesuffix("上").removesuffix("里").removesuffix("中")
+        ground = _pick(draw, SETTINGS_ZH[scene.place][:1]).rstrip("上里中")
         text = f"{things[0]}{side}{_pick(draw, TRAVEL_ZH[actor.kind])}过{ground}"
     elif draw.random() < 0.7:
         prefix = "在" + where
@@ -133,7 +136,7 @@ def _motion_zh(actor: Actor, draw: np.random.Generator) -> str:
     choices = {
         "right": (f"向右{travel}动" if travel in "滚滑" else "向右走", f"从左向右{travel}", "向右移动"),
         "left": (f"向左{travel}动" if travel in "滚滑" else "向左走", f"从右向左{travel}", "向左移动"),
-        "jump": ("上下弹跳", "不停地弹跳") if actor.kind == "ball" else ("上下跳动", "不停地跳", "跳来跳去"),
+        "jump": ("上下弹跳", "不停地弹跳") if actor.kind == "ball" else ("上下跳动", "不停地跳", "蹦蹦跳跳"),
         "fall": ("从上面掉下来", "从空中落下", "从高处落下并弹起"),
         "spin": ("原地旋转", "在原地转圈", "原地打转"),
         "circle": ("绕圈移动", f"绕着圈{travel}", "转着圈移动"),

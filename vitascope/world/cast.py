@@ -64,7 +64,8 @@ def _stripe(colour: RGB) -> RGB:
 def _ball(colour: RGB) -> list[Part]:
     return [
         Part("sphere", (0.5, 0.5, 0.5), (0.0, 0.0, 0.5), colour),
-        Part("ellipsoid", (0.17, 0.512, 0.512), (0.0, 0.0, 0.5), _stripe(colour)),
+        Part("ellipsoid", (0.15, 0.512, 0.512), (0.0, 0.0, 0.5), _stripe(colour)),  # shows a spin
+        Part("ellipsoid", (0.512, 0.512, 0.15), (0.0, 0.0, 0.5), _stripe(colour)),  # shows a roll
     ]
 
 

@@ -131,7 +131,9 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     scene = sample_scene(config.seed * 10_000_000 + k, config.split, config.held_out_share)
     is_image = draw.random() < config.image_share
     width, height = (int(side) for side in config.sizes[draw.integers(len(config.sizes))].split("x"))
-    num_frames = 1 if is_image else config.num_frames[draw.integers(len(config.num_frames))]
+    num_frames = config.num_frames[draw.integers(len(config.num_frames))]
+    is_image = is_image or num_frames == 1
+    num_frames = 1 if is_image else num_frames
     fps = config.fps[draw.integers(len(config.fps))]
     start = float(draw.uniform(0.8, 2.0)) if is_image else 0.0
     frames = render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start)
@@ -144,7 +146,7 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
         "fps": fps,
         "height": height,
         "width": width,
-        "captions": captions(scene, is_image=num_frames == 1),
+        "captions": captions(scene, is_image=is_image),
         "attributes": scene.attributes(),
         "scene": scene.as_dict(),
         "truth": {"fps": fps, "frames": truth},

@@ -92,9 +92,8 @@ def _frame_truth(scene: Scene, poses: list[Pose], look: View, height: int, width
         row, column, depth = project((at.x, at.y, at.z + 0.5 * actor.height), look, height, width)
         seen = depth > 0 and 0 <= row < height and 0 <= column < width
         position = [round(value, 4) for value in (at.x, at.y, at.z)]
-        actors.append(
-            {"position": position, "yaw": round(at.yaw, 4), "pixel": [round(row, 2), round(column, 2)], "visible": seen}
-        )
+        turns = {name: round(getattr(at, name), 4) for name in ("yaw", "lean", "rolled")}
+        actors.append({"position": position, **turns, "pixel": [round(row, 2), round(column, 2)], "visible": seen})
     return {
         "actors": actors,
         "camera": {"eye": [round(v, 4) for v in look.eye], "target": [round(v, 4) for v in look.target]},
@@ -174,8 +173,7 @@ class _Stage:
 
     def _add_actor(self, actor: Actor, at: Pose) -> None:
         red, green, blue = (min(1.0, c * s) for c, s in zip(PALETTE[actor.colour], actor.shade, strict=True))
-        rolls = actor.kind == "ball" and at.roll != 0  # then its stripe shows the roll, not where it is heading
-        rotation = _about_y(at.roll) @ _about_z(0.0 if rolls else at.yaw)
+        rotation = _about_y(at.lean) @ _about_z(at.yaw) @ _about_x(at.rolled)
         pivot = body_centre(actor.kind) * actor.height
         foot = np.array([at.x, at.y, at.z + pivot]) - rotation @ (0, 0, pivot)
         for part in build(actor.kind, (red, green, blue)):

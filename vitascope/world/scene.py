@@ -13,7 +13,7 @@ import numpy as np
 
 from vitascope.world.words import COLOURS, KINDS, MOTIONS, PLACES, SHOTS, WALKERS, Colour, Kind, Motion, Place, Shot
 
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 Name = TypeVar("Name")
 Split = Literal["train", "held_out"]
 
@@ -86,7 +86,7 @@ def count_combinations(split: Split, share: float) -> int:
 
 def _draw_scene(seed: int, draw: np.random.Generator) -> Scene:
     two = draw.random() < 0.25
-    view_width = draw.uniform(2.5, 3.0) * (1.3 if two else 1.0)
+    view_width = draw.uniform(2.3, 2.7) * (1.3 if two else 1.0)
     actors = [_draw_actor(draw, view_width, home=(draw.uniform(-0.2, 0.2), draw.uniform(-0.2, 0.2)))]
     if two:
         side = draw.choice([-1.0, 1.0])
@@ -96,7 +96,7 @@ def _draw_scene(seed: int, draw: np.random.Generator) -> Scene:
         while (second.colour, second.kind) == (first.colour, first.kind):
             second = _draw_actor(draw, 0.55 * view_width, home=second.home)
         actors = [first, second]
-    shade = 1 + 0.08 * draw.standard_normal(3)
+    shade = 1 + 0.05 * draw.standard_normal() + 0.015 * draw.standard_normal(3)  # bright or dark, hardly tinted
     return Scene(
         seed=seed,
         actors=tuple(actors),
@@ -113,10 +113,10 @@ def _draw_scene(seed: int, draw: np.random.Generator) -> Scene:
 def _draw_actor(draw: np.random.Generator, room: float, home: tuple[float, float]) -> Actor:
     kind, motion = _pick(draw, KINDS), _pick(draw, MOTIONS)
     height = float(draw.uniform(1.0, 1.25))
-    reach = {"circle": 0.28 * room, "sway": 0.22 * room}.get(motion, max(0.25, 0.5 * room - 0.55))
-    period = {"jump": 0.95, "spin": 2.0, "circle": 2.2, "sway": 1.7, "approach": 5.0}.get(motion, 4.4)
+    reach = {"circle": 0.28 * room, "sway": 0.22 * room}.get(motion, max(0.3, 0.5 * room - 0.45))
+    period = {"jump": 0.95, "spin": 2.0, "circle": 2.2, "sway": 1.7}.get(motion, 6.0)
     shade = np.clip(1 + 0.06 * draw.standard_normal(3), 0.8, 1.15)
-    start = draw.uniform(0.0, 0.12) if motion in ("right", "left", "approach", "fall") else draw.random()
+    start = draw.uniform(0.0, 0.05) if motion in ("right", "left", "approach", "fall") else draw.random()
     return Actor(
         kind=kind,
         colour=_pick(draw, COLOURS),
@@ -137,48 +137,55 @@ def _pick(draw: np.random.Generator, names: Sequence[Name]) -> Name:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an actor is: its foot point in metres and its turns in radians. A ball that rolls has no yaw on screen."""
+    """Where an actor is: its foot point in metres and its turns in radians."""
 
     x: float
     y: float
     z: float
     yaw: float  # 0 looks at the camera, positive turns to its right in the picture
-    roll: float = 0.0  # about the axis that points away from the camera; how a ball rolls
+    lean: float = 0.0  # about the axis that points away from the camera
+    rolled: float = 0.0  # how far a ball has turned forwards, the way it is heading
+
+
+DROP = 1.1  # metres from which an actor falls: its top is still in the picture
 
 
 def pose(actor: Actor, seconds: float) -> Pose:
     """The actor's pose at a time; every motion goes on for ever."""
     cycles = seconds / actor.period + actor.phase
     x, y = actor.home
+    is_ball = actor.kind == "ball"
+    radius = 0.5 * actor.height
     match actor.motion:
         case "right" | "left":
             sign = 1.0 if actor.motion == "right" else -1.0
             along, direction = _to_and_fro(cycles)
-            x += sign * actor.reach * along
             step = 0.05 if actor.kind in WALKERS else 0.0
             bob = step * abs(math.sin(2 * math.pi * seconds / 0.5))
-            roll = 2 * sign * actor.reach * along / actor.height if actor.kind == "ball" else 0.0
-            return Pose(x, y, bob, sign * direction * 1.05, roll)
+            x += sign * actor.reach * along
+            if is_ball:
+                return Pose(x, y, 0.0, sign * math.pi / 2, rolled=actor.reach * along / radius)
+            return Pose(x, y, bob, sign * direction * 1.05)
         case "jump":
             share = cycles % 1.0
             return Pose(x, y, 0.5 * actor.height * 4 * share * (1 - share) * 1.3, actor.heading)
         case "fall":
-            return Pose(x, y, _fall(seconds + 0.1 * actor.phase, 2.3), actor.heading)
+            return Pose(x, y, _fall(seconds + 0.1 * actor.phase, DROP), actor.heading)
         case "spin":
             return Pose(x, y, 0.0, 2 * math.pi * cycles)
         case "circle":
             angle = 2 * math.pi * cycles
-            roll = -angle * actor.reach / (0.5 * actor.height) if actor.kind == "ball" else 0.0
-            return Pose(
-                x + actor.reach * math.cos(angle), y + actor.reach * math.sin(angle), 0.0, angle + math.pi, roll
-            )
+            x, y = x + actor.reach * math.cos(angle), y + actor.reach * math.sin(angle)
+            return Pose(x, y, 0.0, angle + math.pi, rolled=angle * actor.reach / radius if is_ball else 0.0)
         case "sway":
             swing = math.sin(2 * math.pi * cycles)
-            roll = 2 * actor.reach * swing / actor.height if actor.kind == "ball" else 0.22 * swing
-            return Pose(x + actor.reach * swing, y, 0.0, actor.heading, roll)
+            if is_ball:
+                return Pose(x + actor.reach * swing, y, 0.0, math.pi / 2, rolled=actor.reach * swing / radius)
+            return Pose(x + actor.reach * swing, y, 0.0, actor.heading, lean=0.22 * swing)
         case "approach":
-            along, _ = _to_and_fro(cycles)
-            return Pose(x, y + 1.4 - 1.9 * along, 0.0, 0.0)
+            along, direction = _to_and_fro(cycles)
+            yaw = 0.0 if direction > 0 or is_ball else math.pi
+            return Pose(x, y + 0.7 - 1.2 * along, 0.0, yaw, rolled=1.2 * along / radius if is_ball else 0.0)
     raise AssertionError(actor.motion)
 
 
