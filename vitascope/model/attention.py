@@ -55,10 +55,33 @@ def _attention_by_runs(
         values, _ = _batch(v[k_start:k_stop], lengths)
         # always 4-D: with 3-D inputs SDPA falls back to the slow path that writes out the whole score matrix
         queries = rearrange(q[q_start:q_stop], "(b n) heads d -> b heads n d", b=count)
-        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        attend = _explicit_attention if _is_better_explicit(queries, keys) else F.scaled_dot_product_attention
+        out = attend(queries, keys, values, mask)
         outputs.append(rearrange(out, "b heads n d -> (b n) heads d"))
         q_start, k_start, sample = q_stop, k_stop, sample + count
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+MAX_SCORES = 1 << 26  # queries x keys of a batch that may be written out: 128 MB in bfloat16
+
+
+def _is_better_explicit(q: Tensor, k: Tensor) -> bool:
+    """On a CPU in bfloat16, SDPA's backward pass takes two to ten times as long as three matrix products."""
+    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
+    return not q.is_cuda and q.dtype == torch.bfloat16 and torch.is_grad_enabled() and scores <= MAX_SCORES
+
+
+def _explicit_attention(
+    q: Float[Tensor, "b heads n d"],
+    k: Float[Tensor, "b heads l d"],
+    v: Float[Tensor, "b heads l d"],
+    mask: Bool[Tensor, "b 1 1 l"] | None,
+) -> Float[Tensor, "b heads n d"]:
+    """The formula as it is written: softmax(q k^T / sqrt(d)) v, with the scores in memory."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1) @ v
 
 
 def _batch(

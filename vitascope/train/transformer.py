@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -38,12 +38,17 @@ from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, s
 
 
 class TransformerTrainConfig(RunConfig):
-    """A transformer's training run. `vae` and `text_encoder` are folders; `tokenizer` lies beside the latter."""
+    """A transformer's training run. `vae` and `text_encoder` are folders; `tokenizer` lies beside the latter.
+
+    `init` is the folder of weights to begin with. `max_latent_frames` cuts every clip to its beginning: with 1, whatever
+    its clips, a run trains on images, which show many more things per second than videos do.
+    """
 
     vae: str
     text_encoder: str
     init: str = ""
     pack_tokens: int = Field(default=4096, ge=16)
+    max_latent_frames: int | None = Field(default=None, ge=1)
     captions_per_language: int = Field(default=4, ge=1)
     text_dropout: float = Field(default=0.1, ge=0, le=1)
     sample_prompts: tuple[str, ...] = ()
@@ -278,9 +283,10 @@ def _encode(
         print(f"{name} {what} {done}/{total}", end=end, file=sys.stderr, flush=True)
 
     data = Path(config.data)
-    return encode_clips(
+    encoded = encode_clips(
         clips, codec, data / latents / name, text_encoder, data / texts / name, config.captions_per_language, show
     )
+    return [replace(clip, latent=clip.latent[:, : config.max_latent_frames]) for clip in encoded]
 
 
 def _load_codec(folder: Path) -> Codec:
