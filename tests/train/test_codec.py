@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,12 @@ from vitascope.train import codec
 from vitascope.train.codec import ClipBatches, CodecTrainConfig, CodecTrainer, channel_gain, finish
 from vitascope.train.run import step_generator
 from vitascope.weights import load_network_config, load_weights
+
+
+def load_codec(folder: Path) -> Codec:
+    network = Codec(load_network_config(folder, "Codec", CodecConfig))
+    load_weights(network, folder)
+    return network.eval().requires_grad_(False)
 
 
 def test_one_clip_is_learned_by_heart(codec_config, drawn_dataset):
@@ -114,6 +121,21 @@ def test_a_channel_that_says_nothing_is_refused(codec_config, drawn_dataset, tmp
         trainer.ema.to_moments.weight[0] = 0
     with pytest.raises(DatasetError, match="constant"):
         finish(trainer.ema, list_clips(drawn_dataset), tmp_path / "vae", config)
+
+
+def test_a_decoder_trained_alone_leaves_the_latents_as_they_were(codec_config, codec_folder, drawn_dataset, tmp_path):
+    """Fails when the encoder is trained too, when the statistics are measured anew, or when nothing is trained."""
+    folder = codec.train(codec_config, tmp_path / "run", ["decoder_only=true", f"init={codec_folder}"])
+    before, after = (load_codec(path) for path in (codec_folder, folder))
+    signal = to_signal(list_clips(drawn_dataset)[0].read().frames[:5])
+    latent = before.encode(signal)
+    assert torch.equal(after.encode(signal), latent)
+    assert not torch.allclose(after.decode(latent), before.decode(latent))
+
+
+def test_a_decoder_alone_needs_a_codec_to_begin_with(codec_config):
+    with pytest.raises(ConfigError, match="needs init"):
+        load_config(codec_config, CodecTrainConfig, ["decoder_only=true"])
 
 
 def test_batches_have_one_shape_that_the_codec_takes(codec_config, drawn_dataset):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitascope.codec.losses import (
@@ -30,7 +30,7 @@ from vitascope.errors import DatasetError
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.video import Video, contact_sheet, write_video
-from vitascope.weights import save_network
+from vitascope.weights import load_network_config, load_weights, save_network
 
 DISCRIMINATOR_RATE = 1e-4
 
@@ -50,15 +50,25 @@ class LossConfig(Config):
 class CodecTrainConfig(RunConfig):
     """A codec's training run. `batch_clips` is the number of the longest clips in a batch, `crop` is in pixels.
 
-    `loudness` says how much louder the latent channels that matter most shall be, see `channel_gain`.
+    `loudness` says how much louder the latent channels that matter most shall be, see `channel_gain`. `init` is the
+    folder of a codec to begin with. `decoder_only` leaves its encoder and its latents' statistics as they are, so
+    that transformers trained on them stay valid; the posterior's term has no part then.
     """
 
     batch_clips: int = Field(default=4, ge=1, le=1024)
     num_frames: tuple[int, ...] = Field(default=(1, 5, 9, 17), min_length=1)
     crop: int = Field(default=64, ge=16, le=1024)
     loudness: float = Field(default=0.0, ge=0, le=1)
+    init: str = ""
+    decoder_only: bool = False
     loss: LossConfig = LossConfig()
     codec: CodecConfig = CodecConfig()
+
+    @model_validator(mode="after")
+    def _has_an_encoder(self) -> CodecTrainConfig:
+        if self.decoder_only and not self.init:
+            raise ValueError("decoder_only needs init, the folder of the codec whose encoder stays")
+        return self
 
 
 class ClipBatches:
@@ -100,6 +110,11 @@ class CodecTrainer:
         torch.manual_seed(config.seed)  # initial weights; every later draw has a generator of its own
         self.model = Codec(config.codec)
         nn.utils.convert_conv3d_weight_memory_format(self.model, torch.channels_last_3d)  # oneDNN's fast path on a CPU
+        if config.init:
+            load_weights(self.model, Path(config.init))
+        if config.decoder_only:
+            for fixed in (self.model.encoder, self.model.to_moments):
+                fixed.requires_grad_(False)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.perceptual = PerceptualDistance() if config.loss.perceptual else None
         self.optimizers = make_optimizers(
@@ -112,7 +127,7 @@ class CodecTrainer:
 
     def start(self, clips: Sequence[Clip], num_measured: int = 300) -> None:
         """Fit the linear path, if there is one, and let the network begin with nothing to add to it."""
-        if self.model.linear_path is None:
+        if self.model.linear_path is None or self.config.init:
             return
         videos = [to_signal(clip.read().frames) for clip in _pick(clips, num_measured, self.config.seed)]
         path, (time, rows, columns) = self.model.linear_path, self.model.stride
@@ -142,7 +157,7 @@ class CodecTrainer:
             frames = torch.randint(pixels.shape[2], (min(2, pixels.shape[2]),), generator=generator)
             terms["perceptual"] = self.perceptual(output[:, :, frames], pixels[:, :, frames])
             reconstruction = reconstruction + config.loss.perceptual * terms["perceptual"]
-        loss = reconstruction + config.loss.kl * terms["kl"]
+        loss = reconstruction if config.decoder_only else reconstruction + config.loss.kl * terms["kl"]
         adversary = self.discriminator if step >= config.loss.adversarial_from * config.steps else None
         if adversary is not None:
             terms["adversarial"] = -adversary(output).mean()
@@ -224,9 +239,14 @@ def validate(codec: Codec, clips: Sequence[Clip], picture: Path) -> dict[str, fl
 def finish(codec: Codec, clips: Sequence[Clip], folder: Path, config: CodecTrainConfig) -> Path:
     """Measure the latents' mean and deviation per channel on training clips and save the codec that uses them.
 
+    With `decoder_only` the statistics are those of `init`.
+
     Raises:
         DatasetError: a channel that never varies, which no statistics can normalise.
     """
+    if config.decoder_only:
+        save_network(codec, load_network_config(Path(config.init), "Codec", CodecConfig), folder)
+        return folder
     picked = _pick(clips, NUM_MEASURED, config.seed)
     latents = torch.cat([encode_video(codec, clip.read()).flatten(1) for clip in picked], dim=1)
     deviation = latents.std(dim=1)
