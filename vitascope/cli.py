@@ -38,6 +38,10 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train a network. To resume, run the same command again.", rich_markup_mode=None)
 app.add_typer(train_app, name="train")
+prepare_app = typer.Typer(
+    help="Make a dataset of what you have. To go on after an interruption, run it again.", rich_markup_mode=None
+)
+app.add_typer(prepare_app, name="prepare")
 evaluate_app = typer.Typer(
     help="Measure a model. Every figure in the documentation comes from here.", rich_markup_mode=None
 )
@@ -222,6 +226,41 @@ def render(
         resolved = parse_config(given, RenderConfig, source="render")
     with progress(str(out)) as on_progress:
         render_dataset(resolved, out, num_workers=workers or os.cpu_count() or 1, on_progress=on_progress)
+    typer.echo(out)
+
+
+@prepare_app.command("videos")
+def prepare_videos(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of videos and images with captions.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the dataset.", show_default=False)],
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WxH", callback=_sizes, help="Repeat it: each video takes the nearest shape."),
+    ] = None,
+    fps: Annotated[float | None, typer.Option(callback=_positive, help="Frames per second.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Most frames of a clip.")] = None,
+    max_clips: Annotated[int | None, typer.Option(min=1, help="Most clips of one video.")] = None,
+    max_bad: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of files that may be unusable before the run stops.")
+    ] = None,
+) -> None:
+    """Cut your own videos into clips to train on. Captions: FILE.txt or FILE.json, or metadata.csv or .jsonl."""
+    _check_folder(out)
+    from vitascope.config import parse_config
+    from vitascope.data.prepare import PrepareConfig
+    from vitascope.data.prepare import prepare_videos as prepare
+
+    options: dict[str, Any] = {
+        "sizes": size,
+        "fps": fps,
+        "num_frames": frames,
+        "max_clips": max_clips,
+        "max_bad_share": max_bad,
+    }
+    given = {key: value for key, value in options.items() if value not in (None, [])}
+    with progress(str(out)) as on_progress:
+        prepared = prepare(source, out, parse_config(given, PrepareConfig, source="prepare videos"), on_progress)
+    typer.echo(prepared, err=True)
     typer.echo(out)
 
 
