@@ -24,7 +24,8 @@ def film(path: Path, num_frames: int = 20, height: int = 48, width: int = 72) ->
     """A grey film that grows brighter, at 8 frames a second."""
     levels = np.linspace(20, 220, num_frames).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_video(Video(np.broadcast_to(levels[:, None, None, None], (num_frames, height, width, 3)).copy(), 8.0), path)
+    frames = np.broadcast_to(levels[:, None, None, None], (num_frames, height, width, 3)).copy()
+    return write_video(Video(frames, 8.0), path)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A user's own videos and images as a dataset that can be trained on: cut into clips, fitted in size and rate.
 
-What a source became is written to `sources.jsonl`, a line each, when it is done: an interrupted run goes on from there, and
-whatever was left out is there with its reason.
+What a source became is written to `sources.jsonl`, a line each, when it is done: an interrupted run goes on from there,
+and whatever was left out is there with its reason.
 """
 
 from __future__ import annotations

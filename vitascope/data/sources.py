@@ -1,7 +1,7 @@
 """A user's own media files and what their captions say, in the layouts that people already have.
 
-Captions are looked for beside each file (`clip.txt`: a caption a line; `clip.json`: a key `caption`, `captions` or `text`)
-and in tables (`metadata.csv` or `metadata.jsonl` with `file_name` and one of those keys, as Hugging Face's video folders).
+Captions are looked for beside each file (`clip.txt`: a caption a line; `clip.json`: one of the keys below) and in
+tables (`metadata.csv` or `metadata.jsonl` with `file_name` and one of those keys, as in Hugging Face's video folders).
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any
 
 from vitascope.errors import DatasetError
 
-MEDIA = frozenset(
-    ".mp4 .mkv .webm .avi .mov .m4v .mpg .mpeg .gif .png .jpg .jpeg .webp .bmp .tif .tiff".split()
-)
+VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".gif")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CAPTION_KEYS = ("caption", "captions", "text", "prompt")
 Captions = dict[str, list[str]]
 
@@ -49,7 +48,7 @@ def find_sources(folder: Path) -> Found:
     """
     if not folder.is_dir():
         raise DatasetError(f"no folder {folder}")
-    paths = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in MEDIA and path.is_file())
+    paths = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in VIDEOS + IMAGES and path.is_file())
     if not paths:
         raise DatasetError(f"no video or image in {folder}")
     found = Found()

@@ -40,8 +40,8 @@ from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, s
 class TransformerTrainConfig(RunConfig):
     """A transformer's training run. `vae` and `text_encoder` are folders; `tokenizer` lies beside the latter.
 
-    `init` is the folder of weights to begin with. `max_latent_frames` cuts every clip to its beginning: with 1, whatever
-    its clips, a run trains on images, which show many more things per second than videos do.
+    `init` is the folder of weights to begin with. `max_latent_frames` cuts every clip to its beginning: with 1, a run
+    trains on images, whatever its clips, and sees many more things per second than in videos.
     """
 
     vae: str
