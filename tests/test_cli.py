@@ -19,7 +19,17 @@ from vitascope import cli
 from vitascope.errors import ModelError, SizeError
 
 ROOT = Path(__file__).parents[1]
-VERBS = (["generate"], ["render"], ["train"], ["train", "codec"], ["train", "transformer"], ["info"])
+VERBS = (
+    ["generate"],
+    ["render"],
+    ["prepare"],
+    ["prepare", "videos"],
+    ["train"],
+    ["train", "codec"],
+    ["train", "transformer"],
+    ["evaluate", "codec"],
+    ["info"],
+)
 
 
 class FakeVideo:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope.codec.network import Codec, CodecConfig, Stream, fold_pixels, unfold_pixels
+from vitascope.codec.network import Codec, CodecConfig, LinearPath, Stream, Stride, fold_pixels, unfold_pixels
 from vitascope.config import parse_config
 from vitascope.errors import ConfigError, SizeError
 
@@ -62,6 +62,24 @@ def test_latents_are_normalised_by_the_config_and_back():
     pixels = torch.randn(1, 3, 5, 16, 16)
     torch.testing.assert_close(scaled.encode(pixels), (plain.encode(pixels) - 1) / 2)
     torch.testing.assert_close(scaled.decode(scaled.encode(pixels)), plain.decode(plain.encode(pixels)))
+
+
+def test_the_linear_path_codes_what_stands_still_as_in_a_first_frame():
+    """And it finds channels for motion as well. Fails when first and later frames get components of their own."""
+    generator = torch.Generator().manual_seed(0)
+    path = LinearPath(24, Stride(4, 8, 8))
+    shades = torch.randn(200, 3, 1, 1, 1, generator=generator)
+    slopes = torch.randn(200, 3, 1, 1, 1, generator=generator) * torch.linspace(-1, 1, 8)
+    still = shades + slopes + 0.05 * torch.randn(200, 3, 1, 8, 8, generator=generator)
+    fading = 0.4 * torch.randn(200, 3, 1, 1, 1, generator=generator) * torch.linspace(-1, 1, 5)[:, None, None]
+    moving = still + fading
+    path.fit(path.blocks(moving[:, :, :1], 1).flatten(0, 3), path.blocks(moving[:, :, 1:], 4).flatten(0, 3))
+    latent = path.encode(still.expand(-1, -1, 5, -1, -1), first_chunk=True)
+    alike = (latent[:, :, 1] - latent[:, :, 0]).abs().amax(dim=(0, 2, 3)) < 1e-3
+    assert 3 < alike.sum() < 24  # the leading channels; the others are for the fading
+    assert alike[: alike.sum()].all()
+    copy = path.decode(path.encode(moving, first_chunk=True), first_chunk=True)
+    assert (copy - moving).square().mean() < 0.1 * fading.square().mean()
 
 
 def test_fold_pixels_has_an_exact_inverse():

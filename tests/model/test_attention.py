@@ -39,6 +39,18 @@ def test_packed_is_one_sample_at_a_time(q_lengths, k_lengths):
     torch.testing.assert_close(packed_attention(q, k, v, q_lengths, k_lengths), expected, rtol=0, atol=1e-5)
 
 
+def test_training_in_bfloat16_takes_the_explicit_formula(monkeypatch):
+    """Padded keys included, and to bfloat16's three digits. Fails without the mask, or without the scale."""
+    q_lengths, k_lengths = [4, 4, 4, 2], [2, 7, 7, 3]
+    q = random(14, 3, 8).bfloat16().requires_grad_()
+    k, v = (random(19, 3, 8, seed=seed).bfloat16() for seed in (1, 2))
+    with torch.no_grad():
+        expected = packed_attention(q.float(), k.float(), v.float(), q_lengths, k_lengths)
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", None)
+    found = packed_attention(q, k, v, q_lengths, k_lengths)
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.03)
+
+
 def test_another_sample_of_the_pack_changes_nothing():
     q, k, v = (random(9, 2, 8, seed=seed) for seed in range(3))
     before = packed_attention(q, k, v, [4, 5], [4, 5])

@@ -111,6 +111,17 @@ def test_a_run_tells_its_utilisation_and_makes_a_model(transformer_config, tmp_p
     assert video.frames.shape == (5, 32, 32, 3)
 
 
+def test_a_run_on_beginnings_takes_every_clip_as_an_image(transformer_config, tmp_path, monkeypatch):
+    """The clips have 1, 3 and 5 latent frames of 4 x 4 or 4 x 6 cells, in patches of 2 x 2."""
+    seen = []
+    loader = transformer.PackLoader
+    monkeypatch.setattr(
+        transformer, "PackLoader", lambda lengths, *rest: seen.extend(lengths) or loader(lengths, *rest)
+    )
+    transformer.train(transformer_config, tmp_path / "run", ["max_latent_frames=1", "steps=1"])
+    assert set(seen) == {4, 6}
+
+
 def test_validation_does_not_disturb_training(transformer_config, tmp_path):
     """Fails if validation or samples draw from a generator that training uses."""
     transformer.train(transformer_config, tmp_path / "often", ["steps=3", "sample_every=1"])

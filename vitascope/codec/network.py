@@ -52,6 +52,9 @@ class CodecConfig(Config):
         for name, values in (("latent_mean", self.latent_mean), ("latent_std", self.latent_std)):
             if len(values) not in (0, self.latent_channels):
                 raise ValueError(f"{name} has {len(values)} entries for {self.latent_channels} channels")
+        most = 3 * (self.pixel_patch * 2 ** len(self.temporal_downsample)) ** 2
+        if self.linear_path and self.latent_channels > most:
+            raise ValueError(f"a linear path here has at most {most} latent_channels, not {self.latent_channels}")
         return self
 
 
@@ -182,25 +185,58 @@ class LinearPath(nn.Module):
 
     @torch.no_grad()
     def fit(self, first: Float[Tensor, "m n1"], rest: Float[Tensor, "k n2"]) -> None:
-        """Set both maps to the leading principal components of sample blocks, each scaled to unit variance.
+        """Set both maps from sample blocks, each channel scaled to unit variance.
 
-        A map without samples stays as it is: a dataset of images says nothing about later frames.
+        First frames are coded by their leading principal components. Of later cells the leading channels hold the same
+        components of the mean over time, and the others the principal components of the motion around it; how many of
+        each is what keeps most variance. So what stands still has the code that it has in a first frame, and what a
+        transformer learned of images holds for videos. A map without samples stays as it is, but for that agreement.
         """
-        for blocks, encode, decode in (
-            (first, self.encode_first, self.decode_first),
-            (rest, self.encode_rest, self.decode_rest),
-        ):
-            if not len(blocks):
-                continue
-            mean = blocks.mean(dim=0)
-            centred = blocks - mean
-            variances, directions = torch.linalg.eigh(centred.T @ centred / len(blocks))
-            leading = directions[:, -encode.out_features :].flip(1)
-            scale = variances[-encode.out_features :].flip(0).clamp_min(1e-8).sqrt()
-            encode.weight.copy_((leading / scale).T)
-            encode.bias.copy_(-(leading / scale).T @ mean)
-            decode.weight.copy_(leading * scale)
-            decode.bias.copy_(mean)
+        channels, time = self.encode_first.out_features, self.stride.time
+        if not len(first):
+            first = rest.unflatten(1, (3, time, -1)).mean(dim=2).flatten(1)
+        mean, directions, deviations = principal_components(first)
+        still, scale = directions[:, :channels], deviations[:channels]
+        _set_linear(self.encode_first, self.decode_first, still, scale, mean)
+        if not len(rest):
+            return
+        frames = rest.unflatten(1, (3, time, -1))  # [k, colour, time, place]
+        average = frames.mean(dim=2)
+        motion = (frames - average.unsqueeze(2)).flatten(1)
+        # as directions of unit length among the later cells' numbers, and how far these go along them
+        repeated = repeat(directions / time**0.5, "(c n) d -> (c t n) d", c=3, t=time)
+        along_still = ((average.flatten(1) - mean) @ directions).std(dim=0) * time**0.5
+        _, motions, along_motions = principal_components(motion)
+        num_still = int(torch.cat([along_still, along_motions]).topk(channels).indices.lt(len(along_still)).sum())
+        num_still = max(num_still, channels - len(along_motions))
+        num_motions = channels - num_still
+        basis = torch.cat([repeated[:, :num_still], motions[:, :num_motions]], dim=1)
+        scale = torch.cat([scale[:num_still] * time**0.5, along_motions[:num_motions]])
+        centre = repeat(mean, "(c n) -> (c t n)", c=3, t=time)
+        _set_linear(self.encode_rest, self.decode_rest, basis, scale, centre)
+
+
+def principal_components(
+    samples: Float[Tensor, "m n"],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"], Float[Tensor, " n"]]:
+    """(mean, orthonormal directions as columns, deviation along each), the widest first."""
+    mean = samples.mean(dim=0)
+    centred = samples - mean
+    variances, directions = torch.linalg.eigh(centred.T @ centred / len(samples))
+    return mean, directions.flip(1), variances.flip(0).clamp_min(1e-8).sqrt()
+
+
+def _set_linear(
+    encode: nn.Linear,
+    decode: nn.Linear,
+    basis: Float[Tensor, "n c"],
+    scale: Float[Tensor, " c"],
+    mean: Float[Tensor, " n"],
+) -> None:
+    encode.weight.copy_((basis / scale).T)
+    encode.bias.copy_(-(basis / scale).T @ mean)
+    decode.weight.copy_(basis * scale)
+    decode.bias.copy_(mean)
 
 
 class Encoder(nn.Module):
