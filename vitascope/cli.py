@@ -264,6 +264,20 @@ def prepare_videos(
     typer.echo(out)
 
 
+@prepare_app.command("shards")
+def prepare_shards(
+    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that `render` or `prepare` made.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the shards.", show_default=False)],
+    clips: Annotated[int, typer.Option(min=1, help="Clips in a shard.")] = 256,
+) -> None:
+    """Pack a dataset into few large files, to be trained on as they are: tar, in WebDataset's layout, with an index."""
+    _check_folder(out)
+    from vitascope.data.shards import write_shards
+
+    with progress(str(out)) as on_progress:
+        typer.echo(write_shards(source, out, clips, on_progress))
+
+
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,

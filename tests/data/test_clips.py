@@ -11,7 +11,7 @@ import torch
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import encode_video
-from vitascope.data.clips import Clip, list_clips, split_validation
+from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.data.latents import cached_latents
 from vitascope.data.text_states import cached_text_states
 from vitascope.errors import DatasetError
@@ -86,29 +86,29 @@ def codec() -> Codec:
 
 def test_latents_are_the_codecs_and_are_encoded_once(dataset, codec, monkeypatch):
     clips, folder, progress = list_clips(dataset), dataset / "latents", []
-    latents = cached_latents(codec, clips, folder, lambda *step: progress.append(step))
+    latents = cached_latents(codec, clips, folder, Reader(3, 0.0), lambda *step: progress.append(step))
     assert progress == [(3, 3)]
     for latent, clip in zip(latents, clips, strict=True):
         assert latent.dtype == torch.float16
         torch.testing.assert_close(latent, encode_video(codec, clip.read()).half())
     monkeypatch.setattr(Clip, "read", lambda self: pytest.fail("read again"))
-    again = cached_latents(codec, clips, folder)
+    again = cached_latents(codec, clips, folder, Reader(3, 0.0))
     assert all(torch.equal(a, b) for a, b in zip(latents, again, strict=True))
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x10", b"not a shard of latents"])
 def test_a_damaged_shard_is_made_again(dataset, codec, damage):
     clips, folder = list_clips(dataset), dataset / "latents"
-    before = cached_latents(codec, clips, folder)
+    before = cached_latents(codec, clips, folder, Reader(3, 0.0))
     (shard,) = folder.iterdir()
     shard.write_bytes(damage)
-    after = cached_latents(codec, clips, folder)
+    after = cached_latents(codec, clips, folder, Reader(3, 0.0))
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_clips_that_were_added_are_encoded(dataset, codec):
-    cached_latents(codec, list_clips(dataset)[:2], dataset / "latents")
-    assert len(cached_latents(codec, list_clips(dataset), dataset / "latents")) == 3
+    cached_latents(codec, list_clips(dataset)[:2], dataset / "latents", Reader(3, 0.0))
+    assert len(cached_latents(codec, list_clips(dataset), dataset / "latents", Reader(3, 0.0))) == 3
 
 
 def test_captions_are_encoded_once_and_again_when_they_change(dataset, monkeypatch):

@@ -13,7 +13,7 @@ from vitascope.codec.network import Codec, CodecConfig, Stride
 from vitascope.codec.quality import psnr
 from vitascope.codec.streaming import reconstruct, to_signal
 from vitascope.config import load_config
-from vitascope.data.clips import Clip, list_clips
+from vitascope.data.clips import Clip, Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.train import codec
 from vitascope.train.codec import ClipBatches, CodecTrainConfig, CodecTrainer, channel_gain, finish
@@ -42,11 +42,11 @@ def test_the_linear_path_gives_a_codec_a_start(codec_config, drawn_dataset):
     """Principal components before any step: already a picture. Images alone say nothing of motion, and do no harm."""
     config = load_config(codec_config, CodecTrainConfig, ["codec.linear_path=true", "codec.latent_channels=16"])
     trainer, clips = CodecTrainer(config), list_clips(drawn_dataset)
-    trainer.start(clips)
+    trainer.start(clip.read() for clip in clips)
     scores = [psnr(video.frames, reconstruct(trainer.ema, video).frames) for video in (c.read() for c in clips[:9])]
     assert min(scores) > 20.0
     images = [clip for clip in clips if clip.num_frames == 1]
-    trainer.start(images)
+    trainer.start(clip.read() for clip in images)
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
 
 
@@ -76,7 +76,7 @@ def test_a_run_folder_tells_what_happened(codec_config, tmp_path, capsys):
 def test_the_finished_codec_has_latents_of_unit_variance(codec_config, drawn_dataset, tmp_path):
     config = load_config(codec_config, CodecTrainConfig)
     trainer, clips = CodecTrainer(config), list_clips(drawn_dataset)
-    folder = finish(trainer.ema, clips, tmp_path / "vae", config)
+    folder = finish(trainer.ema, [clip.read() for clip in clips], tmp_path / "vae", config)
     network = Codec(load_network_config(folder, "Codec", CodecConfig))
     load_weights(network, folder)
     latents = torch.cat([codec.encode_video(network, clip.read()).flatten(1) for clip in clips], dim=1)
@@ -120,7 +120,7 @@ def test_a_channel_that_says_nothing_is_refused(codec_config, drawn_dataset, tmp
     with torch.no_grad():
         trainer.ema.to_moments.weight[0] = 0
     with pytest.raises(DatasetError, match="constant"):
-        finish(trainer.ema, list_clips(drawn_dataset), tmp_path / "vae", config)
+        finish(trainer.ema, [clip.read() for clip in list_clips(drawn_dataset)], tmp_path / "vae", config)
 
 
 def test_a_decoder_trained_alone_leaves_the_latents_as_they_were(codec_config, codec_folder, drawn_dataset, tmp_path):
@@ -142,7 +142,7 @@ def test_batches_have_one_shape_that_the_codec_takes(codec_config, drawn_dataset
     """Also where a clip is no larger than the crop and the stride doesn't divide it: 30 rows and 46 columns here."""
     config = load_config(codec_config, CodecTrainConfig, ["num_frames=[1, 12, 17]", "crop=64"])
     clips = [Clip(c.id, c.path, c.num_frames, c.height - 2, c.width - 2, c.fps, {}) for c in list_clips(drawn_dataset)]
-    batches = ClipBatches(clips, config, Stride(4, 8, 8))
+    batches = ClipBatches(clips, config, Stride(4, 8, 8), Reader(len(clips), 0.0))
     shapes = {tuple(batches.draw(step_generator(0, step)).shape[1:]) for step in range(40)}
     assert {shape[1] for shape in shapes} == {1, 9, 17}
     assert {shape[2:] for shape in shapes} == {(24, 24), (24, 40)}

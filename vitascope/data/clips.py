@@ -1,19 +1,35 @@
-"""A folder of clips with captions, as `vitascope render` writes it."""
+"""Clips with captions: a folder of files, as `vitascope render` and `prepare` write it, or of shards (`shards.py`)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from vitascope.errors import DatasetError
+from vitascope.errors import DatasetError, MediaError, SizeError, reason
 from vitascope.video import Video, read_video
+
+SHARD_INDEX = "index.jsonl"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file inside a shard: its name, where its bytes are, and their digest."""
+
+    name: str
+    offset: int
+    num_bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip on disk: its media file, its shape and its captions by language."""
+    """One clip on disk: its media file (or the shard that holds it), its shape and its captions by language."""
 
     id: str
     path: Path
@@ -22,22 +38,77 @@ class Clip:
     width: int
     fps: float
     captions: dict[str, list[str]]
+    member: Member | None = None
 
-    def read(self) -> Video:
-        """The clip's frames."""
-        return read_video(self.path)
+    def read(self, *, size: tuple[int, int] | None = None, max_frames: int | None = None) -> Video:
+        """The clip's frames; `size` (rows, columns) and `max_frames` as in `read_video`.
+
+        Raises:
+            MediaError: media that can't be read, or whose bytes aren't those that were packed.
+        """
+        if self.member is None:
+            return read_video(self.path, size=size, max_frames=max_frames)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / f"clip{Path(self.member.name).suffix}"  # the index's name may lead anywhere
+            path.write_bytes(_member_bytes(self.path, self.member))
+            try:
+                return read_video(path, size=size, max_frames=max_frames)
+            except MediaError as error:
+                raise MediaError(str(error).replace(str(path), f"{self.member.name} in {self.path}")) from None
+
+    def record(self) -> dict[str, Any]:
+        """What training has to know of the clip."""
+        shape = {"num_frames": self.num_frames, "height": self.height, "width": self.width, "fps": self.fps}
+        return {"id": self.id, **shape, "captions": self.captions}
 
     def some_captions(self, per_language: int) -> list[str]:
         """The first captions of each language, in a fixed order; clips differ in which phrasings come first."""
         return [text for language in sorted(self.captions) for text in self.captions[language][:per_language]]
 
 
+class Reader:
+    """Reads clips to train on. One that can't be read is left out and remembered; too many of them stop the run."""
+
+    def __init__(self, num_clips: int, max_bad_share: float):
+        self.num_clips, self.max_bad_share = num_clips, max_bad_share
+        self.problems: dict[str, str] = {}
+
+    def read(self, clip: Clip) -> Video | None:
+        """The clip's frames, or None if they can't be read.
+
+        Raises:
+            DatasetError: more than the share of the clips that may be bad, or all of them.
+        """
+        try:
+            return clip.read()
+        except (MediaError, SizeError) as error:
+            self.problems[clip.id] = " ".join(str(error).replace(str(clip.path), "").split())
+        if len(self.problems) > self.max_bad_share * self.num_clips or len(self.problems) == self.num_clips:
+            raise DatasetError(f"{self}; allow more with max_bad_share")
+        return None
+
+    def read_all(self, clips: Iterable[Clip]) -> Iterator[Video]:
+        """The videos of those that can be read, one at a time."""
+        return (video for video in map(self.read, clips) if video is not None)
+
+    def __str__(self) -> str:
+        reasons = Counter(self.problems.values()).most_common(3)
+        named = ", ".join(f"{count} x {reason}" for reason, count in reasons)
+        return f"{len(self.problems)} of {self.num_clips} clips can't be read: {named}"
+
+
 def list_clips(folder: str | Path) -> list[Clip]:
-    """Every complete clip of a dataset folder, by id.
+    """Every complete clip of a dataset's folder, by id.
 
     Raises:
-        DatasetError: no such folder, or no clips in it, or a record that can't be read.
+        DatasetError: no such folder, or no clips in it, or a record or index that can't be read.
     """
+    index = Path(folder) / SHARD_INDEX
+    if index.exists():
+        clips = list(_clips_of_shards(index))
+        if not clips:
+            raise DatasetError(f"no clips in {index}")
+        return clips
     records = sorted((Path(folder) / "clips").glob("[!.]*.json"))  # hidden ones are being written
     if not records:
         raise DatasetError(f"no clips in {folder}: make some with `vitascope render --clips 1000 --out {folder}`")
@@ -56,11 +127,38 @@ def split_validation(clips: Sequence[Clip], num_validation: int) -> tuple[list[C
     return list(clips[:cut]), list(clips[cut:])
 
 
+def _clips_of_shards(index: Path) -> Iterator[Clip]:
+    try:
+        for text in index.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            for entry in line["clips"]:
+                member = Member(entry["name"], entry["offset"], entry["bytes"], entry["sha256"])
+                yield _clip(entry, index.parent / Path(line["shard"]).name, member)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{index} is not an index of shards: {type(error).__name__} {error}") from None
+
+
+def _member_bytes(shard: Path, member: Member) -> bytes:
+    try:
+        with shard.open("rb") as file:
+            file.seek(member.offset)
+            content = file.read(member.num_bytes)
+    except OSError as error:
+        raise MediaError(f"{shard} can't be read: {reason(error)}") from None
+    if hashlib.sha256(content).hexdigest() != member.sha256:
+        raise MediaError(f"{member.name} in {shard} is damaged: its SHA-256 is not the one in the index")
+    return content
+
+
+def _clip(record: dict[str, Any], path: Path, member: Member | None = None) -> Clip:
+    shape = {key: record[key] for key in ("num_frames", "height", "width", "fps")}
+    return Clip(id=record["id"], path=path, captions=record["captions"], member=member, **shape)
+
+
 def _read_record(path: Path) -> Clip:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         media = path.with_suffix(".png" if record["num_frames"] == 1 else ".mp4")
-        shape = {key: record[key] for key in ("num_frames", "height", "width", "fps")}
-        return Clip(id=record["id"], path=media, captions=record["captions"], **shape)
+        return _clip(record, media)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not a clip record: {type(error).__name__} {error}") from None

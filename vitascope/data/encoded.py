@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitascope.codec.network import Codec
-from vitascope.data.clips import Clip
+from vitascope.data.clips import Clip, Reader
 from vitascope.data.latents import cached_latents
 from vitascope.data.text_states import cached_text_states
 from vitascope.model.text import TextEncoder
@@ -35,10 +35,13 @@ def encode_clips(
     text_encoder: TextEncoder,
     text_folder: Path,
     captions_per_language: int,
+    reader: Reader,
     on_progress: OnProgress,
 ) -> list[EncodedClip]:
-    """Every clip encoded. The folders must belong to this codec, this encoder and these clips alone."""
-    latents = cached_latents(codec, clips, latent_folder, lambda done, total: on_progress("latents", done, total))
+    """Every clip that `reader` can read, encoded. The folders must belong to this codec, encoder and clips alone."""
+    latents = cached_latents(
+        codec, clips, latent_folder, reader, lambda done, total: on_progress("latents", done, total)
+    )
     texts = cached_text_states(
         text_encoder,
         clips,
@@ -46,4 +49,8 @@ def encode_clips(
         text_folder,
         lambda done, total: on_progress("captions", done, total),
     )
-    return [EncodedClip(latent, states, clip.fps) for clip, latent, states in zip(clips, latents, texts, strict=True)]
+    return [
+        EncodedClip(latent, states, clip.fps)
+        for clip, latent, states in zip(clips, latents, texts, strict=True)
+        if latent is not None
+    ]

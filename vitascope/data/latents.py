@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video
-from vitascope.data.clips import Clip
+from vitascope.data.clips import Clip, Reader
 from vitascope.files import replacing
 
 CLIPS_PER_SHARD = 256
@@ -22,9 +22,12 @@ def cached_latents(
     codec: Codec,
     clips: Sequence[Clip],
     folder: Path,
+    reader: Reader,
     on_progress: Callable[[int, int], None] | None = None,
-) -> list[Float[Tensor, "c _t _h _w"]]:
-    """The latent (float16) of each clip. What the folder lacks is encoded and written there, a shard at a time.
+) -> list[Float[Tensor, "c _t _h _w"] | None]:
+    """The latent (float16) of each clip, None for those that `reader` can't read.
+
+    What the folder lacks is encoded and written there, a shard at a time.
 
     The folder must belong to this codec and dataset alone: name it after the codec's digest.
     """
@@ -33,14 +36,20 @@ def cached_latents(
         part = clips[start : start + CLIPS_PER_SHARD]
         shard = folder / f"latents_{start // CLIPS_PER_SHARD:05d}.safetensors"
         found = _read_shard(shard)
-        if set(found) != {clip.id for clip in part}:
-            found = {clip.id: encode_video(codec, clip.read()).half().contiguous() for clip in part}
+        new = _encode(codec, [clip for clip in part if clip.id not in found], reader)
+        found.update(new)
+        if new:
             with replacing(shard) as temporary:
                 save_file(found, temporary)
         latents.update(found)
         if on_progress is not None:
             on_progress(min(start + CLIPS_PER_SHARD, len(clips)), len(clips))
-    return [latents[clip.id] for clip in clips]
+    return [latents.get(clip.id) for clip in clips]
+
+
+def _encode(codec: Codec, clips: Sequence[Clip], reader: Reader) -> dict[str, Tensor]:
+    videos = ((clip.id, reader.read(clip)) for clip in clips)
+    return {id_: encode_video(codec, video).half().contiguous() for id_, video in videos if video is not None}
 
 
 def _read_shard(path: Path) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,30 +84,33 @@ def evaluate_codec(
         MediaError, DatasetError: a source that can't be read.
         SizeError: clips smaller than SSIM's window.
     """
-    paths = [path for source in sources for path in _media(source)]
-    if not paths:
+    named = [pair for source in sources for pair in _media(source)]
+    if not named:
         raise SizeError("no clips to evaluate: name video files or dataset folders")
     scores: list[CodecScore] = []
     shown: list[Video] = []
-    for path in paths:
-        original = _read(path, rows, max_frames)
+    for name, read in named:
+        original = _fitted(read, rows, max_frames)
         copy = reconstruct(codec, original)
         quality = psnr(original.frames, copy.frames), ssim(original.frames, copy.frames)
-        scores.append(CodecScore(path.name, original.width, original.height, original.num_frames, *quality))
+        scores.append(CodecScore(name, original.width, original.height, original.num_frames, *quality))
         if len(shown) < 2 * SHOWN:
             shown += [original, copy]
         if on_progress is not None:
-            on_progress(len(scores), len(paths))
+            on_progress(len(scores), len(named))
     return CodecReport(scores, contact_sheet(shown, columns=2, frames_per_video=4))
 
 
-def _media(source: Path) -> list[Path]:
-    return [clip.path for clip in list_clips(source)] if source.is_dir() else [source]
+def _media(source: Path) -> list[tuple[str, Callable[..., Video]]]:
+    """The name of each video, and how to read it."""
+    if not source.is_dir():
+        return [(source.name, partial(read_video, source))]
+    return [(clip.member.name if clip.member else clip.path.name, clip.read) for clip in list_clips(source)]
 
 
-def _read(path: Path, rows: int | None, max_frames: int) -> Video:
-    video = read_video(path, max_frames=max_frames)
+def _fitted(read: Callable[..., Video], rows: int | None, max_frames: int) -> Video:
+    video = read(max_frames=max_frames)
     if rows is None or rows == video.height:
         return video
     width = max(16, 2 * round(video.width * rows / video.height / 2))
-    return read_video(path, max_frames=max_frames, size=(rows, width))
+    return read(max_frames=max_frames, size=(rows, width))

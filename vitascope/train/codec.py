@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from vitascope.codec.network import Codec, CodecConfig, Stride
 from vitascope.codec.quality import psnr, ssim
 from vitascope.codec.streaming import encode_video, reconstruct, to_signal
 from vitascope.config import Config, load_config
-from vitascope.data.clips import Clip, list_clips, split_validation
+from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.errors import DatasetError
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
@@ -33,9 +35,9 @@ from vitascope.video import Video, contact_sheet, write_video
 from vitascope.weights import load_network_config, load_weights, save_network
 
 DISCRIMINATOR_RATE = 1e-4
-
-
+NUM_FITTED = 300  # clips that the linear path is fitted to
 NUM_MEASURED = 256  # clips whose latents give the statistics
+MAX_DRAWS = 1000  # of clips in a row for one batch, all of which can't be read
 
 
 class LossConfig(Config):
@@ -74,8 +76,8 @@ class CodecTrainConfig(RunConfig):
 class ClipBatches:
     """Batches of equal shape, drawn with a generator: frames in [-1, 1], cropped at random in time and space."""
 
-    def __init__(self, clips: Sequence[Clip], config: CodecTrainConfig, stride: Stride):
-        self.config, self.stride = config, stride
+    def __init__(self, clips: Sequence[Clip], config: CodecTrainConfig, stride: Stride, reader: Reader):
+        self.config, self.stride, self.reader = config, stride, reader
         self.by_shape: dict[tuple[int, int], list[Clip]] = defaultdict(list)
         for clip in clips:
             height, width = min(clip.height, config.crop), min(clip.width, config.crop)
@@ -84,7 +86,11 @@ class ClipBatches:
         self.shares = torch.tensor([len(self.by_shape[shape]) for shape in self.shapes], dtype=torch.float64)
 
     def draw(self, generator: torch.Generator) -> Float[Tensor, "b 3 t h w"]:
-        """A batch of clips of one shape; batches of fewer frames hold more clips."""
+        """A batch of clips of one shape; batches of fewer frames hold more clips.
+
+        Raises:
+            DatasetError: too many clips that can't be read.
+        """
         lengths = self.config.num_frames
         wanted = lengths[int(torch.randint(len(lengths), (1,), generator=generator))]
         shape = self.shapes[int(torch.multinomial(self.shares, 1, generator=generator))]
@@ -92,8 +98,13 @@ class ClipBatches:
         num_frames = min(wanted, min(clip.num_frames for clip in pool))
         num_frames -= (num_frames - 1) % self.stride.time
         num_clips = max(1, round(self.config.batch_clips * max(lengths) / (num_frames + 3)))
-        picks = torch.randint(len(pool), (num_clips,), generator=generator).tolist()
-        return torch.cat([to_signal(self._crop(pool[i].read(), num_frames, shape, generator)) for i in picks])
+        videos = islice(self.reader.read_all(self._endless(pool, generator)), num_clips)
+        return torch.cat([to_signal(self._crop(video, num_frames, shape, generator)) for video in videos])
+
+    def _endless(self, pool: Sequence[Clip], generator: torch.Generator) -> Iterator[Clip]:
+        for _ in range(MAX_DRAWS):
+            yield pool[int(torch.randint(len(pool), (1,), generator=generator))]
+        raise DatasetError(f"none of {MAX_DRAWS} clips of one shape in a row can be read; {self.reader}")
 
     def _crop(self, video: Video, num_frames: int, shape: tuple[int, int], generator: torch.Generator) -> np.ndarray:
         height, width = shape
@@ -125,13 +136,13 @@ class CodecTrainer:
             parameters = self.discriminator.parameters()
             self.discriminator_optimizer = torch.optim.AdamW(parameters, lr=DISCRIMINATOR_RATE, betas=(0.5, 0.9))
 
-    def start(self, clips: Sequence[Clip], num_measured: int = 300) -> None:
-        """Fit the linear path, if there is one, and let the network begin with nothing to add to it."""
+    def start(self, videos: Iterable[Video]) -> None:
+        """Fit the linear path to these, if there is one, and let the network begin with nothing to add to it."""
         if self.model.linear_path is None or self.config.init:
             return
-        videos = [to_signal(clip.read().frames) for clip in _pick(clips, num_measured, self.config.seed)]
         path, (time, rows, columns) = self.model.linear_path, self.model.stride
-        whole = [v[..., : v.shape[3] // rows * rows, : v.shape[4] // columns * columns] for v in videos]
+        signals = [to_signal(video.frames) for video in videos]
+        whole = [v[..., : v.shape[3] // rows * rows, : v.shape[4] // columns * columns] for v in signals]
         first = [path.blocks(v[:, :, :1], 1).flatten(0, 3) for v in whole]
         rest = [path.blocks(v[:, :, 1 : 1 + (v.shape[2] - 1) // time * time], time).flatten(0, 3) for v in whole]
         path.fit(torch.cat(first), torch.cat(rest))
@@ -201,10 +212,11 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     config = load_config(config_path, CodecTrainConfig, overrides)
     clips, validation = split_validation(list_clips(config.data), config.num_validation)
     run, trainer = Run(out, config), CodecTrainer(config)
-    batches, first_step = ClipBatches(clips, config, trainer.model.stride), 0
+    reader = Reader(len(clips) + len(validation), config.max_bad_share)
+    batches, first_step = ClipBatches(clips, config, trainer.model.stride, reader), 0
     checkpoint = run.resume()
     if checkpoint is None:
-        trainer.start(clips)
+        trainer.start(reader.read_all(_pick(clips, NUM_FITTED, config.seed)))
     else:
         trainer.restore(checkpoint)
         first_step = checkpoint.step
@@ -217,15 +229,18 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     run.train(
         first_step,
         step=step,
-        validate=lambda picture: validate(trainer.ema, validation, picture),
+        validate=lambda picture: validate(trainer.ema, list(reader.read_all(validation)), picture),
         checkpoint=trainer.checkpoint,
     )
-    return finish(trainer.ema, clips, run.folder / "vae", config)
+    measured = reader.read_all(_pick(clips, NUM_MEASURED, config.seed))
+    folder = finish(trainer.ema, measured, run.folder / "vae", config)
+    if reader.problems:
+        print(f"left out: {reader}", file=sys.stderr)
+    return folder
 
 
-def validate(codec: Codec, clips: Sequence[Clip], picture: Path) -> dict[str, float]:
-    """Mean PSNR and SSIM on clips kept from training, and a picture of originals above their reconstructions."""
-    originals = [clip.read() for clip in clips]
+def validate(codec: Codec, originals: Sequence[Video], picture: Path) -> dict[str, float]:
+    """Mean PSNR and SSIM on videos kept from training, and a picture of originals above their reconstructions."""
     copies = [reconstruct(codec, video) for video in originals]
     pairs = list(zip(originals, copies, strict=True))
     shown = [video for pair in pairs[:8] for video in pair]
@@ -236,8 +251,8 @@ def validate(codec: Codec, clips: Sequence[Clip], picture: Path) -> dict[str, fl
     }
 
 
-def finish(codec: Codec, clips: Sequence[Clip], folder: Path, config: CodecTrainConfig) -> Path:
-    """Measure the latents' mean and deviation per channel on training clips and save the codec that uses them.
+def finish(codec: Codec, videos: Iterable[Video], folder: Path, config: CodecTrainConfig) -> Path:
+    """Measure the latents' mean and deviation per channel on training videos and save the codec that uses them.
 
     With `decoder_only` the statistics are those of `init`.
 
@@ -247,8 +262,7 @@ def finish(codec: Codec, clips: Sequence[Clip], folder: Path, config: CodecTrain
     if config.decoder_only:
         save_network(codec, load_network_config(Path(config.init), "Codec", CodecConfig), folder)
         return folder
-    picked = _pick(clips, NUM_MEASURED, config.seed)
-    latents = torch.cat([encode_video(codec, clip.read()).flatten(1) for clip in picked], dim=1)
+    latents = torch.cat([encode_video(codec, video).flatten(1) for video in videos], dim=1)
     deviation = latents.std(dim=1)
     if not (deviation > 1e-4).all():
         raise DatasetError("a latent channel is constant: train longer, or with fewer latent channels")

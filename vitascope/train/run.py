@@ -29,7 +29,10 @@ from vitascope.files import replacing_folder, sha256, write_text
 
 
 class RunConfig(Config):
-    """What every training run has: its data, its length, its learning rate and when it reports. Counted in steps."""
+    """What every training run has: its data, its length, its learning rate and when it reports. Counted in steps.
+
+    Clips that can't be read are left out; a larger share of them than `max_bad_share` stops the run.
+    """
 
     data: str
     seed: int = 0
@@ -40,6 +43,7 @@ class RunConfig(Config):
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     num_validation: int = Field(default=64, ge=1)
+    max_bad_share: float = Field(default=0.01, ge=0, le=1)
     log_every: int = Field(default=20, ge=1)
     sample_every: int = Field(default=500, ge=1)
     checkpoint_every: int = Field(default=250, ge=1)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.config import load_config
-from vitascope.data.clips import Clip, list_clips, split_validation
+from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.data.encoded import EncodedClip, encode_clips
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError, DatasetError
@@ -282,10 +282,19 @@ def _encode(
         end = "\r" if sys.stderr.isatty() and done < total else "\n"
         print(f"{name} {what} {done}/{total}", end=end, file=sys.stderr, flush=True)
 
-    data = Path(config.data)
+    data, reader = Path(config.data), Reader(len(clips), config.max_bad_share)
     encoded = encode_clips(
-        clips, codec, data / latents / name, text_encoder, data / texts / name, config.captions_per_language, show
+        clips,
+        codec,
+        data / latents / name,
+        text_encoder,
+        data / texts / name,
+        config.captions_per_language,
+        reader,
+        show,
     )
+    if reader.problems:
+        print(f"left out: {reader}", file=sys.stderr)
     return [replace(clip, latent=clip.latent[:, : config.max_latent_frames]) for clip in encoded]
 
 
