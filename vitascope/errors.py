@@ -13,6 +13,10 @@ class MediaError(VitascopeError):
     """A media file that can't be read or written: missing, empty, not a video, too small."""
 
 
+class PastEndError(MediaError):
+    """A part of a media file that begins after its end."""
+
+
 class SizeError(VitascopeError):
     """A width, height, frame count, duration or rate outside what can be made."""
 

@@ -14,7 +14,7 @@ from vitascope.data import prepare
 from vitascope.data.clips import list_clips
 from vitascope.data.prepare import PrepareConfig, prepare_videos
 from vitascope.data.sources import by_language, find_sources
-from vitascope.errors import ConfigError, DatasetError
+from vitascope.errors import ConfigError, DatasetError, MediaError
 from vitascope.video import Video, write_video
 
 CONFIG = PrepareConfig(sizes=("32x32", "48x32"), fps=8.0, num_frames=9, max_bad_share=1.0)
@@ -61,7 +61,7 @@ def test_what_is_no_source_is_counted_by_reason(folder):
     (folder / "a.txt").unlink()
     (folder / "b.json").write_text("{")
     (folder / "metadata.jsonl").write_text(
-        '{"file_name": "../outside.mp4", "caption": "x"}\n{"file_name": 3}\n[]\n{"file_name": "none.mp4"}\n'
+        '{"file_name": "../outside.mp4", "caption": "x"}\n{"file_name": 3}\n[\n{"file_name": "none.mp4"}\n'
     )
     film(folder.parent / "outside.mp4")
     found = find_sources(folder)
@@ -100,9 +100,8 @@ def test_what_cannot_be_read_is_left_out_with_its_reason(folder, tmp_path):
 
 def test_too_many_bad_files_stop_the_run(folder, tmp_path):
     (folder / "a.mp4").write_bytes(b"not a film")
-    with pytest.raises(DatasetError, match=r"1 of 5 files can't be used .* --max-bad"):
+    with pytest.raises(DatasetError, match=r"of 5 files too many can't be used \(1 .* --max-bad"):
         prepare_videos(folder, tmp_path / "data", CONFIG.model_copy(update={"max_bad_share": 0.1}))
-    assert main(["prepare", "videos", str(folder), "-o", str(tmp_path / "other")]) == 2
 
 
 def test_an_interrupted_run_goes_on_and_does_nothing_twice(folder, tmp_path, monkeypatch):
@@ -124,6 +123,60 @@ def test_an_interrupted_run_goes_on_and_does_nothing_twice(folder, tmp_path, mon
     assert len((tmp_path / "data" / "sources.jsonl").read_text().splitlines()) == 5
 
 
+def test_the_verb_takes_every_setting(folder, tmp_path, capsys):
+    out = tmp_path / "data"
+    options = ["--size", "32x32", "--fps", "4", "--frames", "5", "--max-clips", "1", "--max-bad", "0.5"]
+    (folder / "e.mp4").write_bytes(b"")
+    assert main(["prepare", "videos", str(folder), "-o", str(out), *options]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(out)
+    assert "4 clips of 5 sources; left out: 1 is empty" in captured.err
+    assert {(clip.width, clip.height, clip.fps) for clip in list_clips(out)} == {(32, 32, 4.0)}
+    assert sorted(clip.num_frames for clip in list_clips(out)) == [1, 5, 5, 5]
+
+
+def test_a_full_disk_is_no_fault_of_the_source(folder, tmp_path, monkeypatch):
+    original, written = prepare.write_video, []
+
+    def full(video, path, **options):
+        written.append(path)
+        if len(written) == 2:
+            raise MediaError("no space left")
+        return original(video, path, **options)
+
+    monkeypatch.setattr(prepare, "write_video", full)
+    with pytest.raises(MediaError, match="no space"):
+        prepare_videos(folder, tmp_path / "data", CONFIG)
+    assert prepare_videos(folder, tmp_path / "data", CONFIG).num_clips == 9
+
+
+def test_a_dataset_inside_its_source_or_of_another_source_is_refused(folder, tmp_path):
+    with pytest.raises(ConfigError, match="inside"):
+        prepare_videos(folder, folder / "data", CONFIG)
+    prepare_videos(folder, tmp_path / "data", CONFIG)
+    film(tmp_path / "other" / "a.mp4")
+    (tmp_path / "other" / "a.txt").write_text("another")
+    with pytest.raises(ConfigError, match="folder"):
+        prepare_videos(tmp_path / "other", tmp_path / "data", CONFIG)
+
+
+def test_hidden_folders_and_odd_names(folder, tmp_path):
+    film(folder / ".thumbnails" / "a.png", 1)
+    film(folder / "\u2028 名字.mp4")
+    (folder / "\u2028 名字.txt").write_text("odd", encoding="utf-8")
+    for _ in range(2):
+        prepared = prepare_videos(folder, tmp_path / "data", CONFIG)
+        assert (prepared.num_clips, prepared.problems.total()) == (11, 0)
+
+
+@pytest.mark.parametrize("num_frames", [0, 2, 16])
+def test_a_length_that_no_codec_takes_is_refused_with_the_nearest(num_frames, tmp_path):
+    path = tmp_path / "prepare.toml"
+    path.write_text(f"num_frames = {num_frames}")
+    with pytest.raises(ConfigError, match=r"num_frames"):
+        load_config(path, PrepareConfig)
+
+
 def test_other_settings_are_refused(folder, tmp_path):
     prepare_videos(folder, tmp_path / "data", CONFIG)
     with pytest.raises(ConfigError, match="other settings"):
@@ -139,7 +192,8 @@ def test_a_size_that_cannot_be_made_is_refused(size, tmp_path):
 
 
 def test_a_folder_without_media_is_refused(tmp_path, capsys):
-    assert main(["prepare", "videos", str(tmp_path), "-o", str(tmp_path / "data")]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["prepare", "videos", str(tmp_path / "empty"), "-o", str(tmp_path / "data")]) == 2
     assert main(["prepare", "videos", str(tmp_path / "none"), "-o", str(tmp_path / "data")]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "no video or image in" in first

@@ -25,6 +25,7 @@ from vitascope.config import Config
 from vitascope.errors import SizeError
 
 INITIAL_LOG_VARIANCE = -6.0
+MIN_MOTION = 1e-3  # deviation, of pixels in [-1, 1]; a direction with less is rounding
 
 Frames = Float[Tensor, "_b _c _t _h _w"]
 """Activations inside the network; a layer may change every axis."""
@@ -185,35 +186,32 @@ class LinearPath(nn.Module):
 
     @torch.no_grad()
     def fit(self, first: Float[Tensor, "m n1"], rest: Float[Tensor, "k n2"]) -> None:
-        """Set both maps from sample blocks, each channel scaled to unit variance.
+        """Set both maps from sample blocks.
 
-        First frames are coded by their leading principal components. Of later cells the leading channels hold the same
-        components of the mean over time, and the others the principal components of the motion around it; how many of
-        each is what keeps most variance. So what stands still has the code that it has in a first frame, and what a
-        transformer learned of images holds for videos. A map without samples stays as it is, but for that agreement.
+        First frames are coded by their leading principal components, scaled to unit variance. Of later cells the
+        leading channels hold the same components of the mean over time, at the same scale, and the others the principal
+        components of the motion around it; how many of each is what keeps most variance. So what stands still has the
+        code that it has in a first frame, and what a transformer learned of images holds for videos.
         """
         channels, time = self.encode_first.out_features, self.stride.time
-        if not len(first):
-            first = rest.unflatten(1, (3, time, -1)).mean(dim=2).flatten(1)
-        mean, directions, deviations = principal_components(first)
-        still, scale = directions[:, :channels], deviations[:channels]
-        _set_linear(self.encode_first, self.decode_first, still, scale, mean)
-        if not len(rest):
-            return
         frames = rest.unflatten(1, (3, time, -1))  # [k, colour, time, place]
         average = frames.mean(dim=2)
-        motion = (frames - average.unsqueeze(2)).flatten(1)
-        # as directions of unit length among the later cells' numbers, and how far these go along them
+        mean, directions, deviations = principal_components(first if len(first) else average.flatten(1))
+        _set_linear(self.encode_first, self.decode_first, directions[:, :channels], deviations[:channels], mean)
+        # the same directions among the later cells' numbers, of unit length there too
         repeated = repeat(directions / time**0.5, "(c n) d -> (c t n) d", c=3, t=time)
-        along_still = ((average.flatten(1) - mean) @ directions).std(dim=0) * time**0.5
-        _, motions, along_motions = principal_components(motion)
-        num_still = int(torch.cat([along_still, along_motions]).topk(channels).indices.lt(len(along_still)).sum())
-        num_still = max(num_still, channels - len(along_motions))
-        num_motions = channels - num_still
-        basis = torch.cat([repeated[:, :num_still], motions[:, :num_motions]], dim=1)
-        scale = torch.cat([scale[:num_still] * time**0.5, along_motions[:num_motions]])
+        basis, scale = repeated, deviations * time**0.5
+        if len(rest):
+            along_still = ((average.flatten(1) - mean) @ directions).std(dim=0) * time**0.5
+            _, motions, along_motions = principal_components((frames - average.unsqueeze(2)).flatten(1))
+            is_motion = along_motions > MIN_MOTION
+            motions, along_motions = motions[:, is_motion], along_motions[is_motion]
+            leading = torch.cat([along_still, along_motions]).topk(channels).indices
+            num_still = int((leading < len(along_still)).sum())
+            basis = torch.cat([repeated[:, :num_still], motions], dim=1)
+            scale = torch.cat([scale[:num_still], along_motions])
         centre = repeat(mean, "(c n) -> (c t n)", c=3, t=time)
-        _set_linear(self.encode_rest, self.decode_rest, basis, scale, centre)
+        _set_linear(self.encode_rest, self.decode_rest, basis[:, :channels], scale[:channels], centre)
 
 
 def principal_components(

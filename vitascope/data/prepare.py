@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,12 +20,12 @@ from pydantic import Field, field_validator
 
 from vitascope.config import Config
 from vitascope.data.sources import Source, find_sources
-from vitascope.errors import ConfigError, DatasetError, MediaError, SizeError
+from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
 from vitascope.files import write_text
 from vitascope.video import Video, read_video, write_video
 
 MIN_SIDE, MAX_SIDE = 16, 2048
-MIN_JUDGED = 10  # sources, before a share of bad ones says anything
+CRF = 12  # close to lossless at these sizes
 LEDGER = "sources.jsonl"
 
 
@@ -37,7 +38,7 @@ class PrepareConfig(Config):
 
     sizes: tuple[str, ...] = Field(default=("64x64", "80x48", "48x80", "64x48", "48x64"), min_length=1)
     fps: float = Field(default=8.0, ge=1, le=120)
-    num_frames: int = Field(default=17, ge=1, le=10_000)
+    num_frames: int = Field(default=17, ge=1, le=10_001)
     max_clips: int = Field(default=100, ge=1)
     max_bad_share: float = Field(default=0.1, ge=0, le=1)
 
@@ -49,6 +50,13 @@ class PrepareConfig(Config):
             if not all(MIN_SIDE <= side <= MAX_SIDE and side % 2 == 0 for side in sides):
                 raise ValueError(f"size {size!r}: write WIDTHxHEIGHT, both even and {MIN_SIDE} to {MAX_SIDE}")
         return sizes
+
+    @field_validator("num_frames")
+    @classmethod
+    def _is_whole(cls, num_frames: int) -> int:
+        if num_frames % 4 != 1:  # a codec takes the first frame, and then four at a time
+            raise ValueError(f"{num_frames} frames: need 4k+1, such as {num_frames - (num_frames - 1) % 4}")
+        return num_frames
 
 
 @dataclass(frozen=True)
@@ -74,51 +82,62 @@ def prepare_videos(
         DatasetError: nothing to prepare, or too large a share of it is bad.
     """
     folder, out = Path(folder), Path(out)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(f"--out {out} lies inside {folder}, and would be read as more videos; choose another")
     found = find_sources(folder)
-    _claim(out, config)
+    problems, total = Counter(found.problems), len(found.sources) + found.problems["no caption"]
+    _check_share(problems, total, config.max_bad_share)
+    _claim(out, folder, config)
     done = _read_ledger(out / LEDGER)
-    total = len(found.sources) + found.problems["no caption"]
     for number, source in enumerate(found.sources, start=1):
         if source.name not in done:
             done[source.name] = _prepare(source, out, config)
             with (out / LEDGER).open("a", encoding="utf-8") as ledger:
                 ledger.write(_ledger_line(source.name, done[source.name]))
+        if "problem" in done[source.name]:
+            problems[str(done[source.name]["problem"])] += 1
+            _check_share(problems, total, config.max_bad_share)
         if on_progress is not None:
             on_progress(number, len(found.sources))
-        _check_share(done, found.problems, number, total, config.max_bad_share)
-    outcomes = [done[source.name] for source in found.sources]
-    problems = found.problems + Counter(str(outcome["problem"]) for outcome in outcomes if "problem" in outcome)
-    num_clips = sum(int(outcome["clips"]) for outcome in outcomes)
-    if not num_clips:
-        raise DatasetError(f"{folder} gives no clip: {Prepared(0, len(outcomes), problems)}")
-    return Prepared(num_clips, len(outcomes), problems)
+    prepared = Prepared(sum(int(done[source.name]["clips"]) for source in found.sources), len(found.sources), problems)
+    if not prepared.num_clips:
+        raise DatasetError(f"{folder} gives no clip: {prepared}")
+    return prepared
 
 
 def _prepare(source: Source, out: Path, config: PrepareConfig) -> dict[str, int | str]:
-    """Write a source's clips: how many, and what was wrong, if anything."""
-    key, written = hashlib.sha256(source.name.encode()).hexdigest()[:12], 0
-    try:
-        for video in _clips(source.path, config):
-            path = out / "clips" / f"{key}_{written:04d}{'.png' if video.num_frames == 1 else '.mp4'}"
-            write_video(video, path)
-            _write_record(path, video, source)
-            written += 1
-    except (MediaError, SizeError) as error:
-        if not written:
-            return {"clips": 0, "problem": _kind(error, source.path), "message": str(error)}
-    return {"clips": written}
+    """Write a source's clips: how many, and what was wrong with it, if anything.
+
+    Raises:
+        MediaError: a clip can't be written; a full disk is no fault of the source.
+    """
+    key, written, videos = hashlib.sha256(os.fsencode(source.name)).hexdigest()[:12], 0, _clips(source.path, config)
+    while True:
+        try:
+            video = next(videos, None)
+        except (MediaError, SizeError) as error:
+            return {"clips": written, "problem": _kind(error, source.path), "message": str(error)}
+        if video is None:
+            return {"clips": written}
+        path = out / "clips" / f"{key}_{written:04d}{'.png' if video.num_frames == 1 else '.mp4'}"
+        write_video(video, path, crf=CRF)
+        _write_record(path, video, source)
+        written += 1
 
 
 def _clips(path: Path, config: PrepareConfig) -> Iterator[Video]:
     """A source's clips, one after the other, until it ends.
 
     Raises:
-        MediaError, SizeError: of the first clip, a file that can't be read; of a later one, that the file has ended.
+        MediaError, SizeError: the file can't be read.
     """
     seconds = config.num_frames / config.fps
-    for number in range(config.max_clips):
-        video = read_video(path, fps=config.fps, start=number * seconds, max_frames=config.num_frames)
-        num_frames = video.num_frames - (video.num_frames - 1) % 4  # what a codec of stride 4 takes whole
+    for number in range(1 if config.num_frames == 1 else config.max_clips):
+        try:
+            video = read_video(path, fps=config.fps, start=number * seconds, max_frames=config.num_frames)
+        except PastEndError:
+            return  # the clip before was the last, and whole
+        num_frames = video.num_frames - (video.num_frames - 1) % 4
         if num_frames > 1 or number == 0:
             width, height = _nearest_size(video, config.sizes)
             yield Video(video.frames[:num_frames], config.fps).fit(height, width)
@@ -142,7 +161,7 @@ def _write_record(path: Path, video: Video, source: Source) -> None:
         "captions": source.captions,
         "source": source.name,
     }
-    write_text(path.with_suffix(".json"), json.dumps(record, ensure_ascii=False) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(record) + "\n")
 
 
 def _kind(error: Exception, path: Path) -> str:
@@ -150,28 +169,25 @@ def _kind(error: Exception, path: Path) -> str:
     return " ".join(str(error).replace(str(path), "").split()).lstrip(": ")[:80]
 
 
-def _check_share(
-    done: dict[str, dict[str, int | str]], problems: Counter[str], seen: int, total: int, max_bad_share: float
-) -> None:
-    bad = problems["no caption"] + sum("problem" in outcome for outcome in done.values())
-    judged = seen + problems["no caption"]
-    if judged >= min(MIN_JUDGED, total) and bad > max_bad_share * total:
-        reasons = Counter(str(outcome["problem"]) for outcome in done.values() if "problem" in outcome)
-        reasons["no caption"] += problems["no caption"]
-        worst = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(3) if count)
-        raise DatasetError(f"{bad} of {total} files can't be used ({worst}); allow more with --max-bad")
+def _check_share(problems: Counter[str], total: int, max_bad_share: float) -> None:
+    """Stop when more of the files are bad than may be, whatever is still to come."""
+    if problems.total() > max_bad_share * total:
+        worst = ", ".join(f"{count} {reason}" for reason, count in problems.most_common(3))
+        raise DatasetError(f"of {total} files too many can't be used ({worst}); allow more with --max-bad")
 
 
-def _claim(out: Path, config: PrepareConfig) -> None:
+def _claim(out: Path, folder: Path, config: PrepareConfig) -> None:
     """Write dataset.json, or check that the one there says the same."""
-    path, wanted = out / "dataset.json", {"kind": "videos", **config.model_dump(mode="json", exclude={"max_bad_share"})}
+    settings = config.model_dump(mode="json", exclude={"max_bad_share"})
+    path, wanted = out / "dataset.json", {"kind": "videos", "folder": str(folder.resolve()), **settings}
     if path.exists():
         try:
-            same = json.loads(path.read_text(encoding="utf-8")) == wanted
-        except ValueError:
-            same = False
-        if not same:
-            raise ConfigError(f"{out} was made with other settings; choose another --out")
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            found = {}
+        differing = [key for key in wanted if found.get(key) != wanted[key]]
+        if differing:
+            raise ConfigError(f"{out} was made with other settings ({', '.join(differing)}); choose another --out")
     (out / "clips").mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(wanted, indent=2) + "\n")
 
@@ -192,4 +208,4 @@ def _read_ledger(path: Path) -> dict[str, dict[str, int | str]]:
 
 
 def _ledger_line(name: str, entry: dict[str, int | str]) -> str:
-    return json.dumps({"source": name, **entry}, ensure_ascii=False) + "\n"
+    return json.dumps({"source": name, **entry}) + "\n"

@@ -48,7 +48,7 @@ def find_sources(folder: Path) -> Found:
     """
     if not folder.is_dir():
         raise DatasetError(f"no folder {folder}")
-    paths = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in VIDEOS + IMAGES and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if _is_media(path, folder))
     if not paths:
         raise DatasetError(f"no video or image in {folder}")
     found = Found()
@@ -60,6 +60,11 @@ def find_sources(folder: Path) -> Found:
         else:
             found.problems["no caption"] += 1
     return found
+
+
+def _is_media(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and path.suffix.lower() in VIDEOS + IMAGES and path.is_file()
 
 
 def by_language(texts: list[str]) -> Captions:
@@ -88,7 +93,7 @@ def _tabled_captions(folder: Path, problems: Counter[str]) -> dict[Path, list[st
     for table in sorted((*folder.rglob("metadata.csv"), *folder.rglob("metadata.jsonl"))):
         try:
             rows = list(_rows(table))
-        except (OSError, ValueError, csv.Error):
+        except (OSError, UnicodeDecodeError, csv.Error):
             problems[f"unreadable {table.name}"] += 1
             continue
         for row in rows:
@@ -105,7 +110,15 @@ def _rows(table: Path) -> Iterator[Any]:
         if table.suffix == ".csv":
             yield from csv.DictReader(file)
         else:
-            yield from (json.loads(line) for line in file if line.strip())
+            yield from (_parsed(line) for line in file if line.strip())
+
+
+def _parsed(line: str) -> Any:
+    """A line's record; None, which names no file, if it isn't one."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _named_file(row: Any, table: Path, folder: Path) -> Path | None:

@@ -62,13 +62,13 @@ def _attention_by_runs(
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-MAX_SCORES = 1 << 26  # queries x keys of a batch that may be written out: 128 MB in bfloat16
+MAX_SCORES = 1 << 24  # queries x keys x heads of a batch that may be written out, 32 MB; every layer keeps its own
 
 
 def _is_better_explicit(q: Tensor, k: Tensor) -> bool:
     """On a CPU in bfloat16, SDPA's backward pass takes two to ten times as long as three matrix products."""
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    return not q.is_cuda and q.dtype == torch.bfloat16 and torch.is_grad_enabled() and scores <= MAX_SCORES
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled() and scores <= MAX_SCORES
 
 
 def _explicit_attention(

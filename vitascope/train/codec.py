@@ -211,7 +211,8 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     """
     config = load_config(config_path, CodecTrainConfig, overrides)
     clips, validation = split_validation(list_clips(config.data), config.num_validation)
-    run, trainer = Run(out, config), CodecTrainer(config)
+    trainer = CodecTrainer(config)  # first: a run whose networks can't be made leaves no folder
+    run = Run(out, config)
     reader = Reader(len(clips) + len(validation), config.max_bad_share)
     batches, first_step = ClipBatches(clips, config, trainer.model.stride, reader), 0
     checkpoint = run.resume()

@@ -193,6 +193,7 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     clips, validation = split_validation(list_clips(config.data), config.num_validation)
     codec, text_encoder = _load_codec(Path(config.vae)), _load_text_encoder(Path(config.text_encoder))
     _check_shapes(config, codec, text_encoder)
+    trainer = TransformerTrainer(config)  # first: a run whose networks can't be made leaves no folder
     run = Run(out, config)
     encoded = {
         name: _encode(config, part, codec, text_encoder, name)
@@ -200,7 +201,7 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     }
     no_text = text_encoder.encode([""])[0]
     maker, validator = (BatchMaker(part, no_text, config, codec.stride.time) for part in encoded.values())
-    trainer, loader = TransformerTrainer(config), PackLoader(maker.lengths, config.pack_tokens, config.seed)
+    loader = PackLoader(maker.lengths, config.pack_tokens, config.seed)
     shapes = [tuple(clip.latent.shape) for clip in maker.clips]
     print(utilisation(maker.lengths, shapes, config.pack_tokens, config.seed), file=sys.stderr)
     checkpoint, first_step = run.resume(), 0
@@ -295,7 +296,7 @@ def _encode(
     )
     if reader.problems:
         print(f"left out: {reader}", file=sys.stderr)
-    return [replace(clip, latent=clip.latent[:, : config.max_latent_frames]) for clip in encoded]
+    return [replace(clip, latent=clip.latent[:, : config.max_latent_frames].clone()) for clip in encoded]
 
 
 def _load_codec(folder: Path) -> Codec:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import av
 from av.error import FFmpegError
 
-from vitascope.errors import MediaError
+from vitascope.errors import PastEndError
 
 
 class SeekMissed(Exception):
@@ -82,7 +82,7 @@ def shown_frames(
     A frame that begins up to `slack` seconds later than an instant counts as on screen then.
 
     Raises:
-        MediaError: `begin` is past the end.
+        PastEndError: `begin` is past the end.
     """
     current: av.VideoFrame | None = None
     end, k = Fraction(0), 0
@@ -101,4 +101,4 @@ def shown_frames(
         if begin == 0:
             yield current
         else:
-            raise MediaError(f"start is {float(begin):g} s, past the end at {float(end):g} s")
+            raise PastEndError(f"start is {float(begin):g} s, past the end at {float(end):g} s")

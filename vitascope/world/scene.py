@@ -147,7 +147,7 @@ class Pose:
     rolled: float = 0.0  # how far a ball has turned forwards, the way it is heading
 
 
-DROP = 1.1  # metres from which an actor falls: its top is still in the picture
+DROP = 1.1  # metres from which an actor falls: its middle is still in the picture
 
 
 def pose(actor: Actor, seconds: float) -> Pose:
