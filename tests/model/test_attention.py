@@ -44,11 +44,16 @@ def test_training_in_bfloat16_takes_the_explicit_formula(monkeypatch):
     q_lengths, k_lengths = [4, 4, 4, 2], [2, 7, 7, 3]
     q = random(14, 3, 8).bfloat16().requires_grad_()
     k, v = (random(19, 3, 8, seed=seed).bfloat16() for seed in (1, 2))
-    with torch.no_grad():
-        expected = packed_attention(q.float(), k.float(), v.float(), q_lengths, k_lengths)
+    exact = q.detach().float().requires_grad_()
+    expected = packed_attention(exact, k.float(), v.float(), q_lengths, k_lengths)
+    expected.square().sum().backward()
     monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", None)
     found = packed_attention(q, k, v, q_lengths, k_lengths)
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.03)
+    found.float().square().sum().backward()
+    assert q.grad is not None
+    assert exact.grad is not None
+    assert torch.cosine_similarity(q.grad.float().flatten(), exact.grad.flatten(), dim=0) > 0.999
 
 
 def test_another_sample_of_the_pack_changes_nothing():
