@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_left_out_with_its_reason(folder, tmp_path):
 
 def test_too_many_bad_files_stop_the_run(folder, tmp_path):
     (folder / "a.mp4").write_bytes(b"not a film")
-    with pytest.raises(DatasetError, match=r"of 5 files too many can't be used \(1 .* --max-bad"):
+    with pytest.raises(DatasetError, match=r"1 of 5 files can't be used .* --max-bad"):
         prepare_videos(folder, tmp_path / "data", CONFIG.model_copy(update={"max_bad_share": 0.1}))
 
 
@@ -175,6 +175,15 @@ def test_a_length_that_no_codec_takes_is_refused_with_the_nearest(num_frames, tm
     path.write_text(f"num_frames = {num_frames}")
     with pytest.raises(ConfigError, match=r"num_frames"):
         load_config(path, PrepareConfig)
+
+
+def test_rows_about_files_that_are_elsewhere_are_no_bad_files(folder, tmp_path):
+    """A table of a large dataset beside a few of its files."""
+    with (folder / "metadata.jsonl").open("a") as table:
+        table.writelines(f'{{"file_name": "{n}.mp4", "caption": "x"}}\n' for n in range(50))
+    prepared = prepare_videos(folder, tmp_path / "data", CONFIG.model_copy(update={"max_bad_share": 0.0}))
+    assert prepared.num_clips == 9
+    assert prepared.problems == {"row of metadata.jsonl that names no file of the folder": 50}
 
 
 def test_other_settings_are_refused(folder, tmp_path):

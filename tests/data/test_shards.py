@@ -33,7 +33,7 @@ def dataset(tmp_path: Path) -> Path:
             "height": 16,
             "width": 24,
             "fps": 8.0,
-            "captions": {"en": [f"grey {number}"], "zh": ["灰色"]},
+            "captions": {"en": [f"grey\u2028{number}"], "zh": ["灰色"]},
             "truth": number,
         }
         media.with_suffix(".json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vitascope.errors import DatasetError, MediaError, SizeError, reason
+from vitascope.layout import media_path
 from vitascope.video import Video, read_video
 
 SHARD_INDEX = "index.jsonl"
@@ -158,7 +159,6 @@ def _clip(record: dict[str, Any], path: Path, member: Member | None = None) -> C
 def _read_record(path: Path) -> Clip:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        media = path.with_suffix(".png" if record["num_frames"] == 1 else ".mp4")
-        return _clip(record, media)
+        return _clip(record, media_path(path, record["num_frames"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not a clip record: {type(error).__name__} {error}") from None

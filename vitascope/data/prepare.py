@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,10 +21,9 @@ from vitascope.config import Config
 from vitascope.data.sources import Source, find_sources
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
 from vitascope.files import write_text
+from vitascope.layout import CRF, claim, media_path, parse_size
 from vitascope.video import Video, read_video, write_video
 
-MIN_SIDE, MAX_SIDE = 16, 2048
-CRF = 12  # close to lossless at these sizes
 LEDGER = "sources.jsonl"
 
 
@@ -46,9 +44,7 @@ class PrepareConfig(Config):
     @classmethod
     def _are_sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
         for size in sizes:
-            sides = [int(side) for side in size.split("x")] if re.fullmatch(r"[0-9]{2,4}x[0-9]{2,4}", size) else [0]
-            if not all(MIN_SIDE <= side <= MAX_SIDE and side % 2 == 0 for side in sides):
-                raise ValueError(f"size {size!r}: write WIDTHxHEIGHT, both even and {MIN_SIDE} to {MAX_SIDE}")
+            parse_size(size)
         return sizes
 
     @field_validator("num_frames")
@@ -85,9 +81,11 @@ def prepare_videos(
     if out.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"--out {out} lies inside {folder}, and would be read as more videos; choose another")
     found = find_sources(folder)
-    problems, total = Counter(found.problems), len(found.sources) + found.problems["no caption"]
-    _check_share(problems, total, config.max_bad_share)
-    _claim(out, folder, config)
+    problems, bad = Counter(found.problems), found.problems["no caption"]
+    total = len(found.sources) + bad
+    _check_share(bad, total, problems, config.max_bad_share)
+    settings = config.model_dump(mode="json", exclude={"max_bad_share"})
+    claim(out, {"kind": "videos", "folder": str(folder.resolve()), **settings})
     done = _read_ledger(out / LEDGER)
     for number, source in enumerate(found.sources, start=1):
         if source.name not in done:
@@ -96,7 +94,8 @@ def prepare_videos(
                 ledger.write(_ledger_line(source.name, done[source.name]))
         if "problem" in done[source.name]:
             problems[str(done[source.name]["problem"])] += 1
-            _check_share(problems, total, config.max_bad_share)
+            bad += 1
+            _check_share(bad, total, problems, config.max_bad_share)
         if on_progress is not None:
             on_progress(number, len(found.sources))
     prepared = Prepared(sum(int(done[source.name]["clips"]) for source in found.sources), len(found.sources), problems)
@@ -119,9 +118,9 @@ def _prepare(source: Source, out: Path, config: PrepareConfig) -> dict[str, int 
             return {"clips": written, "problem": _kind(error, source.path), "message": str(error)}
         if video is None:
             return {"clips": written}
-        path = out / "clips" / f"{key}_{written:04d}{'.png' if video.num_frames == 1 else '.mp4'}"
-        write_video(video, path, crf=CRF)
-        _write_record(path, video, source)
+        record = out / "clips" / f"{key}_{written:04d}.json"
+        write_video(video, media_path(record, video.num_frames), crf=CRF)
+        _write_record(record, video, source)
         written += 1
 
 
@@ -147,8 +146,7 @@ def _clips(path: Path, config: PrepareConfig) -> Iterator[Video]:
 
 def _nearest_size(video: Video, sizes: tuple[str, ...]) -> tuple[int, int]:
     """(width, height) of the size that crops least."""
-    pairs = [(int(size.split("x")[0]), int(size.split("x")[1])) for size in sizes]
-    return min(pairs, key=lambda pair: abs(math.log(pair[0] / pair[1] * video.height / video.width)))
+    return min(map(parse_size, sizes), key=lambda pair: abs(math.log(pair[0] / pair[1] * video.height / video.width)))
 
 
 def _write_record(path: Path, video: Video, source: Source) -> None:
@@ -161,7 +159,7 @@ def _write_record(path: Path, video: Video, source: Source) -> None:
         "captions": source.captions,
         "source": source.name,
     }
-    write_text(path.with_suffix(".json"), json.dumps(record) + "\n")
+    write_text(path, json.dumps(record) + "\n")
 
 
 def _kind(error: Exception, path: Path) -> str:
@@ -169,27 +167,11 @@ def _kind(error: Exception, path: Path) -> str:
     return " ".join(str(error).replace(str(path), "").split()).lstrip(": ")[:80]
 
 
-def _check_share(problems: Counter[str], total: int, max_bad_share: float) -> None:
+def _check_share(bad: int, total: int, problems: Counter[str], max_bad_share: float) -> None:
     """Stop when more of the files are bad than may be, whatever is still to come."""
-    if problems.total() > max_bad_share * total:
+    if bad > max_bad_share * total:
         worst = ", ".join(f"{count} {reason}" for reason, count in problems.most_common(3))
-        raise DatasetError(f"of {total} files too many can't be used ({worst}); allow more with --max-bad")
-
-
-def _claim(out: Path, folder: Path, config: PrepareConfig) -> None:
-    """Write dataset.json, or check that the one there says the same."""
-    settings = config.model_dump(mode="json", exclude={"max_bad_share"})
-    path, wanted = out / "dataset.json", {"kind": "videos", "folder": str(folder.resolve()), **settings}
-    if path.exists():
-        try:
-            found = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            found = {}
-        differing = [key for key in wanted if found.get(key) != wanted[key]]
-        if differing:
-            raise ConfigError(f"{out} was made with other settings ({', '.join(differing)}); choose another --out")
-    (out / "clips").mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(wanted, indent=2) + "\n")
+        raise DatasetError(f"{bad} of {total} files can't be used ({worst}); allow more with --max-bad")
 
 
 def _read_ledger(path: Path) -> dict[str, dict[str, int | str]]:

@@ -102,4 +102,4 @@ def _read_partial(path: Path) -> dict[str, Line]:
 
 
 def _text(line: Line) -> str:
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    return json.dumps(line) + "\n"  # ASCII: a caption may hold what splitlines takes for the end of one

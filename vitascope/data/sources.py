@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.errors import DatasetError
+from vitascope.formats import MOVING, STILL
 
-VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".gif")
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+MEDIA = {*MOVING, *STILL, ".mpg", ".mpeg", ".bmp", ".tif", ".tiff"}  # what is written, and what is only read
 CAPTION_KEYS = ("caption", "captions", "text", "prompt")
 Captions = dict[str, list[str]]
 
@@ -64,7 +64,7 @@ def find_sources(folder: Path) -> Found:
 
 def _is_media(path: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and path.suffix.lower() in VIDEOS + IMAGES and path.is_file()
+    return not hidden and path.suffix.lower() in MEDIA and path.is_file()
 
 
 def by_language(texts: list[str]) -> Captions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -20,15 +19,13 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from vitascope.config import Config
-from vitascope.errors import ConfigError
 from vitascope.files import write_text
+from vitascope.layout import CRF, claim, media_path, parse_size
 from vitascope.video import Video, VideoWriter, write_video
 from vitascope.world.captions import captions
 from vitascope.world.render import Frame, RenderError, check_renderer, render_frames
 from vitascope.world.scene import WORLD_VERSION, Split, count_combinations, sample_scene
 
-CRF = 12  # close to lossless at these sizes
-MIN_SIDE, MAX_SIDE = 16, 2048
 MAX_ASPECT = 4  # narrower pictures put the camera so far away that the actors are specks
 MAX_CLIPS = 1_000_000  # names have six digits
 
@@ -49,11 +46,8 @@ class RenderConfig(Config):
     @classmethod
     def _sizes_can_be_drawn(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
         for size in sizes:
-            match = re.fullmatch(r"([0-9]{2,5})x([0-9]{2,5})", size)
-            sides = sorted(int(side) for side in match.groups()) if match else [0, 0]
-            if not MIN_SIDE <= sides[0] <= sides[1] <= MAX_SIDE or any(side % 2 for side in sides):
-                raise ValueError(f"size {size!r}: write WIDTHxHEIGHT, both even and {MIN_SIDE} to {MAX_SIDE}")
-            if sides[1] > MAX_ASPECT * sides[0]:
+            sides = parse_size(size)
+            if max(sides) > MAX_ASPECT * min(sides):
                 raise ValueError(f"size {size!r}: one side is more than {MAX_ASPECT} times the other")
         return sizes
 
@@ -105,7 +99,7 @@ def render_dataset(
     missing = [k for k in range(config.num_clips) if not _is_rendered(_record_path(out, k))]
     if missing:
         check_renderer()
-    _claim(out, config)
+    claim(out, {"world_version": WORLD_VERSION, **config.model_dump(mode="json")}, may_grow="num_clips")
     done = config.num_clips - len(missing)
 
     def report(finished: int) -> None:
@@ -130,7 +124,7 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     draw = np.random.default_rng([config.seed, k])
     scene = sample_scene(config.seed * 10_000_000 + k, config.split, config.held_out_share)
     is_image = draw.random() < config.image_share
-    width, height = (int(side) for side in config.sizes[draw.integers(len(config.sizes))].split("x"))
+    width, height = parse_size(config.sizes[draw.integers(len(config.sizes))])
     num_frames = config.num_frames[draw.integers(len(config.num_frames))]
     is_image = is_image or num_frames == 1
     num_frames = 1 if is_image else num_frames
@@ -138,7 +132,7 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     start = float(draw.uniform(0.8, 2.0)) if is_image else 0.0
     frames = render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start)
     path = _record_path(out, k)
-    truth = _write_media(frames, _media_path(path, num_frames), fps, height, width)
+    truth = _write_media(frames, media_path(path, num_frames), fps, height, width)
     record = {
         "id": path.stem,
         "seed": scene.seed,
@@ -173,34 +167,13 @@ def _record_path(out: Path, k: int) -> Path:
     return out / "clips" / f"{k:06d}.json"
 
 
-def _media_path(record: Path, num_frames: int) -> Path:
-    return record.with_suffix(".png" if num_frames == 1 else ".mp4")
-
-
 def _is_rendered(record: Path) -> bool:
     """Whether a clip is there whole; a record that can't be read, or has lost its media, is rendered again."""
     try:
         found = json.loads(record.read_bytes())
-        return _media_path(record, found["num_frames"]).is_file()
+        return media_path(record, found["num_frames"]).is_file()
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
         return False
-
-
-def _claim(out: Path, config: RenderConfig) -> None:
-    """Write dataset.json, or check that the one there fits; more clips of the same kind may be added."""
-    wanted = {"world_version": WORLD_VERSION, **config.model_dump(mode="json")}
-    path = out / "dataset.json"
-    if path.exists():
-        try:
-            found = dict(json.loads(path.read_text(encoding="utf-8")))
-            wanted["num_clips"] = max(config.num_clips, int(found["num_clips"]))
-        except (ValueError, TypeError, KeyError):
-            raise ConfigError(f"{path} is not a dataset's; choose another --out") from None
-        differing = [key for key in wanted if key != "num_clips" and found.get(key) != wanted[key]]
-        if differing:
-            raise ConfigError(f"{out} was rendered with other settings ({', '.join(differing)}); choose another --out")
-    (out / "clips").mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(wanted, indent=2) + "\n")
 
 
 def _render_in_processes(
