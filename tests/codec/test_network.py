@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope.codec.network import Codec, CodecConfig, LinearPath, Stream, Stride, fold_pixels, unfold_pixels
+from vitascope.codec.linear_path import LinearPath
+from vitascope.codec.network import Codec, CodecConfig, Stream, Stride, fold_pixels, unfold_pixels
 from vitascope.config import parse_config
 from vitascope.errors import ConfigError, SizeError
 
