@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,11 @@ def split_validation(clips: Sequence[Clip], num_validation: int) -> tuple[list[C
         raise DatasetError(f"{len(clips)} clips are too few for {num_validation} validation clips; render more")
     cut = len(clips) - num_validation
     return list(clips[:cut]), list(clips[cut:])
+
+
+def pick(clips: Sequence[Clip], num: int, seed: int) -> list[Clip]:
+    """`num` of the clips, or all if there are fewer, drawn by a seed."""
+    return random.Random(seed).sample(clips, min(num, len(clips)))
 
 
 def _clips_of_shards(index: Path) -> Iterator[Clip]:

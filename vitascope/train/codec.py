@@ -27,7 +27,7 @@ from vitascope.codec.network import Codec, CodecConfig, Stride
 from vitascope.codec.quality import psnr, ssim
 from vitascope.codec.streaming import encode_video, reconstruct, to_signal
 from vitascope.config import Config, load_config
-from vitascope.data.clips import Clip, Reader, list_clips, split_validation
+from vitascope.data.clips import Clip, Reader, list_clips, pick, split_validation
 from vitascope.errors import DatasetError
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
@@ -217,7 +217,7 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     batches, first_step = ClipBatches(clips, config, trainer.model.stride, reader), 0
     checkpoint = run.resume()
     if checkpoint is None:
-        trainer.start(reader.read_all(_pick(clips, NUM_FITTED, config.seed)))
+        trainer.start(reader.read_all(pick(clips, NUM_FITTED, config.seed)))
     else:
         trainer.restore(checkpoint)
         first_step = checkpoint.step
@@ -233,7 +233,7 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
         validate=lambda picture: validate(trainer.ema, list(reader.read_all(validation)), picture),
         checkpoint=trainer.checkpoint,
     )
-    measured = reader.read_all(_pick(clips, NUM_MEASURED, config.seed))
+    measured = reader.read_all(pick(clips, NUM_MEASURED, config.seed))
     folder = finish(trainer.ema, measured, run.folder / "vae", config)
     if reader.problems:
         print(f"left out: {reader}", file=sys.stderr)
@@ -289,8 +289,3 @@ def channel_gain(codec: Codec, loudness: float) -> Float[Tensor, " c"]:
 
 def _is_hidden(name: str) -> bool:
     return not any(edge in name for edge in ("conv_in", "conv_out", "to_moments", "from_latent", "linear_path"))
-
-
-def _pick(clips: Sequence[Clip], num: int, seed: int) -> list[Clip]:
-    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed))
-    return [clips[i] for i in order[:num].tolist()]

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.config import load_config
-from vitascope.data.clips import Clip, Reader, list_clips, split_validation
+from vitascope.data.clips import Clip, Reader, list_clips, pick, split_validation
 from vitascope.data.encoded import EncodedClip, encode_clips
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError, DatasetError
@@ -32,21 +32,26 @@ from vitascope.model.text import TextEncoder
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.patterns import NoiseConfig, PatternConfig, draw_given, draw_given_sigma, draw_sigmas
+from vitascope.train.refit import first_frame_tokens, refit
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
-from vitascope.video import contact_sheet, write_video
+from vitascope.video import Video, contact_sheet, write_video
 from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network
+
+NUM_REFITTED = 256  # clips whose first frames say how another codec's tokens lead to this one's
 
 
 class TransformerTrainConfig(RunConfig):
     """A transformer's training run. `vae` and `text_encoder` are folders; `tokenizer` lies beside the latter.
 
-    `init` is the folder of weights to begin with. `max_latent_frames` cuts every clip to its beginning: with 1, a run
-    trains on images, whatever its clips, and sees many more things per second than in videos.
+    `init` is the folder of weights to begin with, `init_vae` that of the codec they were trained with, if it wasn't
+    `vae`: their first and last layers are then refitted. `max_latent_frames` cuts every clip to its beginning: with 1,
+    a run trains on images, whatever its clips, and sees many more things per second than in videos.
     """
 
     vae: str
     text_encoder: str
     init: str = ""
+    init_vae: str = ""
     pack_tokens: int = Field(default=4096, ge=16)
     max_latent_frames: int | None = Field(default=None, ge=1)
     captions_per_language: int = Field(default=4, ge=1)
@@ -56,6 +61,12 @@ class TransformerTrainConfig(RunConfig):
     patterns: PatternConfig = PatternConfig()
     transformer: TransformerConfig
     pipeline: PipelineConfig
+
+    @model_validator(mode="after")
+    def _has_weights_to_refit(self) -> TransformerTrainConfig:
+        if self.init_vae and not self.init:
+            raise ValueError("init_vae needs init, the folder of the weights that were trained with it")
+        return self
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,7 @@ class TransformerTrainer:
     def __init__(self, config: TransformerTrainConfig):
         self.config = config
         self.model = Transformer(config.transformer, torch.Generator().manual_seed(config.seed))
-        if config.init:
+        if config.init and not config.init_vae:
             load_weights(self.model, Path(config.init))
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = make_optimizers(
@@ -144,6 +155,17 @@ class TransformerTrainer:
             is_hidden=lambda name: name.startswith("blocks."),
             dtype=getattr(torch, config.precision),
         )
+
+    def adopt(self, codec: Codec, videos: Sequence[Video]) -> None:
+        """Begin with the weights of `init`, refitted from the latents of `init_vae` to this run's codec's."""
+        folder, patch = Path(self.config.init), self.config.transformer.patch
+        learned = Transformer(load_network_config(folder, "Transformer", TransformerConfig))
+        load_weights(learned, folder)
+        before, after = (
+            first_frame_tokens(each, videos, patch) for each in (_load_codec(Path(self.config.init_vae)), codec)
+        )
+        refit(self.model, learned, before, after)
+        self.ema.load_state_dict(self.model.state_dict())
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Train on one pack; the loss, overall and by noise level."""
@@ -208,6 +230,9 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     if checkpoint is not None:
         trainer.restore(checkpoint, loader)
         first_step = checkpoint.step
+    elif config.init_vae:
+        reader = Reader(len(clips), config.max_bad_share)
+        trainer.adopt(codec, list(reader.read_all(pick(clips, NUM_REFITTED, config.seed))))
     packs = iter(loader)
     pipeline = Pipeline(codec, trainer.ema, text_encoder, config.pipeline)
 
