@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vitascope.config import parse_config
@@ -33,6 +35,20 @@ def config(**changes: Any) -> RenderConfig:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (folder / "clips").iterdir()}
+
+
+def assert_same_clips(folder: Path, reference: Path, names: Sequence[str] | None = None) -> None:
+    """Records must agree to the byte; of pictures a driver's rounding may differ, which no eye can see."""
+    found, wanted = contents(folder), contents(reference)
+    assert sorted(found) == sorted(names or wanted)
+    for name in sorted(found):
+        if name.endswith(".json"):
+            assert found[name].decode() == wanted[name].decode(), name
+        elif found[name] != wanted[name]:
+            a, b = (read_video(each / "clips" / name).frames.astype(int) for each in (folder, reference))
+            assert a.shape == b.shape, name
+            difference = np.abs(a - b)
+            assert difference.mean() < 0.25, f"{name} differs by {difference.mean()}, at most {difference.max()}"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +83,7 @@ def test_clips_do_not_depend_on_the_number_of_processes(reference: Path, tmp_pat
     """Checked to fail: with a random generator that goes on from clip to clip."""
     seen: list[tuple[int, int]] = []
     render_dataset(config(), tmp_path, num_workers=2, on_progress=lambda done, total: seen.append((done, total)))
-    assert contents(tmp_path) == contents(reference)
+    assert_same_clips(tmp_path, reference)
     assert seen[0] == (0, 5)
     assert seen[-1] == (5, 5)
     assert seen == sorted(seen)
@@ -88,7 +104,7 @@ def test_an_interrupted_render_goes_on(reference: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     render_dataset(config(), tmp_path, num_workers=1, on_progress=lambda done, total: seen.append(done))
     assert seen == [2, 3, 4, 5]
-    assert contents(tmp_path) == contents(reference)
+    assert_same_clips(tmp_path, reference)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
@@ -115,7 +131,7 @@ def test_a_clip_with_a_damaged_record_is_rendered_again(reference: Path, tmp_pat
     record = tmp_path / "clips" / "000001.json"
     record.unlink() if damage is None else record.write_bytes(damage.encode("latin-1"))
     render_dataset(config(num_clips=2), tmp_path, num_workers=1)
-    assert record.read_bytes() == (reference / "clips" / record.name).read_bytes()
+    assert record.read_text(encoding="utf-8") == (reference / "clips" / record.name).read_text(encoding="utf-8")
 
 
 @rendering
@@ -124,16 +140,17 @@ def test_a_clip_that_lost_its_media_is_rendered_again(reference: Path, tmp_path:
     media = next(path for path in (tmp_path / "clips").iterdir() if path.suffix != ".json")
     media.unlink()
     render_dataset(config(num_clips=2), tmp_path, num_workers=1)
-    assert media.read_bytes() == (reference / "clips" / media.name).read_bytes()
+    first_two = [name for name in contents(reference) if name.startswith(("000000", "000001"))]
+    assert_same_clips(tmp_path, reference, first_two)
 
 
 @rendering
 def test_clips_can_be_added_and_are_never_forgotten(reference: Path, tmp_path: Path) -> None:
     render_dataset(config(num_clips=1), tmp_path, num_workers=1)
     render_dataset(config(), tmp_path, num_workers=1)
-    assert contents(tmp_path) == contents(reference)
+    assert_same_clips(tmp_path, reference)
     render_dataset(config(num_clips=1), tmp_path, num_workers=1)
-    assert contents(tmp_path) == contents(reference)
+    assert_same_clips(tmp_path, reference)
     assert json.loads((tmp_path / "dataset.json").read_text())["num_clips"] == 5
 
 

@@ -255,8 +255,10 @@ class _Graphics(NamedTuple):
 @cache
 def _graphics() -> _Graphics:
     """The mujoco module and an OpenGL context made current, once per process; pictures go to buffers of their own."""
-    if sys.platform.startswith("linux") and "MUJOCO_GL" not in os.environ:
-        os.environ["MUJOCO_GL"] = "egl"
+    if sys.platform.startswith("linux"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        # Mesa's software driver draws within this thread: a dataset is drawn by a process for every core
+        os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
         import mujoco
 
