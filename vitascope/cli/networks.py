@@ -1,0 +1,103 @@
+"""`vitascope train`, `evaluate` and `info`: what is done with networks besides generating."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import vitascope
+from vitascope.cli.options import MODEL_HELP, check_folder, refuse
+from vitascope.progress import progress
+
+train = typer.Typer(help="Train a network. To resume, run the same command again.", rich_markup_mode=None)
+evaluate = typer.Typer(
+    help="Measure a model. Every figure in the documentation comes from here.", rich_markup_mode=None
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, such as optimizer.lr=1e-4.", show_default=False),
+]
+RunFolder = Annotated[
+    Path | None, typer.Option("-o", "--out", metavar="RUN", help="Run folder.", show_default="runs/<config name>")
+]
+
+
+@train.command("codec")
+def train_codec(config: ConfigFile, overrides: Overrides = None, out: RunFolder = None) -> None:
+    """Train the video compression network, and print its folder."""
+    run = _run_folder(out, config)
+    from vitascope.train.codec import train as train_network
+
+    typer.echo(train_network(config, run, overrides or []))
+
+
+@train.command("transformer")
+def train_transformer(config: ConfigFile, overrides: Overrides = None, out: RunFolder = None) -> None:
+    """Train the diffusion transformer, and print the folder of the finished model."""
+    run = _run_folder(out, config)
+    from vitascope.train.transformer import train as train_network
+
+    typer.echo(train_network(config, run, overrides or []))
+
+
+@evaluate.command("codec")
+def evaluate_codec(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="VIDEO|DATASET...", help="Video files, or folders that `render` made.")
+    ],
+    model: Annotated[str, typer.Option(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    rows: Annotated[int | None, typer.Option(min=16, help="Resize to this height first, aspect kept.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="At most this many frames of each clip.")] = 49,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Also write codec.json and codec.png here.")
+    ] = None,
+) -> None:
+    """Encode and decode clips: PSNR and SSIM of each, and their means."""
+    if out is not None:
+        check_folder(out)
+    for source in sources:
+        if not source.exists():
+            refuse(f"{source}: no such file or folder")
+    from vitascope.evaluate.codec import evaluate_codec as evaluate_clips
+
+    codec = vitascope.load(model).codec
+    with progress("codec") as on_progress:
+        report = evaluate_clips(codec, sources, rows=rows, max_frames=frames, on_progress=on_progress)
+    typer.echo("\n".join(report.lines()))
+    if out is not None:
+        report.write(out)
+        typer.echo(out)
+
+
+def info(
+    model: Annotated[str, typer.Argument(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Print a model's card: its networks, its limits and how it was trained."""
+    card = vitascope.load(model).card()
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(card, indent=2, ensure_ascii=False, default=str))
+        return
+    for key, value in _flat(card):
+        typer.echo(f"{key}: {value}")
+
+
+def _run_folder(out: Path | None, config: Path) -> Path:
+    run = out or Path("runs") / config.stem
+    check_folder(run)
+    return run
+
+
+def _flat(card: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in card.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
