@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vitascope.world.render import project
 from vitascope.world.scene import Actor, Scene, count_combinations, is_held_out, pose, sample_scene, view
+from vitascope.world.stage import project
 from vitascope.world.words import COLOURS, KINDS, MOTIONS, PLACES, SHOTS, Kind, Motion, Shot
 
 SIZES = ((64, 64), (48, 80), (80, 48), (48, 64), (64, 48))  # (height, width)

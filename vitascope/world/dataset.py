@@ -23,8 +23,9 @@ from vitascope.files import write_text
 from vitascope.layout import CRF, claim, media_path, parse_size
 from vitascope.video import Video, VideoWriter, write_video
 from vitascope.world.captions import captions
-from vitascope.world.render import Frame, RenderError, check_renderer, render_frames
+from vitascope.world.render import Frame, render_frames
 from vitascope.world.scene import WORLD_VERSION, Split, count_combinations, sample_scene
+from vitascope.world.stage import RenderError, check_renderer
 
 MAX_ASPECT = 4  # narrower pictures put the camera so far away that the actors are specks
 MAX_CLIPS = 1_000_000  # names have six digits
