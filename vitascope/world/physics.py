@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from vitascope.world.engine import mujoco
+
 Law = Literal["uniform", "parabola", "bounce", "collision", "ramp", "pendulum", "topple"]
 LAWS: tuple[Law, ...] = get_args(Law)
 BodyShape = Literal["sphere", "box"]
@@ -81,12 +83,11 @@ class Motion:
 
 def simulate(experiment: Experiment, *, num_samples: int, rate: float) -> Motion:
     """The experiment from time 0 on, `rate` samples a second; the same on every call."""
-    import mujoco
-
-    model = mujoco.MjModel.from_xml_string(_xml(experiment))
-    data = mujoco.MjData(model)
+    engine = mujoco()
+    model = engine.MjModel.from_xml_string(_xml(experiment))
+    data = engine.MjData(model)
     _set_start(experiment, model, data)
-    mujoco.mj_forward(model, data)
+    engine.mj_forward(model, data)
     num_bodies = len(experiment.bodies)
     positions, turns = np.empty((num_samples, num_bodies, 3)), np.empty((num_samples, num_bodies, 4))
     velocities = np.empty((num_samples, num_bodies, 3))
@@ -95,7 +96,7 @@ def simulate(experiment: Experiment, *, num_samples: int, rate: float) -> Motion
     for sample in range(num_samples):
         steps = round(sample / rate / TIMESTEP) - round(data.time / TIMESTEP)
         for _ in range(steps):
-            mujoco.mj_step(model, data)
+            engine.mj_step(model, data)
             now = _touching(model, data, num_bodies)
             contacts += [Contact(data.time, *pair) for pair in sorted(now - touching, key=str)]
             touching = now
@@ -103,7 +104,7 @@ def simulate(experiment: Experiment, *, num_samples: int, rate: float) -> Motion
         turns[sample] = data.xquat[1 : num_bodies + 1]
         for body in range(num_bodies):
             velocity = np.empty(6)
-            mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_XBODY, body + 1, velocity, 0)
+            engine.mj_objectVelocity(model, data, engine.mjtObj.mjOBJ_XBODY, body + 1, velocity, 0)
             velocities[sample, body] = velocity[3:]
     return Motion(rate, positions, turns, velocities, tuple(contacts))
 

@@ -6,8 +6,6 @@ Draw from one thread of a process, since an OpenGL context belongs to the thread
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +16,7 @@ from jaxtyping import Float, UInt8
 
 from vitascope.errors import VitascopeError
 from vitascope.world.cast import RGB, Part, Shape
+from vitascope.world.engine import mujoco
 from vitascope.world.places import SETTINGS, Setting, ground_texture
 from vitascope.world.scene import FIELD_OF_VIEW, View
 from vitascope.world.words import Place
@@ -67,28 +66,28 @@ class Stage:
     """A setting's textures on the graphics device, and a picture buffer that takes the size of each frame."""
 
     def __init__(self, setting: Setting):
-        mujoco, self.gl = _graphics()
-        self.mujoco, self.setting = mujoco, setting
+        engine, self.gl = _graphics()
+        self.mujoco, self.setting = engine, setting
         self.gl.make_current()
-        self.model = mujoco.MjModel.from_xml_string(_xml(setting))
+        self.model = engine.MjModel.from_xml_string(_xml(setting))
         texture = self.model.texture("ground")
         data = ground_texture(setting).reshape(-1)
         start = int(self.model.tex_adr[texture.id])
         self.model.tex_data[start : start + data.size] = data
-        self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
+        self.context = engine.MjrContext(self.model, engine.mjtFontScale.mjFONTSCALE_50)
         self.context.shadowClip = 3.0
-        self.scene = mujoco.MjvScene(self.model, maxgeom=300)
+        self.scene = engine.MjvScene(self.model, maxgeom=300)
         self.ground = self.model.material("ground").id
         self.cone = self.model.mesh("cone").id
         vertices = self.model.mesh_vert  # the compiler moves a mesh's origin to its centre of mass
         self.cone_middle = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
         self.kinds: dict[Shape, Any] = {
-            "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
-            "box": mujoco.mjtGeom.mjGEOM_BOX,
-            "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
-            "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
-            "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
-            "cone": mujoco.mjtGeom.mjGEOM_MESH,
+            "sphere": engine.mjtGeom.mjGEOM_SPHERE,
+            "box": engine.mjtGeom.mjGEOM_BOX,
+            "cylinder": engine.mjtGeom.mjGEOM_CYLINDER,
+            "capsule": engine.mjtGeom.mjGEOM_CAPSULE,
+            "ellipsoid": engine.mjtGeom.mjGEOM_ELLIPSOID,
+            "cone": engine.mjtGeom.mjGEOM_MESH,
         }
 
     def draw(
@@ -130,6 +129,8 @@ class Stage:
         if solid.shape == "cone":  # a mesh of half-size 1, stretched by its matrix
             rotation = rotation @ np.diag(size)
             centre, size = centre - rotation @ self.cone_middle, np.ones(3)
+        elif solid.shape in ("cylinder", "capsule"):  # MuJoCo takes the radius, then the half-length
+            size = np.array((size[0], size[2], 0.0))
         geom = self._add(self.kinds[solid.shape], size, centre, rotation, solid.colour)
         if solid.shape == "cone":
             geom.dataid = 2 * self.cone
@@ -204,14 +205,9 @@ class _Graphics(NamedTuple):
 @cache
 def _graphics() -> _Graphics:
     """The mujoco module and an OpenGL context made current, once per process; pictures go to buffers of their own."""
-    if sys.platform.startswith("linux"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-        # Mesa's software driver draws within this thread: a dataset is drawn by a process for every core
-        os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
-        import mujoco
-
-        context = mujoco.GLContext(64, 64)
+        engine = mujoco()
+        context = engine.GLContext(64, 64)
         context.make_current()
     except Exception as error:  # each backend fails in its own way: ImportError, AttributeError, GL errors
         reason = " ".join(str(error).split())[:120]
@@ -219,7 +215,7 @@ def _graphics() -> _Graphics:
             f"can't render ({type(error).__name__}: {reason}): install the extra [world] and libegl1 libegl-mesa0 "
             "libgl1-mesa-dri (Debian), or set MUJOCO_GL=osmesa with libosmesa6"
         ) from None
-    return _Graphics(mujoco, context)
+    return _Graphics(engine, context)
 
 
 def _xml(setting: Setting) -> str:

@@ -1,0 +1,117 @@
+"""Experiments as clips: simulated mechanics drawn in a setting by a still camera, every body's place known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from vitascope.video import Video
+from vitascope.world.cast import PALETTE, RGB, Part, build
+from vitascope.world.physics import Experiment, Motion, simulate
+from vitascope.world.render import Rendered
+from vitascope.world.scene import FIELD_OF_VIEW, View
+from vitascope.world.stage import Lighting, Matrix, Point, Solid, about_y, project, solid, stage_of
+from vitascope.world.words import COLOURS, Colour, Place
+
+VIEW_METRES = 4.0  # that the picture's shorter side spans where the bodies are
+DEPTH = 0.0  # y of the plane in which bodies move
+WOOD: RGB = (0.55, 0.38, 0.22)
+IRON: RGB = (0.32, 0.33, 0.36)
+
+
+def laboratory_view(aspect: float) -> View:
+    """The camera of an experiment: still, level, straight ahead. `aspect` is width / height."""
+    distance = VIEW_METRES / (2 * math.tan(FIELD_OF_VIEW / 2)) * max(1.0, 1 / aspect)
+    return View((0.0, DEPTH - distance, 1.25), (0.0, DEPTH, 1.25))
+
+
+def render_experiment(
+    experiment: Experiment,
+    *,
+    num_frames: int,
+    fps: float,
+    height: int,
+    width: int,
+    colours: Sequence[Colour] = COLOURS,
+    place: Place = "room",
+) -> Rendered:
+    """The clip of an experiment from its beginning on, and its truth; body k has colour k.
+
+    Truth holds `fps`, `law`, `frames` (for each body its `position` in metres, `velocity`, `turn` as a quaternion and
+    `pixel`, the row and column of its centre) and `contacts` (`seconds`, `body`, `other`).
+
+    Raises:
+        RenderError: MuJoCo, EGL or OSMesa is missing.
+    """
+    motion = simulate(experiment, num_samples=num_frames, rate=fps)
+    look, stage = laboratory_view(width / height), stage_of(place)
+    lighting = Lighting((1.0, 1.0, 1.0), 0.4, 0.9)
+    frames, truths = [], []
+    for index in range(num_frames):
+        parts = [*_fixtures(experiment), *_bodies(experiment, motion, index, colours)]
+        frames.append(stage.draw(parts, lighting, look, height, width))
+        truths.append({"bodies": _truth(motion, index, look, height, width)})
+    contacts = [{"seconds": round(c.seconds, 4), "body": c.body, "other": c.other} for c in motion.contacts]
+    truth = {"fps": fps, "law": experiment.law, "frames": truths, "contacts": contacts}
+    return Rendered(Video(np.stack(frames), fps), truth)
+
+
+def _truth(motion: Motion, index: int, look: View, height: int, width: int) -> list[dict[str, list[float]]]:
+    bodies = []
+    for position, velocity, turn in zip(
+        motion.positions[index], motion.velocities[index], motion.turns[index], strict=True
+    ):
+        row, column, _ = project(tuple(position), look, height, width)
+        bodies.append(
+            {
+                "position": [round(float(v), 4) for v in position],
+                "velocity": [round(float(v), 4) for v in velocity],
+                "turn": [round(float(v), 4) for v in turn],
+                "pixel": [round(row, 2), round(column, 2)],
+            }
+        )
+    return bodies
+
+
+def _bodies(experiment: Experiment, motion: Motion, index: int, colours: Sequence[Colour]) -> Iterator[Solid]:
+    for number, body in enumerate(experiment.bodies):
+        colour = PALETTE[colours[number % len(colours)]]
+        centre, rotation = motion.positions[index, number], _rotation(motion.turns[index, number])
+        if body.shape == "sphere":
+            diameter = 2 * body.size[0]
+            foot = centre - rotation @ (0.0, 0.0, body.size[0])
+            for part in build("ball", colour):
+                yield solid(part, foot, rotation, scale=diameter)
+        else:
+            yield Solid("box", np.array(body.size), centre, rotation, colour)
+        if experiment.pivot is not None:
+            yield from _rod(np.array(experiment.pivot), centre)
+
+
+def _fixtures(experiment: Experiment) -> Iterator[Solid]:
+    for fixture in experiment.fixtures:
+        yield Solid("box", np.array(fixture.size), np.array(fixture.position), about_y(fixture.tilt), WOOD)
+    if experiment.pivot is not None:
+        x, y, z = experiment.pivot
+        yield Solid("box", np.array((0.5, 0.06, 0.04)), np.array((x, y, z + 0.04)), np.eye(3), WOOD)
+
+
+def _rod(top: Point, bottom: Point) -> Iterator[Solid]:
+    length, along = float(np.linalg.norm(bottom - top)), bottom - top
+    rotation = about_y(math.atan2(-along[0], -along[2]))
+    part = Part("cylinder", (0.02, 0.02, 0.5 * length), (0.0, 0.0, 0.0), IRON)
+    yield solid(part, 0.5 * (top + bottom), rotation)
+
+
+def _rotation(turn: Float[np.ndarray, " 4"]) -> Matrix:
+    w, x, y, z = turn
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
