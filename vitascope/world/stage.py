@@ -251,6 +251,23 @@ def project(point: tuple[float, float, float], look: View, height: int, width: i
     return height / 2 - float(offset @ up) * scale, width / 2 + float(offset @ right) * scale, depth
 
 
+def unproject(pixels: Float[np.ndarray, "n 2"], look: View, height: int, width: int) -> Float[np.ndarray, "n 2"]:
+    """(x, z) in metres of (row, column) places of things that stand as far away (in y) as the camera's target.
+
+    The inverse of `project` for such points.
+    """
+    forward, up, right = camera_axes(look)
+    scale = height / (2 * math.tan(FIELD_OF_VIEW / 2))
+    rays = (
+        forward
+        + np.outer((width / 2 - pixels[:, 1]) / -scale, right)
+        + np.outer((height / 2 - pixels[:, 0]) / scale, up)
+    )
+    eye = np.array(look.eye)
+    reach = (look.target[1] - eye[1]) / rays[:, 1]
+    return (eye + reach[:, None] * rays)[:, [0, 2]]
+
+
 def camera_axes(look: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     forward = np.array(look.target) - np.array(look.eye)
     forward /= np.linalg.norm(forward)
