@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from vitascope.video import Video
 from vitascope.world.cast import PALETTE, RGB, Part, build
-from vitascope.world.physics import Experiment, Motion, simulate
+from vitascope.world.physics import Experiment, Motion
 from vitascope.world.render import Rendered
 from vitascope.world.scene import FIELD_OF_VIEW, View
 from vitascope.world.stage import Lighting, Matrix, Point, Solid, about_y, project, solid, stage_of
@@ -30,15 +30,14 @@ def laboratory_view(aspect: float) -> View:
 
 def render_experiment(
     experiment: Experiment,
+    motion: Motion,
     *,
-    num_frames: int,
-    fps: float,
     height: int,
     width: int,
     colours: Sequence[Colour] = COLOURS,
     place: Place = "room",
 ) -> Rendered:
-    """The clip of an experiment from its beginning on, and its truth; body k has colour k.
+    """The clip of a simulated experiment, a frame a sample, and its truth; body k has colour k.
 
     Truth holds `fps`, `law`, `frames` (for each body its `position` in metres, `velocity`, `turn` as a quaternion and
     `pixel`, the row and column of its centre) and `contacts` (`seconds`, `body`, `other`).
@@ -46,17 +45,16 @@ def render_experiment(
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
     """
-    motion = simulate(experiment, num_samples=num_frames, rate=fps)
     look, stage = laboratory_view(width / height), stage_of(place)
     lighting = Lighting((1.0, 1.0, 1.0), 0.4, 0.9)
     frames, truths = [], []
-    for index in range(num_frames):
+    for index in range(len(motion.positions)):
         parts = [*_fixtures(experiment), *_bodies(experiment, motion, index, colours)]
         frames.append(stage.draw(parts, lighting, look, height, width))
         truths.append({"bodies": _truth(motion, index, look, height, width)})
     contacts = [{"seconds": round(c.seconds, 4), "body": c.body, "other": c.other} for c in motion.contacts]
-    truth = {"fps": fps, "law": experiment.law, "frames": truths, "contacts": contacts}
-    return Rendered(Video(np.stack(frames), fps), truth)
+    truth = {"fps": motion.rate, "law": experiment.law, "frames": truths, "contacts": contacts}
+    return Rendered(Video(np.stack(frames), motion.rate), truth)
 
 
 def _truth(motion: Motion, index: int, look: View, height: int, width: int) -> list[dict[str, list[float]]]:

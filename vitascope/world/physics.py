@@ -199,9 +199,10 @@ def sample_experiment(law: Law, draw: np.random.Generator, *, widened: float = 1
             ball = _ball(radius, (float(draw.uniform(-0.5, 0.5)), 0.0, radius + between(0.8, 1.4)))
             return Experiment(law, (ball,), restitution=float(draw.uniform(0.6, 0.85)))
         case "collision":
-            radius = float(draw.uniform(0.25, 0.35))
-            moving = _rolling(radius, -1.4, between(0.9, 1.6))
-            resting = _ball(radius, (float(draw.uniform(0.0, 0.3)), 0.0, radius))
+            radius, speed = float(draw.uniform(0.25, 0.35)), between(0.9, 1.6)
+            moving = _rolling(radius, -1.4, speed)
+            meeting = -1.4 + 2 * radius + speed * float(draw.uniform(0.7, 0.9))  # seconds until they touch
+            resting = _ball(radius, (meeting, 0.0, radius))
             # heavier or lighter than what hits it: it goes ahead alone, or both go on, or the first turns back
             resting = replace(resting, mass=float(draw.choice([0.5, 1.0, 2.0])))
             return _mirrored(Experiment(law, (moving, resting), restitution=0.9, friction=0.0), side)

@@ -1,0 +1,261 @@
+"""Does what a model makes move as mechanics has it? Tracked in metres, against the simulator's own continuation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from vitascope.errors import SizeError
+from vitascope.evaluate.tracking import track
+from vitascope.files import write_text
+from vitascope.video import Video, contact_sheet, write_video
+from vitascope.world.cast import PALETTE
+from vitascope.world.laboratory import VIEW_METRES, laboratory_view, render_experiment
+from vitascope.world.physics import LAWS, Experiment, Law, sample_experiment, simulate
+from vitascope.world.stage import unproject
+from vitascope.world.words import Colour
+
+TRACKED_COLOURS: tuple[Colour, ...] = ("red", "blue", "green", "pink", "purple")  # far apart in hue, and from wood
+TRACKED_LAWS = tuple(law for law in LAWS if law != "topple")  # a row of dominoes is a matter of turns, not of places
+WIDENED = 1.4  # speeds, heights and angles up to this factor beyond the ordinary range
+NUM_SHOWN = 6
+MAX_DRAWS = 20  # for each trial wanted
+
+Track = Float[np.ndarray, "t bodies 2"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One experiment: its clip, of which the first `num_given` frames are shown to the model, and the true places."""
+
+    name: str
+    law: Law
+    widened: bool
+    experiment: Experiment
+    clip: Video
+    truth: Track  # (x, z) in metres
+    in_sight: Bool[np.ndarray, "t bodies"]  # whole in the picture, in truth
+    num_given: int
+
+    @property
+    def given(self) -> Video:
+        """What the model may see."""
+        return Video(self.clip.frames[: self.num_given], self.clip.fps)
+
+
+Continue = Callable[[Trial], Video]
+
+
+@dataclass(frozen=True)
+class TrialScore:
+    """How far a continuation strays: mean distance in metres, mean difference of velocity in metres a second.
+
+    `energy_gain` is by how much a body's energy per kilogram passes what any has in truth, as a share of that; `lost`
+    is the share of places where nothing of the body's colour was found, which count as standing still.
+    """
+
+    name: str
+    law: Law
+    widened: bool
+    position: float
+    velocity: float
+    energy_gain: float
+    lost: float
+
+
+def make_trials(
+    num: int,
+    *,
+    laws: Sequence[Law] = TRACKED_LAWS,
+    seed: int = 0,
+    num_frames: int = 17,
+    num_given: int = 5,
+    fps: float = 8.0,
+    height: int = 64,
+    width: int = 64,
+) -> list[Trial]:
+    """`num` experiments of each law within the ordinary ranges, and as many beyond them.
+
+    Raises:
+        SizeError: nothing is left to continue.
+        RenderError: nothing to render with.
+    """
+    if not 2 <= num_given < num_frames:
+        raise SizeError(f"{num_given} of {num_frames} frames given: give at least 2, and leave at least 1")
+    shape = {"num_frames": num_frames, "fps": fps, "height": height, "width": width}
+    trials = []
+    for law in laws:
+        for widened in (False, True):
+            draw = np.random.default_rng([seed, LAWS.index(law), int(widened)])
+            drawn = (_draw_trial(law, widened, draw, num_given, shape) for _ in range(MAX_DRAWS * num))
+            telling = list(islice((trial for trial in drawn if trial is not None), num))
+            if len(telling) < num:
+                raise SizeError(f"{num_given} of {num_frames} frames at {fps} a second leave nothing of {law} to see")
+            for number, trial in enumerate(telling):
+                trials.append(replace(trial, name=f"{law}_{'beyond' if widened else 'within'}_{number:03d}"))
+    return trials
+
+
+def _draw_trial(
+    law: Law, widened: bool, draw: np.random.Generator, num_given: int, shape: dict[str, Any]
+) -> Trial | None:
+    """A trial, or None for one that tells nothing, since what matters happens too early or out of sight."""
+    experiment = sample_experiment(law, draw, widened=WIDENED if widened else 1.0)
+    motion = simulate(experiment, num_samples=shape["num_frames"], rate=shape["fps"])
+    told = (num_given - 1) / shape["fps"]
+    if law == "collision" and not any(c.other is not None and c.seconds > told for c in motion.contacts):
+        return None
+    size = {"height": shape["height"], "width": shape["width"]}
+    made = render_experiment(experiment, motion, **size, colours=TRACKED_COLOURS)
+    bodies = [frame["bodies"] for frame in made.truth["frames"]]
+    places = np.array([[body["position"] for body in frame] for frame in bodies])[..., [0, 2]]
+    in_sight = _in_sight(np.array([[body["pixel"] for body in frame] for frame in bodies]), experiment, **size)
+    if in_sight[num_given:].mean() < 0.5:
+        return None
+    return Trial("", law, widened, experiment, made.video, places, in_sight, num_given)
+
+
+def _in_sight(
+    pixels: Float[np.ndarray, "t bodies 2"], experiment: Experiment, height: int, width: int
+) -> Bool[np.ndarray, "t bodies"]:
+    scale = min(height, width) / VIEW_METRES
+    margin = np.array([max(body.size) for body in experiment.bodies])[:, None] * scale
+    return ((pixels > margin) & (pixels < np.array([height, width]) - margin)).all(axis=2)
+
+
+def observe(trial: Trial, video: Video) -> Track:
+    """Where the trial's bodies are in a video of it: (x, z) in metres, NaN where they can't be seen."""
+    colours = [PALETTE[colour] for colour in TRACKED_COLOURS[: len(trial.experiment.bodies)]]
+    pixels = track(video.frames, colours)
+    look = laboratory_view(video.width / video.height)
+    return np.stack([unproject(pixels[:, k], look, video.height, video.width) for k in range(len(colours))], axis=1)
+
+
+def score(trial: Trial, places: Track) -> TrialScore:
+    """The score of tracked or predicted places; frames after the given ones count, for bodies that are in sight.
+
+    Raises:
+        SizeError: fewer frames than the trial has.
+    """
+    if len(places) < len(trial.truth):
+        raise SizeError(f"{trial.name} has {len(places)} frames, not {len(trial.truth)}")
+    places = places[: len(trial.truth)]
+    lost = np.isnan(places).any(axis=2)
+    held = _held(places)
+    seen, true = (_velocity(each, trial.clip.fps) for each in (held, trial.truth))
+    counted = trial.in_sight.copy()
+    counted[: trial.num_given] = False
+    distance, difference = np.linalg.norm(held - trial.truth, axis=2), np.linalg.norm(seen - true, axis=2)
+    energy, true_energy = (
+        0.5 * (v**2).sum(axis=2) + trial.experiment.gravity * place[..., 1]
+        for v, place in ((seen, held), (true, trial.truth))
+    )
+    most = true_energy[trial.in_sight].max()
+    return TrialScore(
+        name=trial.name,
+        law=trial.law,
+        widened=trial.widened,
+        position=float(distance[counted].mean()),
+        velocity=float(difference[counted].mean()),
+        energy_gain=float(max(0.0, energy[counted].max() - most) / most),
+        lost=float(lost[counted].mean()),
+    )
+
+
+def frozen(trial: Trial) -> Track:
+    """The baseline that repeats the last given frame."""
+    places = observe(trial, trial.given)
+    return np.concatenate([places, np.repeat(places[-1:], len(trial.truth) - trial.num_given, axis=0)])
+
+
+def extrapolated(trial: Trial) -> Track:
+    """The baseline that goes on in a straight line at the last given speed."""
+    places = observe(trial, trial.given)
+    steps = np.arange(1, len(trial.truth) - trial.num_given + 1)[:, None, None]
+    return np.concatenate([places, places[-1:] + steps * (places[-1:] - places[-2:-1])])
+
+
+def _held(places: Track) -> Track:
+    """Gaps filled with the last place before them, or the first after."""
+    filled = places.copy()
+    for body in range(filled.shape[1]):
+        known = np.flatnonzero(~np.isnan(filled[:, body, 0]))
+        if len(known) == 0:
+            filled[:, body] = 0.0
+            continue
+        last = np.maximum.accumulate(np.where(np.isnan(filled[:, body, 0]), -1, np.arange(len(filled))))
+        filled[:, body] = filled[np.where(last < 0, known[0], last), body]
+    return filled
+
+
+def _velocity(places: Track, fps: float) -> Track:
+    """Of each frame, from the one before it, in metres a second; the first has the second's."""
+    steps = np.diff(places, axis=0) * fps
+    return np.concatenate([steps[:1], steps])
+
+
+@dataclass(frozen=True)
+class PhysicsReport:
+    """Scores of a model and of what it must beat, by law."""
+
+    scores: dict[str, list[TrialScore]]  # by contestant
+    sheet: Video
+
+    def lines(self) -> list[str]:
+        """A table: for each law, within and beyond the training range, every contestant's errors."""
+        head = f"{'law':12} {'range':8} {'who':14} {'cm':>8} {'cm/s':>8} {'energy +%':>10} {'lost %':>7} {'n':>4}"
+        rows = [head]
+        for law in dict.fromkeys(each.law for each in next(iter(self.scores.values()))):
+            for widened in (False, True):
+                for who, scores in self.scores.items():
+                    part = [each for each in scores if each.law == law and each.widened == widened]
+                    means = [100 * float(np.mean([getattr(each, key) for each in part])) for key in FIGURES]
+                    rows.append(
+                        f"{law:12} {'beyond' if widened else 'within':8} {who:14} {means[0]:8.1f} {means[1]:8.1f} "
+                        f"{means[2]:10.1f} {means[3]:7.1f} {len(part):4}"
+                    )
+        return rows
+
+    def write(self, out: Path) -> None:
+        """Write physics.json and physics.png into a folder."""
+        out.mkdir(parents=True, exist_ok=True)
+        tree = {who: [vars(each) for each in scores] for who, scores in self.scores.items()}
+        write_text(out / "physics.json", json.dumps(tree, indent=2) + "\n")
+        write_video(self.sheet, out / "physics.png")
+
+
+FIGURES = ("position", "velocity", "energy_gain", "lost")
+
+
+def evaluate_physics(
+    trials: Sequence[Trial],
+    go_on: Continue | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PhysicsReport:
+    """Scores of the simulator's own continuation (the tracker's noise), of the two baselines, and of a model's."""
+    contestants: dict[str, list[TrialScore]] = {"simulator": [], "frozen": [], "straight line": []}
+    if go_on is not None:
+        contestants["model"] = []
+    shown: list[Video] = []
+    for done, trial in enumerate(trials, start=1):
+        contestants["simulator"].append(score(trial, observe(trial, trial.clip)))
+        contestants["frozen"].append(score(trial, frozen(trial)))
+        contestants["straight line"].append(score(trial, extrapolated(trial)))
+        if go_on is not None:
+            video = go_on(trial)
+            contestants["model"].append(score(trial, observe(trial, video)))
+            if len(shown) < 2 * NUM_SHOWN:
+                shown += [trial.clip, video]
+        elif len(shown) < NUM_SHOWN:
+            shown.append(trial.clip)
+        if on_progress is not None:
+            on_progress(done, len(trials))
+    return PhysicsReport(contestants, contact_sheet(shown, columns=2, frames_per_video=6))
