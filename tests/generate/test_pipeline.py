@@ -256,3 +256,36 @@ def test_a_video_as_image_gives_its_first_frame(pipeline, picture):
     clip = Video(np.concatenate([picture.frames, 255 - picture.frames]), 8.0)
     first, second = (pipeline.generate(PROMPT, image=image, num_frames=2) for image in (clip, picture))
     assert np.array_equal(first.frames, second.frames)
+
+
+def moving(num_frames: int, start: int = 0) -> Video:
+    """A dark square that moves to the right, 48 x 32 pixels."""
+    frames = np.full((num_frames, 32, 48, 3), 200, np.uint8)
+    for index, frame in enumerate(frames):
+        frame[10:20, start + 2 * index : start + 2 * index + 10] = 30
+    return Video(frames, 8.0)
+
+
+@pytest.mark.parametrize("num_given", [1, 5, 7])
+def test_an_extended_video_begins_with_the_given_one(pipeline, num_given):
+    """To the codec's own ceiling. Of seven frames five fill latent frames; the others are made anew."""
+    given = moving(num_given)
+    video = pipeline.extend(given, PROMPT, num_frames=13)
+    assert video.frames.shape == (13, 32, 48, 3)
+    kept = 1 + (num_given - 1) // 4 * 4
+    copy = reconstruct(pipeline.codec, Video(given.frames[:kept], 8.0))
+    difference = np.abs(video.frames[:kept].astype(int) - copy.frames.astype(int))
+    assert difference.max() <= 1  # one more chunk, another order of additions
+
+
+def test_what_follows_depends_on_what_was_given(pipeline):
+    """Fails when the given frames are put back at the end instead of being seen."""
+    first, second = (pipeline.extend(moving(5, start), PROMPT, num_frames=9).frames[5:] for start in (0, 20))
+    assert np.abs(first.astype(int) - second.astype(int)).max() > 2
+
+
+def test_a_video_that_is_long_enough_leaves_nothing_to_make(pipeline):
+    with pytest.raises(SizeError, match="nothing to make"):
+        pipeline.extend(moving(9), PROMPT, num_frames=9)
+    with pytest.raises(SizeError, match="nothing to make"):
+        pipeline.extend(moving(9), PROMPT, num_frames=5)

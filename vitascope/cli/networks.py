@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import vitascope
-from vitascope.cli.options import MODEL_HELP, check_folder, refuse
+from vitascope.cli.options import MODEL_HELP, Seed, check_folder, refuse
 from vitascope.progress import progress
 
 train = typer.Typer(help="Train a network. To resume, run the same command again.", rich_markup_mode=None)
@@ -68,6 +68,48 @@ def evaluate_codec(
     codec = vitascope.load(model).codec
     with progress("codec") as on_progress:
         report = evaluate_clips(codec, sources, rows=rows, max_frames=frames, on_progress=on_progress)
+    typer.echo("\n".join(report.lines()))
+    if out is not None:
+        report.write(out)
+        typer.echo(out)
+
+
+@evaluate.command("physics")
+def evaluate_physics(
+    model: Annotated[str, typer.Option(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    trials: Annotated[
+        int, typer.Option("-n", min=1, max=1000, help="Experiments of each law, within and beyond what is usual.")
+    ] = 4,
+    seed: Seed = 0,
+    given: Annotated[int, typer.Option(min=2, help="Frames that the model is shown.")] = 5,
+    videos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Score another system's NAME.mp4 files here, not a model.")
+    ] = None,
+    write_given: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Only write what another system needs: given frames, prompts.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Also write physics.json and physics.png here.")
+    ] = None,
+) -> None:
+    """Continue experiments with rolling, thrown, bouncing, colliding and swinging balls; errors in cm and cm/s."""
+    for folder in (out, write_given):
+        if folder is not None:
+            check_folder(folder)
+    if videos is not None and not videos.is_dir():
+        refuse(f"--videos {videos}: no such folder")
+    from vitascope.evaluate import physics
+
+    pipeline = vitascope.load(model)
+    config = pipeline.config
+    size = {"height": config.height, "width": config.width, "fps": config.fps, "num_frames": config.num_frames}
+    made = physics.make_trials(trials, seed=seed, num_given=given, **size)
+    if write_given is not None:
+        typer.echo(physics.write_given(made, write_given))
+        return
+    go_on = physics.extended_by(pipeline, seed) if videos is None else physics.continuations(videos)
+    with progress("physics") as on_progress:
+        report = physics.evaluate_physics(made, go_on, on_progress=on_progress)
     typer.echo("\n".join(report.lines()))
     if out is not None:
         report.write(out)

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float
 from vitascope.errors import SizeError
 from vitascope.evaluate.tracking import track
 from vitascope.files import write_text
-from vitascope.video import Video, contact_sheet, write_video
+from vitascope.generate.pipeline import Pipeline
+from vitascope.video import Video, contact_sheet, read_video, write_video
 from vitascope.world.cast import PALETTE
-from vitascope.world.laboratory import VIEW_METRES, laboratory_view, render_experiment
+from vitascope.world.laboratory import CAPTIONS, VIEW_METRES, laboratory_view, render_experiment
 from vitascope.world.physics import LAWS, Experiment, Law, sample_experiment, simulate
 from vitascope.world.stage import unproject
 from vitascope.world.words import Colour
@@ -43,6 +44,11 @@ class Trial:
     truth: Track  # (x, z) in metres
     in_sight: Bool[np.ndarray, "t bodies"]  # whole in the picture, in truth
     num_given: int
+
+    @property
+    def prompt(self) -> str:
+        """What happens, in English."""
+        return CAPTIONS[self.law]["en"].format(TRACKED_COLOURS[0])
 
     @property
     def given(self) -> Video:
@@ -259,3 +265,26 @@ def evaluate_physics(
         if on_progress is not None:
             on_progress(done, len(trials))
     return PhysicsReport(contestants, contact_sheet(shown, columns=2, frames_per_video=6))
+
+
+def extended_by(pipeline: Pipeline, seed: int) -> Continue:
+    """A model's continuations."""
+    return lambda trial: pipeline.extend(trial.given, trial.prompt, num_frames=len(trial.truth), seed=seed)
+
+
+def continuations(folder: Path) -> Continue:
+    """Those of another system: `NAME.mp4` for each trial, which begins with the trial's given frames.
+
+    Raises:
+        MediaError: when called, for a file that is missing or can't be read.
+    """
+    return lambda trial: read_video(folder / f"{trial.name}.mp4")
+
+
+def write_given(trials: Sequence[Trial], folder: Path) -> Path:
+    """What another system needs: `NAME.mp4` with each trial's given frames, and prompts.json. Returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for trial in trials:
+        write_video(trial.given, folder / f"{trial.name}.mp4")
+    write_text(folder / "prompts.json", json.dumps({trial.name: trial.prompt for trial in trials}, indent=2) + "\n")
+    return folder

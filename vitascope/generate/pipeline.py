@@ -109,30 +109,76 @@ class Pipeline:
         num_frames = config.num_frames if num_frames is None else num_frames
         fps = config.fps if fps is None else float(fps)
         check_size(height, width, num_frames, fps)
-        canvas = self._canvas(height, width, num_frames, fps, image)
+        beginning = None if image is None else fit_image(image, height, width)
+        canvas = self._canvas(height, width, num_frames, fps, beginning)
+        latent = self._made(canvas, prompt, negative, seed, num_steps, guidance, on_progress)
+        return decode_video(self.codec, latent, height=height, width=width, num_frames=num_frames, fps=fps)
+
+    @torch.inference_mode()
+    def extend(
+        self,
+        video: Video,
+        prompt: str,
+        *,
+        num_frames: int,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance: Number | None = None,
+        negative: str = "",
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """The video and what follows it, `num_frames` in all; its own frames come back as the codec keeps them.
+
+        Frames at the end of `video` that don't fill a latent frame (the codec takes 1 + 4k) are made anew.
+
+        Raises:
+            PromptError: an empty or overlong prompt.
+            SizeError: nothing to make, or a size or number of steps that can't be.
+        """
+        prompt = check_prompt(prompt)
+        stride = self.codec.stride.time
+        check_size(video.height, video.width, num_frames, video.fps)
+        whole = 1 + (video.num_frames - 1) // stride * stride
+        beginning = Video(video.frames[:whole], video.fps)
+        canvas = self._canvas(video.height, video.width, num_frames, video.fps, beginning)
+        latent = self._made(canvas, prompt, negative, seed, num_steps, guidance, on_progress)
+        size = {"height": video.height, "width": video.width, "num_frames": num_frames}
+        return decode_video(self.codec, latent, **size, fps=video.fps)
+
+    def _made(
+        self,
+        canvas: Canvas,
+        prompt: str,
+        negative: str,
+        seed: int,
+        num_steps: int | None,
+        guidance: Number | None,
+        on_progress: OnStep | None,
+    ) -> Float[Tensor, "c t h w"]:
+        """The latent of a filled canvas; what isn't given is as the model was trained."""
         tokens = self.fill(
             canvas,
             prompt,
             negative=negative,
             seed=seed,
-            num_steps=config.num_steps if num_steps is None else num_steps,
-            guidance=config.guidance if guidance is None else guidance,
+            num_steps=self.config.num_steps if num_steps is None else num_steps,
+            guidance=self.config.guidance if guidance is None else guidance,
             on_progress=on_progress,
         )
-        latent = canvas.grid_latent(tokens, self.transformer.config.patch)
-        return decode_video(self.codec, latent, height=height, width=width, num_frames=num_frames, fps=fps)
+        return canvas.grid_latent(tokens, self.transformer.config.patch)
 
-    def _canvas(self, height: int, width: int, num_frames: int, fps: float, image: Video | str | Path | None) -> Canvas:
+    def _canvas(self, height: int, width: int, num_frames: int, fps: float, beginning: Video | None) -> Canvas:
         frames, rows, columns = latent_shape(self.codec, num_frames, height, width)
         _, patch_rows, patch_columns = self.transformer.config.patch
         rows, columns = -(-rows // patch_rows) * patch_rows, -(-columns // patch_columns) * patch_columns
         latent = torch.zeros(self.codec.latent_channels, frames, rows, columns)
         given = given_frames(latent, [])
-        if image is not None:
+        if beginning is not None:
             stride = self.codec.stride
-            first = pad_to(fit_image(image, height, width), rows * stride.rows, columns * stride.columns)
-            latent[:, 0] = encode_video(self.codec, first)[:, 0]
-            given = given_frames(latent, [0])
+            padded = pad_to(beginning, rows * stride.rows, columns * stride.columns)
+            known = encode_video(self.codec, padded)[:, :frames]
+            latent[:, : known.shape[1]] = known
+            given = given_frames(latent, range(known.shape[1]))
         return make_canvas(
             latent,
             given,

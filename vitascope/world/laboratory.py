@@ -10,12 +10,24 @@ from jaxtyping import Float
 
 from vitascope.video import Video
 from vitascope.world.cast import PALETTE, RGB, Part, build
-from vitascope.world.physics import Experiment, Motion
+from vitascope.world.physics import Experiment, Law, Motion
 from vitascope.world.render import Rendered
 from vitascope.world.scene import FIELD_OF_VIEW, View
 from vitascope.world.stage import Lighting, Matrix, Point, Solid, about_y, project, solid, stage_of
-from vitascope.world.words import COLOURS, Colour, Place
+from vitascope.world.words import COLOURS, Colour, Language, Place
 
+CAPTIONS: dict[Law, dict[Language, str]] = {  # of the first body's colour, as `{}`, in a room
+    "uniform": {"en": "a {} ball rolls across a wooden floor", "zh": "一个{}的球滚过木地板"},
+    "parabola": {"en": "a {} ball is thrown and lands on a wooden floor", "zh": "一个{}的球抛出后落在木地板上"},
+    "bounce": {
+        "en": "a {} ball falls from above and bounces on a wooden floor",
+        "zh": "一个{}的球从上面掉下来，在木地板上弹起",
+    },
+    "collision": {"en": "a {} ball rolls into another ball", "zh": "一个{}的球撞上另一个球"},
+    "ramp": {"en": "a {} ball rolls down a ramp", "zh": "一个{}的球从斜坡上滚下来"},
+    "pendulum": {"en": "a {} ball swings from a rod", "zh": "一个{}的球挂在杆上摆动"},
+    "topple": {"en": "a row of dominoes topples", "zh": "一排多米诺骨牌倒下"},
+}
 VIEW_METRES = 4.0  # that the picture's shorter side spans where the bodies are
 DEPTH = 0.0  # y of the plane in which bodies move
 WOOD: RGB = (0.55, 0.38, 0.22)
@@ -100,7 +112,7 @@ def _fixtures(experiment: Experiment) -> Iterator[Solid]:
 def _rod(top: Point, bottom: Point) -> Iterator[Solid]:
     length, along = float(np.linalg.norm(bottom - top)), bottom - top
     rotation = about_y(math.atan2(-along[0], -along[2]))
-    part = Part("cylinder", (0.02, 0.02, 0.5 * length), (0.0, 0.0, 0.0), IRON)
+    part = Part("box", (0.015, 0.015, 0.5 * length), (0.0, 0.0, 0.0), IRON)
     yield solid(part, 0.5 * (top + bottom), rotation)
 
 

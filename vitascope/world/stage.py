@@ -129,8 +129,6 @@ class Stage:
         if solid.shape == "cone":  # a mesh of half-size 1, stretched by its matrix
             rotation = rotation @ np.diag(size)
             centre, size = centre - rotation @ self.cone_middle, np.ones(3)
-        elif solid.shape in ("cylinder", "capsule"):  # MuJoCo takes the radius, then the half-length
-            size = np.array((size[0], size[2], 0.0))
         geom = self._add(self.kinds[solid.shape], size, centre, rotation, solid.colour)
         if solid.shape == "cone":
             geom.dataid = 2 * self.cone
