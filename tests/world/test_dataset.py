@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 
 from vitascope.config import parse_config
-from vitascope.errors import ConfigError
+from vitascope.errors import ConfigError, RenderError
 from vitascope.video import read_video
 from vitascope.world import dataset
 from vitascope.world.captions import captions
 from vitascope.world.dataset import RenderConfig, render_dataset
-from vitascope.world.render import RenderError
 from vitascope.world.scene import sample_scene
 
 rendering = pytest.mark.rendering

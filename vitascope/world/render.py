@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vitascope.errors import SizeError, VitascopeError
+from vitascope.errors import RenderError, SizeError
 from vitascope.video import Video
 from vitascope.world.cast import PALETTE, RGB, Part, Shape, body_centre, build
 from vitascope.world.places import SETTINGS, Setting, ground_texture
@@ -29,10 +29,6 @@ TILE_METRES = 6.0  # one repeat of the ground's pattern
 NEAR, FAR = 0.05, 80.0
 
 Matrix = Float[np.ndarray, "3 3"]
-
-
-class RenderError(VitascopeError):
-    """Nothing to render with: MuJoCo or an OpenGL library is missing."""
 
 
 class Frame(NamedTuple):
