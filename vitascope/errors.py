@@ -33,6 +33,10 @@ class DatasetError(VitascopeError):
     """A dataset folder that can't be read or has nothing in it."""
 
 
+class RenderError(VitascopeError):
+    """Clips that can't be made: nothing to render with, or a process that died."""
+
+
 def reason(error: BaseException) -> str:
     """What went wrong, in one line: the system's own words where there are some."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

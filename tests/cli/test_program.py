@@ -23,11 +23,13 @@ VERBS = (
     ["render"],
     ["prepare"],
     ["prepare", "videos"],
+    ["prepare", "emoji"],
     ["prepare", "shards"],
     ["train"],
     ["train", "codec"],
     ["train", "transformer"],
     ["evaluate", "codec"],
+    ["evaluate", "physics"],
     ["info"],
 )
 

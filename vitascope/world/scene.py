@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from vitascope.production import Split, is_within_share
 from vitascope.world.words import COLOURS, KINDS, MOTIONS, PLACES, SHOTS, WALKERS, Colour, Kind, Motion, Place, Shot
 
 WORLD_VERSION = 2
 Name = TypeVar("Name")
-Split = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def sample_scene(seed: int, split: Split = "train", held_out_share: float = 0.1)
 
 def is_held_out(colour: str, kind: str, motion: str, place: str, share: float) -> bool:
     """Whether a combination is kept from training: by a hash, so the answer never changes."""
-    digest = hashlib.sha256(f"{colour} {kind} {motion} {place}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") < share * 2**32
+    return is_within_share(f"{colour} {kind} {motion} {place}", share)
 
 
 def count_combinations(split: Split, share: float) -> int:

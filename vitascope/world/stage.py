@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vitascope.errors import VitascopeError
+from vitascope.errors import RenderError
 from vitascope.world.cast import RGB, Part, Shape
 from vitascope.world.engine import mujoco
 from vitascope.world.places import SETTINGS, Setting, ground_texture
@@ -28,10 +28,6 @@ NEAR, FAR = 0.05, 80.0
 
 Matrix = Float[np.ndarray, "3 3"]
 Point = Float[np.ndarray, " 3"]
-
-
-class RenderError(VitascopeError):
-    """Nothing to render with: MuJoCo or an OpenGL library is missing."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A captioned corpus of Microsoft's animated 3-D emoji on generated settings."""
