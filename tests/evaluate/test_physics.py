@@ -72,8 +72,6 @@ def test_energy_from_nowhere_is_seen(trials):
     higher[trial.num_given :, :, 1] += 1.0
     assert score(trial, higher).energy_gain > 0.3
     backwards = np.flip(trial.truth, axis=0)  # as fast as forwards, but where a step straddles a bounce
-        trial.truth, axis=0
-    )  # as fast as forwards, but for where steps between frames straddle a bounce
     assert score(trial, backwards).energy_gain < 0.15
 
 
