@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vitascope.data.emoji.places import EYE_HEIGHT, Light, paint
+from vitascope.data.emoji.painting import EYE_HEIGHT
+from vitascope.data.emoji.places import Light, paint
 from vitascope.data.emoji.scene import LEAST_ZOOM, PAN, Actor, Pose, Scene, View, pose, room_of, view
 from vitascope.data.emoji.source import Animation, Picture, read_animation
 from vitascope.production import ClipShape
@@ -125,9 +126,9 @@ class _Backdrop:
 
         stage = self.stage
         width, height = stage.width / look.zoom, stage.height / look.zoom
-        left = 0.5 * stage.width + look.x * stage.unit - 0.5 * width - self.left
-        top = 0.5 * stage.height + look.y * stage.unit - 0.5 * height - self.top
-        box = tuple(DENSITY * side for side in (left, top, left + width, top + height))
+        left = DENSITY * (0.5 * stage.width + look.x * stage.unit - 0.5 * width - self.left)
+        top = DENSITY * (0.5 * stage.height + look.y * stage.unit - 0.5 * height - self.top)
+        box = (left, top, left + DENSITY * width, top + DENSITY * height)
         seen = self.image.resize((stage.width, stage.height), Image.Resampling.BICUBIC, box=box)
         return np.asarray(seen, np.float32) / 255
 

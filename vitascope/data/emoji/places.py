@@ -1,7 +1,6 @@
 """The settings that emoji stand in: skies, grounds and what lies behind, painted with plain arrays.
 
-Places are in frames' shorter sides: x to the right of the middle, y down from the horizon. Each place comes in several
-palettes, and in as many arrangements as there are seeds.
+Each place comes in several palettes, and in as many arrangements as there are seeds.
 """
 
 from __future__ import annotations
@@ -12,12 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from vitascope.data.emoji.painting import (
+    EYE_HEIGHT,
+    RGB,
+    WHITE,
+    Canvas,
+    boards,
+    clouds,
+    ground,
+    narrow,
+    palette,
+    sky,
+    smooth,
+    stars,
+)
 from vitascope.data.emoji.scene import Place
-
-RGB = tuple[float, float, float]
-Mask = Float[np.ndarray, "h w"]
-WHITE: RGB = (1.0, 1.0, 1.0)
-EYE_HEIGHT = 0.26  # the ground at depth 1 lies so far below the horizon
 
 
 @dataclass(frozen=True)
@@ -54,149 +62,34 @@ def paint(place: Place, seed: int, x: Float[np.ndarray, " w"], y: Float[np.ndarr
     return Backdrop(pixels, LIGHTS.get(place, Light()))
 
 
-class Canvas:
-    """Colours [h, w, 3] in 0..1 that layers are laid onto, back to front."""
-
-    def __init__(self, x: np.ndarray, y: np.ndarray, draw: np.random.Generator):
-        self.x, self.y, self.draw = x[None, :].astype(np.float32), y[:, None].astype(np.float32), draw
-        self.pixel = float(y[1] - y[0])
-        self.colours = np.zeros((y.size, x.size, 3), np.float32)
-
-    def lay(self, colour: RGB | np.ndarray, mask: np.ndarray) -> None:
-        """Cover the canvas with a colour where the mask says, 0 to 1."""
-        self.colours += mask[..., None] * (np.asarray(colour, np.float32) - self.colours)
-
-    def below(self, line: np.ndarray | float) -> Mask:
-        """1 below a line (y for each x), with an edge as soft as a pixel."""
-        return np.clip((self.y - line) / self.pixel + 0.5, 0, 1) + 0 * self.x
-
-    def disc(self, x: float, y: float, rx: float, ry: float | None = None, soft: float = 0.0) -> Mask:
-        """1 inside an ellipse; `soft` is the share of its radius over which it fades."""
-        ry = rx if ry is None else ry
-        distance = np.sqrt(((self.x - x) / rx) ** 2 + ((self.y - y) / ry) ** 2)
-        width = max(soft, self.pixel / min(rx, ry))
-        return _smooth((1 + 0.5 * width - distance) / width) if soft else np.clip((1 - distance) / width + 0.5, 0, 1)
-
-    def box(self, left: float, top: float, right: float, bottom: float) -> Mask:
-        """1 inside an upright rectangle."""
-        inside_x = np.clip((self.x - left) / self.pixel + 0.5, 0, 1) * np.clip(
-            (right - self.x) / self.pixel + 0.5, 0, 1
-        )
-        return (
-            inside_x
-            * np.clip((self.y - top) / self.pixel + 0.5, 0, 1)
-            * np.clip((bottom - self.y) / self.pixel + 0.5, 0, 1)
-        )
-
-    def noise(self, across: float, down: float, *, perspective: bool = False) -> Mask:
-        """Soft random values, -1 to 1, with so many cells a unit; in perspective they lie on the ground."""
-        grid = self.draw.uniform(-1, 1, (64, 64)).astype(np.float32)
-        rows = 2.5 * np.log(np.maximum(self.y, 0.0) + 0.04) if perspective else self.y
-        return _weights(rows[:, 0] * down) @ grid @ _weights(self.x[0] * across).T
-
-    def ridge(self, height: float, roughness: float) -> Float[np.ndarray, "1 w"]:
-        """The line of a range of hills above the horizon (negative y)."""
-        line = np.zeros_like(self.x)
-        for octave in range(3):
-            phase, wave = self.draw.uniform(0, 2 * np.pi), self.draw.uniform(2.0, 3.4) * (1 + octave * roughness)
-            line += np.sin(wave * self.x + phase) / (1 + 1.6 * octave)
-        return -height * (0.75 + 0.4 * line)
-
-    def gradient(self, top: RGB, bottom: RGB, start: float, end: float) -> np.ndarray:
-        """Colours [h, 1, 3] from top to bottom between two heights."""
-        share = _smooth((self.y - start) / (end - start))[..., None]
-        return np.asarray(top, np.float32) + share * (np.asarray(bottom, np.float32) - np.asarray(top, np.float32))
-
-    def depth(self) -> Float[np.ndarray, "h 1"]:
-        """How far away the ground is; large at the horizon."""
-        return EYE_HEIGHT / np.maximum(self.y, 0.25 * self.pixel)
-
-
-def _smooth(share: np.ndarray) -> np.ndarray:
-    share = np.clip(share, 0, 1)
-    return share * share * (3 - 2 * share)
-
-
-def _weights(at: np.ndarray, size: int = 64) -> Float[np.ndarray, "n size"]:
-    """Weights of a ring of `size` values that interpolate it smoothly at some places."""
-    low = np.floor(at)
-    share = _smooth(at - low)
-    weights = np.zeros((at.size, size), np.float32)
-    index = np.arange(at.size)
-    weights[index, low.astype(int) % size] = 1 - share
-    weights[index, (low.astype(int) + 1) % size] += share
-    return weights
-
-
-def _rgb(code: str) -> RGB:
-    return int(code[0:2], 16) / 255, int(code[2:4], 16) / 255, int(code[4:6], 16) / 255
-
-
-def _palette(canvas: Canvas, *palettes: str) -> list[RGB]:
-    """One of some palettes, each a string of hexadecimal colours; a little lighter or darker each time."""
-    colours = palettes[int(canvas.draw.integers(len(palettes)))].split()
-    shade = 1 + 0.04 * float(canvas.draw.standard_normal())
-    return [(r * shade, g * shade, b * shade) for r, g, b in map(_rgb, colours)]
-
-
-def _sky(canvas: Canvas, top: RGB, bottom: RGB) -> None:
-    canvas.colours[:] = canvas.gradient(top, bottom, -0.75, 0.02)
-
-
-def _ground(canvas: Canvas, far: RGB, near: RGB, texture: float = 0.05, line: np.ndarray | float = 0.0) -> None:
-    colour = canvas.gradient(far, near, 0.0, 0.5) + 0 * canvas.colours
-    mottle = canvas.noise(5.0, 5.0, perspective=True) + 0.6 * canvas.noise(11.0, 9.0, perspective=True)
-    fade = np.clip(canvas.y / 0.08, 0.0, 1.0)
-    canvas.lay(colour * (1 + texture * (mottle * fade)[..., None]), canvas.below(line))
-
-
-def _clouds(canvas: Canvas, colour: RGB, number: int, opacity: float = 0.85) -> None:
-    for _ in range(number):
-        x, y = canvas.draw.uniform(-1.1, 1.1), canvas.draw.uniform(-0.62, -0.22)
-        size = canvas.draw.uniform(0.05, 0.09)
-        mask = np.zeros_like(canvas.colours[..., 0])
-        for puff in range(5):
-            offset = (puff - 2) * 0.75 * size
-            radius = size * (1.1 - 0.22 * abs(puff - 2)) * canvas.draw.uniform(0.85, 1.15)
-            mask = np.maximum(mask, canvas.disc(x + offset, y - 0.3 * radius, radius, 0.75 * radius, soft=0.55))
-        canvas.lay(colour, opacity * mask * (1 - 0.8 * _smooth((canvas.y - y) / (0.8 * size))))
-
-
-def _stars(canvas: Canvas, number: int) -> None:
-    for _ in range(number):
-        x, y, size = canvas.draw.uniform(-1.6, 1.6), canvas.draw.uniform(-1.4, -0.1), canvas.draw.uniform(0.004, 0.009)
-        glow = np.exp(-(((canvas.x - x) / size) ** 2 + ((canvas.y - y) / size) ** 2) / 2)
-        canvas.lay((1.0, 0.98, 0.9), canvas.draw.uniform(0.5, 1.0) * glow)
-
-
 def _meadow(canvas: Canvas) -> None:
-    top, low, far, hill, back, front = _palette(
+    top, low, far, hill, back, front = palette(
         canvas,
         "3f8fe0 cdeafa 7fb68a 5fa35c 8fc25a 4f9a3a",
         "59b0f0 e6f5e8 9cc4a0 78b070 a8d06a 63ab45",
         "6aa5d8 fbe9cf a5b98a 86a765 b3c465 6f9a3c",
     )
-    _sky(canvas, top, low)
-    _clouds(canvas, WHITE, 4)
+    sky(canvas, top, low)
+    clouds(canvas, WHITE, 4)
     canvas.lay(far, canvas.below(canvas.ridge(0.15, 0.5)))
     canvas.lay(hill, canvas.below(canvas.ridge(0.07, 0.8)))
-    _ground(canvas, back, front, 0.09)
-    petals = _palette(canvas, "ffffff", "ffe27a", "f7b5d0")[0]
+    ground(canvas, back, front, 0.09)
+    petals = palette(canvas, "ffffff", "ffe27a", "f7b5d0")[0]
     for _ in range(40):
         y = EYE_HEIGHT / canvas.draw.uniform(0.55, 5.0)
         canvas.lay(petals, 0.8 * canvas.disc(canvas.draw.uniform(-1.5, 1.5), y, 0.045 * y, 0.03 * y, soft=0.5))
 
 
 def _beach(canvas: Canvas) -> None:
-    top, low, deep, shallow, wet, sand = _palette(
+    top, low, deep, shallow, wet, sand = palette(
         canvas,
         "3fa0ea d9f1fb 1f7fb8 63c7cf d9bf8d efdcae",
         "6fb7e8 fdf0dd 2a8fa8 86d6c6 d8b583 f0d6a4",
         "4d8fd6 e8e9fb 2b6fb0 6bb4d8 cfb891 e8d9b8",
     )
-    _sky(canvas, top, low)
-    _clouds(canvas, WHITE, 3)
-    _ground(canvas, wet, sand, 0.05)
+    sky(canvas, top, low)
+    clouds(canvas, WHITE, 3)
+    ground(canvas, wet, sand, 0.05)
     shore = 0.115 + 0.008 * np.sin(5 * canvas.x + canvas.draw.uniform(0, 6))
     sea = canvas.gradient(deep, shallow, 0.0, 0.12) + 0 * canvas.colours
     streaks = canvas.noise(6.0, 60.0) * np.clip(canvas.y / 0.03, 0, 1)
@@ -206,29 +99,29 @@ def _beach(canvas: Canvas) -> None:
 
 
 def _desert(canvas: Canvas) -> None:
-    top, low, far, dune, back, front = _palette(
+    top, low, far, dune, back, front = palette(
         canvas,
         "4aa3e0 fbe8c8 d9a066 e0ae70 e8bd7e d29a56",
         "7ab8e0 ffe6d0 c98a62 d89a6c e6b183 c98856",
         "e0a878 ffe9c0 b9745a c9855c dfa06a c07c48",
     )
-    _sky(canvas, top, low)
+    sky(canvas, top, low)
     canvas.lay((1.0, 0.97, 0.85), 0.9 * canvas.disc(canvas.draw.uniform(-0.5, 0.5), -0.42, 0.075, soft=0.3))
     canvas.lay(far, canvas.below(canvas.ridge(0.12, 0.2)))
     canvas.lay(dune, canvas.below(canvas.ridge(0.05, 0.4)))
-    _ground(canvas, back, front, 0.03)
+    ground(canvas, back, front, 0.03)
     ripples = np.sin(16 * np.log(np.maximum(canvas.y, 1e-3) + 0.03) + 1.2 * np.sin(3 * canvas.x))
     canvas.lay((1.0, 0.93, 0.78), 0.09 * (0.5 + 0.5 * ripples) * canvas.below(0.03))
 
 
 def _snow(canvas: Canvas) -> None:
-    top, low, far, back, front, tree = _palette(
+    top, low, far, back, front, tree = palette(
         canvas,
         "8fb6dc e6eff8 c3d3e6 dfe8f3 f4f8fd 3f6b62",
         "a9a6d8 fbe6e8 cdc6e0 e6e2f0 f8f5fb 4a5f7d",
         "6f9fd0 d3e6f6 aac4e0 d3e3f3 eef6fd 2f6470",
     )
-    _sky(canvas, top, low)
+    sky(canvas, top, low)
     canvas.lay(far, canvas.below(canvas.ridge(0.2, 1.0)))
     for _ in range(9):
         x, size = canvas.draw.uniform(-1.2, 1.2), canvas.draw.uniform(0.12, 0.24)
@@ -238,34 +131,34 @@ def _snow(canvas: Canvas) -> None:
             half = size * (0.26 - 0.06 * tier) * (canvas.y - tip) / (base - tip)
             inside = np.clip((half - np.abs(canvas.x - x)) / canvas.pixel + 0.5, 0, 1)
             canvas.lay(tree, inside * canvas.below(tip) * (1 - canvas.below(base)))
-    _ground(canvas, back, front, 0.025)
+    ground(canvas, back, front, 0.025)
 
 
 def _sunset(canvas: Canvas) -> None:
-    top, low, sun, far, back, front = _palette(
+    top, low, sun, far, back, front = palette(
         canvas,
         "4a4e9c ffb070 ffe9a8 7a4f80 8a5a60 5c3b48",
         "7a4a9c ff9a8a ffd9a0 6a3f78 80506e 503350",
         "3f6fa8 ffc98a fff0b0 6f6a80 93785a 665238",
     )
-    _sky(canvas, top, low)
+    sky(canvas, top, low)
     x = canvas.draw.uniform(-0.45, 0.45)
     canvas.lay(sun, 0.55 * np.exp(-(((canvas.x - x) / 0.3) ** 2 + ((canvas.y + 0.09) / 0.22) ** 2)))
     canvas.lay(sun, canvas.disc(x, -0.09, 0.12))
-    _clouds(canvas, (1.0, 0.78, 0.66), 3, 0.5)
+    clouds(canvas, (1.0, 0.78, 0.66), 3, 0.5)
     canvas.lay(far, canvas.below(canvas.ridge(0.07, 0.7)))
-    _ground(canvas, back, front, 0.07)
+    ground(canvas, back, front, 0.07)
 
 
 def _night(canvas: Canvas) -> None:
-    top, low, far, back, front = _palette(
+    top, low, far, back, front = palette(
         canvas,
         "0b1236 3a4a86 1d2a52 2f4a5c 22384c",
         "150f38 54448a 2a2352 3d3a66 2b2a50",
         "081c30 2f6a86 12304a 24505a 1a3c48",
     )
-    _sky(canvas, top, low)
-    _stars(canvas, 45)
+    sky(canvas, top, low)
+    stars(canvas, 45)
     x, y = canvas.draw.uniform(-0.4, 0.4), canvas.draw.uniform(-0.5, -0.36)
     canvas.lay((0.75, 0.8, 1.0), 0.3 * canvas.disc(x, y, 0.2, soft=1.0))
     canvas.lay((1.0, 0.97, 0.86), canvas.disc(x, y, 0.075))
@@ -274,24 +167,11 @@ def _night(canvas: Canvas) -> None:
             canvas.gradient(top, low, -0.75, 0.02) + 0 * canvas.colours, canvas.disc(x + 0.035, y - 0.015, 0.066)
         )
     canvas.lay(far, canvas.below(canvas.ridge(0.1, 0.8)))
-    _ground(canvas, back, front, 0.07)
-
-
-def _boards(canvas: Canvas, light: RGB, dark: RGB) -> None:
-    """A floor of boards that run away from the eye."""
-    across = canvas.x * canvas.depth() / EYE_HEIGHT * 1.1
-    board = np.floor(across)
-    shade = 0.5 + 0.5 * np.sin(board * 12.9898 + 3.1)
-    blur = 1.1 * canvas.pixel * canvas.depth() / EYE_HEIGHT * 1.1  # a pixel, in boards
-    gap = np.clip(1.2 - np.abs(across - np.round(across)) / np.maximum(0.02, blur), 0, 1)
-    fade = _smooth(1.2 - 6 * blur)  # far away they run together
-    colours = np.asarray(light) + (shade * fade)[..., None] * 0.35 * (np.asarray(dark) - np.asarray(light))
-    canvas.lay(colours.astype(np.float32), canvas.below(0.0))
-    canvas.lay(dark, 0.6 * gap * fade * canvas.below(0.0))
+    ground(canvas, back, front, 0.07)
 
 
 def _room(canvas: Canvas) -> None:
-    wall, pattern, board, floor, dark, frame = _palette(
+    wall, pattern, board, floor, dark, frame = palette(
         canvas,
         "f2dfc4 ecd3b2 fffaf0 c99a68 a2744a 9c7350",
         "cfe3e0 c0d8d4 ffffff d3ab7e ac8258 f4f4f0",
@@ -300,30 +180,30 @@ def _room(canvas: Canvas) -> None:
     )
     canvas.colours[:] = np.asarray(wall, np.float32)
     if canvas.draw.random() < 0.5:
-        canvas.lay(pattern, _smooth(0.5 + 3 * np.sin(2 * np.pi * 6 * canvas.x)) + 0 * canvas.y)
+        canvas.lay(pattern, smooth(0.5 + 3 * np.sin(2 * np.pi * 6 * canvas.x)) + 0 * canvas.y)
     else:
         across, down = (canvas.x * 7) % 1 - 0.5, (canvas.y * 7) % 1 - 0.5
-        canvas.lay(pattern, _smooth((0.2 - np.hypot(across, down)) * 12))
+        canvas.lay(pattern, smooth((0.2 - np.hypot(across, down)) * 12))
     x, y = canvas.draw.choice([-1, 1]) * canvas.draw.uniform(0.2, 0.42), canvas.draw.uniform(-0.4, -0.36)
     canvas.lay(frame, canvas.box(x - 0.17, y - 0.15, x + 0.17, y + 0.15))
-    sky = canvas.gradient((0.55, 0.78, 0.95), (0.88, 0.95, 1.0), y - 0.14, y + 0.14) + 0 * canvas.colours
-    canvas.lay(sky, canvas.box(x - 0.15, y - 0.13, x + 0.15, y + 0.13))
+    outside = canvas.gradient((0.55, 0.78, 0.95), (0.88, 0.95, 1.0), y - 0.14, y + 0.14) + 0 * canvas.colours
+    canvas.lay(outside, canvas.box(x - 0.15, y - 0.13, x + 0.15, y + 0.13))
     canvas.lay((0.5, 0.72, 0.45), canvas.box(x - 0.15, y + 0.06, x + 0.15, y + 0.13))
     canvas.lay(frame, canvas.box(x - 0.008, y - 0.13, x + 0.008, y + 0.13))
-    _boards(canvas, floor, dark)
+    boards(canvas, floor, dark)
     canvas.lay(board, canvas.below(-0.045) * (1 - canvas.below(0.0)))
     canvas.lay((0.25, 0.18, 0.12), 0.25 * np.exp(-np.maximum(canvas.y, 0) / 0.03) * canvas.below(0.0))
 
 
 def _stage(canvas: Canvas) -> None:
-    curtain, fold, floor, dark = _palette(
+    curtain, fold, floor, dark = palette(
         canvas, "a0202c 5c0f18 b07c50 6b4526", "26408f 121f52 a88058 62452c", "6a2a86 36134a b58a62 6e4c30"
     )
     canvas.colours[:] = np.asarray(curtain, np.float32)
     folds = 0.5 + 0.5 * np.sin(26 * canvas.x + 1.5 * np.sin(7 * canvas.x + canvas.draw.uniform(0, 6)))
     canvas.lay(fold, 0.85 * folds**1.5 + 0 * canvas.y)
-    canvas.lay((0.0, 0.0, 0.0), 0.45 * _smooth(-(canvas.y + 0.35) / 0.5) + 0 * canvas.x)
-    _boards(canvas, floor, dark)
+    canvas.lay((0.0, 0.0, 0.0), 0.45 * smooth(-(canvas.y + 0.35) / 0.5) + 0 * canvas.x)
+    boards(canvas, floor, dark)
     canvas.lay((0.05, 0.02, 0.02), 0.3 * canvas.below(0.0))
     canvas.lay((0.05, 0.02, 0.02), 0.5 * np.exp(-np.maximum(canvas.y, 0) / 0.03) * canvas.below(0.0))
     canvas.lay((1.0, 0.93, 0.78), 0.42 * canvas.disc(0.0, EYE_HEIGHT, 0.62, 0.16, soft=0.5))
@@ -331,7 +211,7 @@ def _stage(canvas: Canvas) -> None:
 
 
 def _sea_floor(canvas: Canvas) -> None:
-    top, low, back, front, weed = _palette(
+    top, low, back, front, weed = palette(
         canvas,
         "7fdcf0 1f6fae 6fa8b4 b8c9a8 1f7a5c",
         "8fe6dc 127a8c 5aa39c a3c4a0 2f7f4a",
@@ -346,25 +226,25 @@ def _sea_floor(canvas: Canvas) -> None:
         )
         spread = width * (1.6 + canvas.y)
         ray = np.exp(-(((canvas.x - x - slant * (canvas.y + 0.7)) / spread) ** 2))
-        canvas.lay((0.9, 1.0, 1.0), 0.22 * ray * _smooth((0.05 - canvas.y) / 0.8))
+        canvas.lay((0.9, 1.0, 1.0), 0.22 * ray * smooth((0.05 - canvas.y) / 0.8))
     canvas.lay(0.5 * (np.array(low) + np.array(back)), canvas.below(canvas.ridge(0.09, 0.9)))
     for _ in range(9):
         x, length, sway = canvas.draw.uniform(-1.2, 1.2), canvas.draw.uniform(0.12, 0.3), canvas.draw.uniform(0, 6)
         middle = x + 0.02 * np.sin(canvas.y / 0.05 + sway)
         blade = np.clip((0.014 * (canvas.y + length) / length - np.abs(canvas.x - middle)) / canvas.pixel + 0.5, 0, 1)
         canvas.lay(weed, 0.8 * blade * canvas.below(-length) * (1 - canvas.below(0.012)))
-    _ground(canvas, back, front, 0.07)
+    ground(canvas, back, front, 0.07)
     for _ in range(8):
         x, y, size = canvas.draw.uniform(-0.8, 0.8), canvas.draw.uniform(-0.55, 0.0), canvas.draw.uniform(0.01, 0.022)
         canvas.lay((0.92, 1.0, 1.0), 0.4 * (canvas.disc(x, y, size) - 0.7 * canvas.disc(x, y, 0.7 * size)))
 
 
 def _above_clouds(canvas: Canvas) -> None:
-    top, low, shade, white = _palette(
+    top, low, shade, white = palette(
         canvas, "3f93ea cfeafc 9fc0e4 ffffff", "8fa0ea fde3ee bfaede fff8fb", "f0a87a fff0cf e0a69c fffaf2"
     )
-    _sky(canvas, top, low)
-    _clouds(canvas, white, 3, 0.7)
+    sky(canvas, top, low)
+    clouds(canvas, white, 3, 0.7)
     canvas.lay(0.5 * (np.array(shade) + np.array(white)), canvas.below(-0.01))
     for row in range(8):  # banks of puffs, the nearer the larger
         depth = 4.5 * 0.73**row
@@ -374,32 +254,27 @@ def _above_clouds(canvas: Canvas) -> None:
             radius, middle = size * canvas.draw.uniform(0.65, 1.1), y + 0.15 * size * canvas.draw.uniform(-1, 1)
             near = np.abs(canvas.x[0] - x) < 1.3 * radius
             if near.any():
-                part = _narrow(canvas, near).disc(x, middle, radius, 0.55 * radius, soft=0.35)
+                part = narrow(canvas, near).disc(x, middle, radius, 0.55 * radius, soft=0.35)
                 bank[:, near] = np.maximum(bank[:, near], part)
         canvas.lay(canvas.gradient(white, shade, y - 0.5 * size, y + 0.35 * size) + 0 * canvas.colours, bank)
 
 
-def _narrow(canvas: Canvas, columns: np.ndarray) -> Canvas:
-    """A canvas of some columns, to draw what is small."""
-    return Canvas(canvas.x[0][columns], canvas.y[:, 0], canvas.draw)
-
-
 def _moon(canvas: Canvas) -> None:
-    sky, glow, far, back, front = _palette(
+    space, glow, far, back, front = palette(
         canvas,
         "05060f 10142a 6e7079 8f9199 b3b4ba",
         "0a0614 1d1230 756a70 9a8f94 bcb0b2",
         "030a12 0c2230 64727a 87969c acb8bc",
     )
-    _sky(canvas, sky, glow)
-    _stars(canvas, 60)
+    sky(canvas, space, glow)
+    stars(canvas, 60)
     x, y = canvas.draw.uniform(-0.4, 0.4), canvas.draw.uniform(-0.5, -0.38)
     canvas.lay((0.16, 0.42, 0.82), canvas.disc(x, y, 0.1))
-    land = _smooth(2.5 * canvas.noise(14.0, 14.0)) * canvas.disc(x, y, 0.098)
+    land = smooth(2.5 * canvas.noise(14.0, 14.0)) * canvas.disc(x, y, 0.098)
     canvas.lay((0.3, 0.62, 0.36), land)
-    canvas.lay((0.0, 0.0, 0.05), 0.6 * canvas.disc(x, y, 0.1) * _smooth((canvas.x - x) / 0.09))
+    canvas.lay((0.0, 0.0, 0.05), 0.6 * canvas.disc(x, y, 0.1) * smooth((canvas.x - x) / 0.09))
     canvas.lay(far, canvas.below(canvas.ridge(0.045, 1.2)))
-    _ground(canvas, back, front, 0.08)
+    ground(canvas, back, front, 0.08)
     for _ in range(14):
         y = EYE_HEIGHT / canvas.draw.uniform(0.6, 4.0)
         x, size = canvas.draw.uniform(-1.2, 1.2), y * canvas.draw.uniform(0.15, 0.4)
@@ -408,13 +283,13 @@ def _moon(canvas: Canvas) -> None:
 
 
 def _city(canvas: Canvas) -> None:
-    top, low, far, near, window, pavement, front = _palette(
+    top, low, far, near, window, pavement, front = palette(
         canvas,
         "6fb0e8 e3f1f8 a9bccb 7f93a8 d8ecf5 a7a9ab 8b8d90",
         "8f8fd0 fbd9cf b3a0bf 86709a ffe3a8 9a949c 7d7880",
         "f0b488 fff0d0 d0aa98 a87c78 fff2c4 b0a498 928678",
     )
-    _sky(canvas, top, low)
+    sky(canvas, top, low)
     for colour, tall, width in ((far, 0.5, 0.17), (near, 0.33, 0.22)):
         left = -2.0
         while left < 2.0:
@@ -422,14 +297,14 @@ def _city(canvas: Canvas) -> None:
             house = canvas.box(left, -height, right, 0.01)
             canvas.lay(colour, house)
             across, down = ((canvas.x - left) / 0.045) % 1, ((canvas.y + height) / 0.06) % 1
-            panes = _smooth((0.3 - np.abs(across - 0.5)) * 12) * _smooth((0.3 - np.abs(down - 0.5)) * 12)
+            panes = smooth((0.3 - np.abs(across - 0.5)) * 12) * smooth((0.3 - np.abs(down - 0.5)) * 12)
             inside = canvas.box(left + 0.015, -height + 0.02, right - 0.015, -0.03)
             canvas.lay(window, 0.45 * panes * inside)
             left = right + canvas.draw.uniform(0.0, 0.04)
-    _ground(canvas, pavement, front, 0.03)
+    ground(canvas, pavement, front, 0.03)
     across = np.abs((canvas.x * canvas.depth() / EYE_HEIGHT * 0.5) % 1 - 0.5)
     blur = canvas.pixel * canvas.depth() / EYE_HEIGHT
-    seam = np.clip(1.2 - (0.5 - across) / np.maximum(0.02, blur), 0, 1) * _smooth(1.2 - 4 * blur)
+    seam = np.clip(1.2 - (0.5 - across) / np.maximum(0.02, blur), 0, 1) * smooth(1.2 - 4 * blur)
     canvas.lay(front, 0.35 * seam * canvas.below(0.02))
     canvas.lay((0.3, 0.3, 0.33), 0.4 * np.exp(-np.maximum(canvas.y, 0) / 0.015) * canvas.below(0.0))
 

@@ -194,9 +194,9 @@ def pose(scene: Scene, actor: Actor, seconds: float, aspect: float) -> Pose:
             share = (1.15 * time + actor.phase) % 1.0
             return Pose(home, actor.depth, lift=(0.12 + 0.2 * room.size) * 4 * share * (1 - share))
         case "rise":
-            return Pose(home, actor.depth + 0.12, lift=0.36 * way)
+            return Pose(home, actor.depth + 0.12, lift=0.34 * way)
         case "fall":
-            return Pose(home, actor.depth + 0.1, lift=_bounce(time + 0.02 * actor.phase, height=0.42))
+            return Pose(home, actor.depth + 0.1, lift=_bounce(time + 0.02 * actor.phase, height=0.37))
         case "circle":
             angle = 0.42 * beat
             radius = min(room.reach, 0.22)
