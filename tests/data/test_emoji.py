@@ -108,7 +108,7 @@ def scene_of(*cast: tuple[Character, str], place: str = "meadow", shot: str = "s
 
 
 def test_characters_are_the_animated_ones_that_have_a_name(characters):
-    """No skin tones, no stills, nothing that can't be counted. Checked to fail: without each of the three checks."""
+    """No skin tones, no stills, nothing that can't be counted. Checked to fail: without either of the first two."""
     assert [character.name.en for character in characters] == [
         "cat",
         "frog",
@@ -373,8 +373,8 @@ def test_the_camera_moves_as_its_name_says(characters, shot):
 def test_truth_is_where_the_picture_differs(characters, monkeypatch, motion, shot):
     """The centre of mass of what an actor adds to a plain setting, and its bounds.
 
-    Checked to fail: with a truth that forgets the camera, the turn or the fraction of a pixel, and one that turns the
-    other way.
+    Checked to fail: with a truth 1.5 pixels beside, pictures on whole pixels, pictures that turn the other way, and
+    Pillow's Hamming filter.
     """
 
     def plain(place: str, seed: int, x: np.ndarray, y: np.ndarray) -> Backdrop:
