@@ -148,7 +148,8 @@ def _file_of_tensor(folder: Path) -> dict[str, Path]:
             raise ModelError(f"{folder / INDEX} names {shard!r}; a shard must be a .safetensors file in that folder")
         if not path.is_file():
             raise ModelError(f"missing shard {path}, which {INDEX} names; download it again")
-        held |= dict.fromkeys(_names(path), path)
+        for name in _names(path):
+            held[name] = path
     for name, shard in index.items():
         if held.get(name) != folder / shard:
             raise ModelError(f"{folder / shard} doesn't hold {name}, as {INDEX} says; download both again")

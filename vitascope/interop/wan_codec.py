@@ -12,8 +12,7 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
-from vitascope.interop.diffusers_folder import PeerConfig, Places, fill, our_config, place, read_config
-from vitascope.interop.diffusers_folder import save_component as _save
+from vitascope.interop.diffusers_folder import PeerConfig, Places, fill, our_config, place, read_config, save_component
 
 CLASS = "AutoencoderKLWan"
 
@@ -124,7 +123,7 @@ def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.
         "scale_factor_temporal": codec.stride.time,
         "scale_factor_spatial": codec.stride.rows,
     }
-    _save(codec, Path(folder), CLASS, tree, tensor_places(codec), dtype)
+    save_component(codec, Path(folder), CLASS, tree, tensor_places(codec), dtype)
 
 
 def tensor_places(codec: Codec) -> Places:
