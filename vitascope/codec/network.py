@@ -90,8 +90,9 @@ class Codec(nn.Module):
         with torch.no_grad():  # a posterior that starts narrow: with unit noise the decoder first learns to ignore it
             self.to_moments.bias[config.latent_channels :] = INITIAL_LOG_VARIANCE
         mean, std = config.latent_mean or (0.0,), config.latent_std or (1.0,)
-        self.register_buffer("latent_mean", torch.tensor(mean).view(1, -1, 1, 1, 1), persistent=False)
-        self.register_buffer("latent_std", torch.tensor(std).view(1, -1, 1, 1, 1), persistent=False)
+        # on the CPU also where the network is built on the meta device: no file of weights brings them
+        for name, values in (("latent_mean", mean), ("latent_std", std)):
+            self.register_buffer(name, torch.tensor(values, device="cpu").view(1, -1, 1, 1, 1), persistent=False)
 
     @property
     def stride(self) -> Stride:
