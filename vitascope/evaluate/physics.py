@@ -24,7 +24,9 @@ from vitascope.world.stage import unproject
 from vitascope.world.words import Colour
 
 TRACKED_COLOURS: tuple[Colour, ...] = ("red", "blue", "green", "pink", "purple")  # far apart in hue, and from wood
-TRACKED_LAWS = tuple(law for law in LAWS if law != "topple")  # a row of dominoes is a matter of turns, not of places
+TRACKED_LAWS: tuple[Law, ...] = tuple(
+    law for law in LAWS if law != "topple"
+)  # a row of dominoes is a matter of turns, not of places
 WIDENED = 1.4  # speeds, heights and angles up to this factor beyond the ordinary range
 NUM_SHOWN = 6
 MAX_DRAWS = 20  # for each trial wanted
@@ -133,7 +135,7 @@ def _in_sight(
 ) -> Bool[np.ndarray, "t bodies"]:
     scale = min(height, width) / VIEW_METRES
     margin = np.array([max(body.size) for body in experiment.bodies])[:, None] * scale
-    return ((pixels > margin) & (pixels < np.array([height, width]) - margin)).all(axis=2)
+    return np.all((pixels > margin) & (pixels < np.array([height, width]) - margin), axis=2)
 
 
 def observe(trial: Trial, video: Video) -> Track:
@@ -153,9 +155,9 @@ def score(trial: Trial, places: Track) -> TrialScore:
     if len(places) < len(trial.truth):
         raise SizeError(f"{trial.name} has {len(places)} frames, not {len(trial.truth)}")
     places = places[: len(trial.truth)]
-    lost = np.isnan(places).any(axis=2)
+    lost = np.any(np.isnan(places), axis=2)
     held = _held(places)
-    seen, true = (_velocity(each, trial.clip.fps) for each in (held, trial.truth))
+    seen, true = (_velocity(each, float(trial.clip.fps)) for each in (held, trial.truth))
     counted = trial.in_sight.copy()
     counted[: trial.num_given] = False
     distance, difference = np.linalg.norm(held - trial.truth, axis=2), np.linalg.norm(seen - true, axis=2)

@@ -135,15 +135,14 @@ class Pipeline:
             PromptError: an empty or overlong prompt.
             SizeError: nothing to make, or a size or number of steps that can't be.
         """
-        prompt = check_prompt(prompt)
+        prompt, fps = check_prompt(prompt), float(video.fps)
+        check_size(video.height, video.width, num_frames, fps)
         stride = self.codec.stride.time
-        check_size(video.height, video.width, num_frames, video.fps)
-        whole = 1 + (video.num_frames - 1) // stride * stride
-        beginning = Video(video.frames[:whole], video.fps)
-        canvas = self._canvas(video.height, video.width, num_frames, video.fps, beginning)
+        beginning = Video(video.frames[: 1 + (video.num_frames - 1) // stride * stride], fps)
+        canvas = self._canvas(video.height, video.width, num_frames, fps, beginning)
         latent = self._made(canvas, prompt, negative, seed, num_steps, guidance, on_progress)
         size = {"height": video.height, "width": video.width, "num_frames": num_frames}
-        return decode_video(self.codec, latent, **size, fps=video.fps)
+        return decode_video(self.codec, latent, **size, fps=fps)
 
     def _made(
         self,
