@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vitascope.errors import ModelError
-from vitascope.interop.diffusers_folder import INDEX, WEIGHTS
+from vitascope.interop.diffusers_folder import INDEX_OF, WEIGHTS
 from vitascope.interop.wan_codec import load_wan_codec
 from vitascope.interop.wan_transformer import load_wan_transformer, save_wan_transformer
 from vitascope.model.transformer import Transformer, TransformerConfig
 
+INDEX = INDEX_OF.format(WEIGHTS)
 CONFIG = TransformerConfig(
     in_channels=4, out_channels=4, num_layers=2, num_heads=2, head_dim=8, ffn_width=24, text_width=12,
     frequency_width=16, prediction="velocity",

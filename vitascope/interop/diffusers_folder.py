@@ -7,10 +7,11 @@ file's costs no memory until it is used.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -23,7 +24,7 @@ from vitascope.errors import ConfigError, ModelError, reason
 from vitascope.files import replacing_folder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-INDEX = f"{WEIGHTS}.index.json"
+INDEX_OF = "{}.index.json"  # which shard holds what, beside the shards
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -34,6 +35,7 @@ class PeerConfig(BaseModel):
 
 
 PeerT = TypeVar("PeerT", bound=PeerConfig)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def read_config(folder: Path, class_name: str, kind: type[PeerT]) -> PeerT:
         ModelError: no config.json, not JSON, of another class, or of a form that our networks don't have.
     """
     path = folder / "config.json"
-    tree = _read_json(path, cure=f"give the folder of a {class_name}")
+    tree = read_json(path, cure=f"give the folder of a {class_name}")
     found = tree.get("_class_name")
     if found != class_name:
         raise ModelError(f"{path} describes {found!r}; give the folder of a {class_name}")
@@ -73,31 +75,67 @@ def read_config(folder: Path, class_name: str, kind: type[PeerT]) -> PeerT:
         raise ModelError(f"{path}: {_first_complaint(error)}; this form of {class_name} can't be loaded") from None
 
 
-def fill(network: nn.Module, folder: Path, places: Places, dtype: torch.dtype) -> None:
-    """Give a network, built on the meta device, the weights of a folder. All names and shapes are checked first.
+def read_json(path: Path, cure: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ModelError: no such file, or it holds something else; the message ends with the cure.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; {cure}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not readable JSON ({reason(error)}); {cure}") from None
+    if not isinstance(tree, dict):
+        raise ModelError(f"{path} holds no JSON object; {cure}")
+    return tree
+
+
+@dataclass(frozen=True)
+class Stored(Generic[NetworkT]):
+    """A network on the meta device, and files that `open_network` found to hold exactly its weights."""
+
+    network: NetworkT
+    places: Places
+    files: Mapping[str, Path]  # by the name of the tensor there
+
+    def load(self, dtype: torch.dtype) -> NetworkT:
+        """The network with its weights.
+
+        Raises:
+            ModelError: a file that can't be read after all.
+        """
+        owners = defaultdict[str, list[str]](list)  # two tensors of ours that are one there share their memory
+        for ours, spot in self.places.items():
+            owners[spot.name].append(ours)
+        tensors: dict[str, Tensor] = {}
+        for path in sorted(set(self.files.values())):
+            try:
+                with safe_open(path, framework="pt", device="cpu") as file:
+                    for name in (name for name, holder in self.files.items() if holder == path):
+                        tensor = file.get_tensor(name).to(dtype)
+                        tensors |= {ours: self.places[ours].to_ours(tensor) for ours in owners[name]}
+            except (OSError, SafetensorError) as error:
+                raise ModelError(f"{path} can't be read ({reason(error)}); download it again") from None
+        self.network.load_state_dict(tensors, strict=True, assign=True)
+        return self.network.eval()
+
+
+def open_network(
+    network: NetworkT, folder: Path, places: Places, *, weights: str = WEIGHTS, unused: Collection[str] = ()
+) -> Stored[NetworkT]:
+    """A network on the meta device with the files of its weights, all names and shapes checked; no weights are read.
+
+    `weights` is the name of the file, or of the whole that shards make up; tensors named in `unused` may be there too.
 
     Raises:
         ModelError: a file is missing, damaged or a pickle, or doesn't hold exactly this network's tensors.
     """
-    files = _file_of_tensor(folder)
+    files = {name: path for name, path in file_of_tensor(folder, weights).items() if name not in unused}
     _check_names(folder, files, places)
-    ours_of = {spot.name: ours for ours, spot in places.items()}
-    tensors: dict[str, Tensor] = {}
-    for path in sorted(set(files.values())):
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                for name in file.keys():  # noqa: SIM118 (a file, not a dict)
-                    spot = places[ours_of[name]]
-                    found = tuple(file.get_slice(name).get_shape())
-                    if found != spot.shape:
-                        raise ModelError(
-                            f"{path}: {name} has shape {found}, and config.json calls for {spot.shape}; "
-                            "config and weights must come from the same model"
-                        )
-                    tensors[ours_of[name]] = spot.to_ours(file.get_tensor(name).to(dtype))
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} can't be read ({reason(error)}); download it again") from None
-    network.load_state_dict(tensors, strict=True, assign=True)
+    _check_shapes(files, places)
+    return Stored(network.eval(), places, files)
 
 
 def save_component(
@@ -115,6 +153,40 @@ def save_component(
         (temporary / "config.json").write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
 
 
+def file_of_tensor(folder: Path, weights: str = WEIGHTS) -> dict[str, Path]:
+    """The file of each tensor, by its name there; every file exists and holds what the index says.
+
+    Raises:
+        ModelError: a file is missing, damaged or a pickle.
+    """
+    if (folder / weights).is_file():
+        return dict.fromkeys(_names(folder / weights), folder / weights)
+    index_path = folder / INDEX_OF.format(weights)
+    if not index_path.is_file():
+        if pickles := sorted(path.name for pattern in PICKLES for path in folder.glob(pattern)):
+            raise ModelError(
+                f"{folder / pickles[0]} is a pickle, which can run code and is not read; "
+                f"get the model's safetensors files, or save it again with diffusers' save_pretrained"
+            )
+        raise ModelError(f"no weights {folder / weights}, nor {index_path.name} beside it; download the folder again")
+    index = read_json(index_path, cure="download it again").get("weight_map")
+    if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
+        raise ModelError(f"{index_path} has no weight_map of file names; download it again")
+    held: dict[str, Path] = {}
+    for shard in sorted(set(index.values())):
+        path = folder / shard
+        if Path(shard).name != shard or path.suffix != ".safetensors":
+            raise ModelError(f"{index_path} names {shard!r}; a shard must be a .safetensors file in that folder")
+        if not path.is_file():
+            raise ModelError(f"missing shard {path}, which {index_path.name} names; download it again")
+        for name in _names(path):
+            held[name] = path
+    for name, shard in index.items():
+        if held.get(name) != folder / shard:
+            raise ModelError(f"{folder / shard} doesn't hold {name}, as {index_path.name} says; download both again")
+    return held
+
+
 def our_config(tree: dict[str, Any], kind: type[Any], folder: Path) -> Any:
     """Our config from translated values.
 
@@ -125,35 +197,6 @@ def our_config(tree: dict[str, Any], kind: type[Any], folder: Path) -> Any:
         return parse_config(tree, kind, source=str(folder / "config.json"))
     except ConfigError as error:
         raise ModelError(f"{error}; this model can't be loaded") from None
-
-
-def _file_of_tensor(folder: Path) -> dict[str, Path]:
-    """The file of each tensor, by its name there; every file exists and holds what the index says."""
-    if (folder / WEIGHTS).is_file():
-        return dict.fromkeys(_names(folder / WEIGHTS), folder / WEIGHTS)
-    if not (folder / INDEX).is_file():
-        if pickles := sorted(path.name for pattern in PICKLES for path in folder.glob(pattern)):
-            raise ModelError(
-                f"{folder / pickles[0]} is a pickle, which can run code and is not read; "
-                f"get the model's safetensors files, or save it again with diffusers' save_pretrained"
-            )
-        raise ModelError(f"no weights {folder / WEIGHTS}, nor {INDEX} beside it; download the folder again")
-    index = _read_json(folder / INDEX, cure="download it again").get("weight_map")
-    if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
-        raise ModelError(f"{folder / INDEX} has no weight_map of file names; download it again")
-    held: dict[str, Path] = {}
-    for shard in sorted(set(index.values())):
-        path = folder / shard
-        if Path(shard).name != shard or path.suffix != ".safetensors":
-            raise ModelError(f"{folder / INDEX} names {shard!r}; a shard must be a .safetensors file in that folder")
-        if not path.is_file():
-            raise ModelError(f"missing shard {path}, which {INDEX} names; download it again")
-        for name in _names(path):
-            held[name] = path
-    for name, shard in index.items():
-        if held.get(name) != folder / shard:
-            raise ModelError(f"{folder / shard} doesn't hold {name}, as {INDEX} says; download both again")
-    return held
 
 
 def _names(path: Path) -> list[str]:
@@ -178,16 +221,17 @@ def _check_names(folder: Path, files: Mapping[str, Path], places: Places) -> Non
         )
 
 
-def _read_json(path: Path, cure: str) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing; {cure}") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON ({reason(error)}); {cure}") from None
-    if not isinstance(tree, dict):
-        raise ModelError(f"{path} holds no JSON object; {cure}")
-    return tree
+def _check_shapes(files: Mapping[str, Path], places: Places) -> None:
+    shapes = {spot.name: spot.shape for spot in places.values()}
+    for path in sorted(set(files.values())):
+        with safe_open(path, framework="pt", device="cpu") as file:
+            for name in (name for name, holder in files.items() if holder == path):
+                found = tuple(file.get_slice(name).get_shape())
+                if found != shapes[name]:
+                    raise ModelError(
+                        f"{path}: {name} has shape {found}, and config.json calls for {shapes[name]}; "
+                        "config and weights must come from the same model"
+                    )
 
 
 def _first_complaint(error: ValueError) -> str:

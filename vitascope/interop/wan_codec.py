@@ -12,7 +12,16 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
-from vitascope.interop.diffusers_folder import PeerConfig, Places, fill, our_config, place, read_config, save_component
+from vitascope.interop.diffusers_folder import (
+    PeerConfig,
+    Places,
+    Stored,
+    open_network,
+    our_config,
+    place,
+    read_config,
+    save_component,
+)
 
 CLASS = "AutoencoderKLWan"
 
@@ -71,7 +80,15 @@ def load_wan_codec(folder: str | Path) -> Codec:
     Raises:
         ModelError: a file is missing or damaged, holds a pickle, or another network.
     """
-    folder = Path(folder)
+    return open_wan_codec(Path(folder)).load(torch.float32)
+
+
+def open_wan_codec(folder: Path) -> Stored[Codec]:
+    """The codec without its weights, and its files, checked.
+
+    Raises:
+        ModelError: as `load_wan_codec`.
+    """
     theirs = read_config(folder, CLASS, WanCodecConfig)
     config = our_config(
         {
@@ -91,8 +108,7 @@ def load_wan_codec(folder: str | Path) -> Codec:
     )
     with torch.device("meta"):
         codec = Codec(config)
-    fill(codec, folder, tensor_places(codec), torch.float32)
-    return codec.eval()
+    return open_network(codec, folder, tensor_places(codec))
 
 
 def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:

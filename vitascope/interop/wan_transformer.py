@@ -15,7 +15,8 @@ from vitascope.interop.diffusers_folder import (
     PeerConfig,
     Place,
     Places,
-    fill,
+    Stored,
+    open_network,
     our_config,
     place,
     read_config,
@@ -77,7 +78,15 @@ def load_wan_transformer(folder: str | Path, dtype: torch.dtype = torch.float32)
     Raises:
         ModelError: a file is missing or damaged, holds a pickle, or another network.
     """
-    folder = Path(folder)
+    return open_wan_transformer(Path(folder)).load(dtype)
+
+
+def open_wan_transformer(folder: Path) -> Stored[Transformer]:
+    """The transformer without its weights, and its files, checked.
+
+    Raises:
+        ModelError: as `load_wan_transformer`.
+    """
     theirs = read_config(folder, CLASS, WanTransformerConfig)
     config = our_config(
         {
@@ -99,8 +108,7 @@ def load_wan_transformer(folder: str | Path, dtype: torch.dtype = torch.float32)
     )
     with torch.device("meta"):
         network = Transformer(config)
-    fill(network, folder, tensor_places(network), dtype)
-    return network.eval()
+    return open_network(network, folder, tensor_places(network))
 
 
 def save_wan_transformer(transformer: Transformer, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
