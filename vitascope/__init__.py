@@ -11,7 +11,7 @@ Importing this package loads nothing heavy: what is below is imported when it is
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
@@ -22,15 +22,20 @@ __version__ = "0.1.0"
 __all__ = ["Pipeline", "Video", "__version__", "load"]
 
 
-def load(model: str | Path = "playground") -> Pipeline:
-    """The model of a bundled name or a folder, ready to generate.
+def load(
+    model: str | Path = "playground", *, dtype: Literal["float32", "bfloat16"] = "float32", weights: bool = True
+) -> Pipeline:
+    """The model of a bundled name, a folder or a Hugging Face id (owner/name, downloaded), ready to generate.
+
+    `dtype` is the transformer's, and a large text encoder's. With weights=False nothing is read but sizes: enough for
+    `Pipeline.card`.
 
     Raises:
         ModelError: no such model, or a part of it is missing or damaged.
     """
     from vitascope.generate.pipeline import Pipeline, find_model
 
-    return Pipeline.load(find_model(model))
+    return Pipeline.load(find_model(model), dtype, weights=weights)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +16,9 @@ from vitascope.errors import ModelError
 from vitascope.files import replacing_folder, sha256
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+
+Dtype = Literal["float32", "bfloat16"]
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 

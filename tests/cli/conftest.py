@@ -15,7 +15,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
     """A fake model behind `vitascope.load`, in an empty working folder."""
     fake = FakePipeline()
 
-    def load(model: str = "playground") -> FakePipeline:
+    def load(model: str = "playground", **options: object) -> FakePipeline:
         fake.models.append(model)
         return fake
 

@@ -31,5 +31,5 @@ class FakePipeline:
         self.asked.append({"prompt": prompt, **options})
         return FakeVideo()
 
-    def card(self) -> dict[str, Any]:
+    def card(self, *, measure: bool = False) -> dict[str, Any]:
         return {"name": "playground", "fps": 8.0, "limits": {"width": 256}, "languages": ["en", "中文"]}

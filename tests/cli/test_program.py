@@ -129,7 +129,7 @@ def test_signals_end_with_their_exit_code(sent: signal.Signals, code: int, said:
         "import signal, sys, time, vitascope\n"
         "from vitascope import cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits it ignored
-        "def load(model): print('ready', flush=True); time.sleep(30)\n"
+        "def load(model, **options): print('ready', flush=True); time.sleep(30)\n"
         "vitascope.load = load\n"
         "sys.exit(cli.main(['info']))\n"
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import vitascope
-from vitascope.cli.options import MODEL_HELP, Seed, check_folder, refuse
+from vitascope.cli.options import MODEL_HELP, Dtype, DtypeOption, Seed, check_folder, refuse
 from vitascope.progress import progress
 
 train = typer.Typer(help="Train a network. To resume, run the same command again.", rich_markup_mode=None)
@@ -118,10 +118,11 @@ def evaluate_physics(
 
 def info(
     model: Annotated[str, typer.Argument(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    dtype: DtypeOption = Dtype.FLOAT32,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
-    """Print a model's card: its networks, its limits and how it was trained."""
-    card = vitascope.load(model).card()
+    """Print a model's card: its networks, how it was trained, and what a video takes. Its weights aren't read."""
+    card = vitascope.load(model, dtype=dtype.value, weights=False).card(measure=True)
     if as_json:
         import json
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import os
 import re
@@ -11,9 +12,19 @@ from typing import Annotated, NoReturn
 import typer
 
 MAX_SEED = 2**63 - 1
-MODEL_HELP = "A bundled model, or a model's folder."
+MODEL_HELP = "A bundled model, a model's folder, or a Hugging Face id (owner/name), which is downloaded."
 
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
+
+
+class Dtype(enum.StrEnum):
+    """What the transformer's weights are held in."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of the transformer; bfloat16 halves its memory.")]
 
 
 def refuse(message: str) -> NoReturn:

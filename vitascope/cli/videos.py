@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 
 import vitascope
-from vitascope.cli.options import MAX_SEED, MODEL_HELP, Seed, check_not_negative, check_positive, check_size, refuse
+from vitascope.cli.options import (
+    MAX_SEED,
+    MODEL_HELP,
+    Dtype,
+    DtypeOption,
+    Seed,
+    check_not_negative,
+    check_positive,
+    check_size,
+    refuse,
+)
 from vitascope.formats import MOVING, STILL
 from vitascope.progress import progress
 
@@ -38,6 +48,7 @@ def generate(
     ] = None,
     negative: Annotated[str, typer.Option(metavar="TEXT", help="What the video should not show.")] = "",
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    dtype: DtypeOption = Dtype.FLOAT32,
     num_videos: Annotated[
         int, typer.Option("-n", min=1, max=_MAX_VIDEOS, help="How many videos, with seeds SEED, SEED+1, ...")
     ] = 1,
@@ -71,7 +82,7 @@ def generate(
     if sheet in paths:
         refuse(f"--sheet {sheet} is also the output; name another file")
 
-    pipeline = vitascope.load(model)
+    pipeline = vitascope.load(model, dtype=dtype.value)
     if seconds is not None:
         frames = max(1, round(min(seconds * (fps or pipeline.config.fps), _MANY_FRAMES)))
     width, height = map(int, size.split("x")) if size else (None, None)

@@ -380,7 +380,8 @@ def full_precision(x: Tensor) -> torch.autocast:
 
     There the gradients are sums of many opposite terms: in bfloat16, rounding drowns them and training stands still.
     """
-    return torch.autocast(x.device.type, enabled=False)
+    device = "cpu" if x.is_meta else x.device.type  # there is no autocast to be in on the meta device
+    return torch.autocast(device, enabled=False)
 
 
 def fold_pixels(pixels: Frames, patch: int) -> Frames:

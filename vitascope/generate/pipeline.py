@@ -14,18 +14,22 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.network import Codec
 from vitascope.codec.streaming import decode_video, encode_video, latent_shape
 from vitascope.config import Config, parse_config
 from vitascope.errors import ModelError, SizeError
 from vitascope.generate.canvas import Canvas, given_frames, make_canvas
+from vitascope.generate.cost import Cost, cost_of, matmul_rate
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
+from vitascope.interop.hub import download, is_hub_id
+from vitascope.interop.parts import load_codec, load_transformer
+from vitascope.interop.wan_folder import PIPELINES, is_wan, load_wan
 from vitascope.model.diffusion import Number, shift_factor, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
-from vitascope.model.text import TextEncoder, check_prompt
-from vitascope.model.transformer import Transformer, TransformerConfig
+from vitascope.model.text import PromptEncoder, TextEncoder, check_prompt
+from vitascope.model.transformer import Transformer
 from vitascope.video import Video, read_video
-from vitascope.weights import load_network_config, load_weights
+from vitascope.weights import DTYPES, Dtype
 
 MIN_SIDE, MAX_SIDE = 16, 4096
 MAX_FRAMES = 30 * 60 * 10
@@ -48,33 +52,42 @@ class PipelineConfig(Config):
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
     shift: float = Field(default=2.0, gt=0)
-    reference_tokens: int = Field(default=80, ge=1)
+    reference_tokens: int | None = Field(default=80, ge=1)  # None: the shift is the same for any number of tokens
     training: dict[str, str | int | float] = Field(default_factory=dict)
     scores: dict[str, float] = Field(default_factory=dict)
+
+    def shift_of(self, num_tokens: int) -> float:
+        """How far noise levels move towards noise for a video of this many tokens."""
+        reference = num_tokens if self.reference_tokens is None else self.reference_tokens
+        return shift_factor(num_tokens, reference_tokens=reference, base=self.shift)
 
 
 class Pipeline:
     """A model folder, loaded: codec, transformer, text encoder and how to use them."""
 
-    def __init__(self, codec: Codec, transformer: Transformer, text_encoder: TextEncoder, config: PipelineConfig):
+    def __init__(self, codec: Codec, transformer: Transformer, text_encoder: PromptEncoder, config: PipelineConfig):
         self.codec = codec.eval().requires_grad_(False)
         self.transformer = transformer.eval().requires_grad_(False)
         self.text_encoder = text_encoder
         self.config = config
 
     @classmethod
-    def load(cls, folder: str | Path) -> Pipeline:
-        """A model from a folder in diffusers' layout.
+    def load(cls, folder: str | Path, dtype: Dtype = "float32", *, weights: bool = True) -> Pipeline:
+        """A model from a folder in diffusers' layout: one of ours, or Wan's. `dtype` is the transformer's.
+
+        With weights=False the networks have shapes only, which is enough for a card.
 
         Raises:
             ModelError: a part is missing or damaged.
         """
         folder = Path(folder)
+        if is_wan(folder):
+            wan = load_wan(folder, DTYPES[dtype], weights=weights)
+            config = parse_config(wan.settings, PipelineConfig, source=str(folder))
+            return cls(wan.codec, wan.transformer, wan.text_encoder, config)
         config = read_model_index(folder)
-        codec = Codec(load_network_config(folder / "vae", "Codec", CodecConfig))
-        load_weights(codec, folder / "vae")
-        transformer = Transformer(load_network_config(folder / "transformer", "Transformer", TransformerConfig))
-        load_weights(transformer, folder / "transformer")
+        codec = load_codec(folder / "vae", weights=weights)
+        transformer = load_transformer(folder / "transformer", DTYPES[dtype], weights=weights)
         return cls(codec, transformer, TextEncoder.load(folder / "text_encoder", folder / "tokenizer"), config)
 
     @torch.inference_mode()
@@ -211,9 +224,7 @@ class Pipeline:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(canvas.clean.shape, generator=generator)
         start = torch.where(canvas.given[:, None], canvas.clean, noise)
-        shift = shift_factor(
-            canvas.num_grid_tokens, reference_tokens=self.config.reference_tokens, base=self.config.shift
-        )
+        shift = self.config.shift_of(canvas.num_grid_tokens)
         return SOLVERS[self.config.solver](velocity, start, sigma_schedule(num_steps, shift), on_progress)
 
     def _velocity(self, canvas: Canvas, prompt: str, negative: str, guidance: Number) -> Velocity:
@@ -243,14 +254,30 @@ class Pipeline:
 
         return clean
 
-    def card(self) -> dict[str, object]:
-        """What a model card says: sizes, parameters, training and scores."""
+    def card(self, *, measure: bool = False) -> dict[str, object]:
+        """What a model card says: sizes, parameters, training, scores, and what a video of the usual size takes.
+
+        With `measure` also how long at least, by this machine's rate of arithmetic.
+        """
         count = {
             "transformer": _num_parameters(self.transformer),
             "codec": _num_parameters(self.codec),
             "text encoder": self.text_encoder.num_parameters,
         }
-        return {**self.config.model_dump(), "parameters": count, "stride": tuple(self.codec.stride)}
+        rate = matmul_rate(next(self.transformer.parameters()).dtype) if measure else None
+        return {
+            **self.config.model_dump(),
+            "parameters": count,
+            "stride": tuple(self.codec.stride),
+            "a video takes": self.cost().card(rate),
+        }
+
+    def cost(self) -> Cost:
+        """The memory and the arithmetic of a video as the model was trained."""
+        config = self.config
+        passes = config.num_steps * (1 if config.guidance == 1 else 2) * (2 if config.solver == "heun" else 1)
+        size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
+        return cost_of(self.codec, self.transformer, self.text_encoder.num_bytes, passes, **size)
 
 
 def read_model_index(folder: Path) -> PipelineConfig:
@@ -267,15 +294,16 @@ def read_model_index(folder: Path) -> PipelineConfig:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict) or tree.get("_class_name") != "VitascopePipeline":
-        raise ModelError(f"{path} doesn't describe a Vitascope model")
+        found = tree.get("_class_name") if isinstance(tree, dict) else None
+        raise ModelError(f"{path} doesn't describe a Vitascope model or a {' or '.join(PIPELINES)}, but {found!r}")
     return parse_config(tree.get("pipeline", {}), PipelineConfig, source=str(path))
 
 
 def find_model(model: str | Path) -> Path:
-    """The folder of a bundled model's name, or of a path.
+    """The folder of a bundled model's name, of a path, or of a Hugging Face id (owner/name), which is downloaded.
 
     Raises:
-        ModelError: neither; the message lists the bundled names.
+        ModelError: none of them; the message lists the bundled names.
     """
     bundled = Path(str(resources.files("vitascope"))) / "models"
     names = sorted(path.parent.name for path in bundled.glob("*/model_index.json"))
@@ -283,6 +311,8 @@ def find_model(model: str | Path) -> Path:
         return bundled / str(model)
     if Path(model).is_dir():
         return Path(model)
+    if isinstance(model, str) and is_hub_id(model):
+        return download(model)
     known = f"a folder, or one of {', '.join(names)}" if names else "a model's folder; no model is bundled here"
     raise ModelError(f"no model {str(model)!r}: give {known}")
 

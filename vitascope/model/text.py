@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,25 @@ from vitascope.errors import ModelError, PromptError
 
 MAX_CHARACTERS = 32_000
 _SPECIAL = re.compile(r"</?s>|<pad>|<unk>|<mask>")  # written in a prompt they would become the marks themselves
+
+
+@runtime_checkable
+class PromptEncoder(Protocol):
+    """What generating asks of a text encoder. `TextEncoder` is the bundled one; other models bring theirs."""
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the network's weights hold."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the network's weights."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> list[Float[Tensor, "_l e"]]:
+        """Float32 states of each prompt, in order; "" gives those of no prompt."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,11 @@ class TextEncoder:
     def num_parameters(self) -> int:
         """How many numbers the network's weights hold."""
         return sum(weight.numel() for weight in self.weights.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the network's weights."""
+        return sum(weight.numel() * weight.element_size() for weight in self.weights.values())
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,118 @@
+"""What a video takes: memory and arithmetic, told from the networks' shapes without running them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vitascope.codec.network import Codec
+from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, Tiling, latent_shape
+from vitascope.model.transformer import Transformer, num_flops
+
+MAX_TEXT_TOKENS = 512  # what text encoders give at most, and Wan's always
+LIVE_MAPS = 4  # feature maps of the codec's widest layer that exist at one time: its input, padded, output, and a sum
+LIVE_WIDTHS = 12  # likewise of the transformer, in widths of a token, besides the two of its MLP
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes and floating-point operations (2 per multiply-add) of one video, the text encoder's operations left out."""
+
+    weight_bytes: int
+    working_bytes: int  # an estimate
+    flops: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory needed in all."""
+        return self.weight_bytes + self.working_bytes
+
+    def card(self, flops_per_second: float | None = None) -> dict[str, float]:
+        """As a card tells it, to three digits; with a machine's rate also the least time that it takes."""
+        figures = {
+            "GiB of weights": self.weight_bytes / 2**30,
+            "GiB of memory, about": self.num_bytes / 2**30,
+            "TFLOP": self.flops / 1e12,
+        }
+        if flops_per_second is not None:
+            figures["seconds here, at least"] = self.flops / flops_per_second
+        return {name: float(f"{figure:.3g}") for name, figure in figures.items()}
+
+
+def cost_of(
+    codec: Codec,
+    transformer: Transformer,
+    text_bytes: int,
+    num_passes: int,
+    *,
+    height: int,
+    width: int,
+    num_frames: int,
+) -> Cost:
+    """What a video of this size takes, with `num_passes` forward passes of the transformer."""
+    frames, rows, columns = latent_shape(codec, num_frames, height, width)
+    config = transformer.config
+    sides = zip((frames, rows, columns), config.patch, strict=True)
+    tokens = math.prod(-(-side // step) for side, step in sides)
+    pass_flops = num_flops(config, [tokens], [MAX_TEXT_TOKENS], num_sigmas=2, text_cached=True)
+    decoding_flops, map_bytes = _decoding(codec, frames, rows, columns)
+
+    element = next(transformer.parameters()).element_size()
+    denoising = tokens * (LIVE_WIDTHS * config.width + 2 * config.ffn_width) * element
+    text_cache = 2 * 2 * config.num_layers * MAX_TEXT_TOKENS * config.width * element  # of two prompts
+    pixels = 3 * height * width * num_frames
+    return Cost(
+        weight_bytes=text_bytes + _num_bytes(transformer.parameters()) + _num_bytes(codec.parameters()),
+        working_bytes=max(denoising + text_cache, LIVE_MAPS * map_bytes) + pixels,
+        flops=num_passes * pass_flops + decoding_flops,
+    )
+
+
+def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> float:
+    """Floating-point operations a second of this machine at large matrix products, the most a network can reach."""
+    a = torch.ones(side, side, dtype=dtype)
+    a @ a
+    start, products = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds:
+        a @ a
+        products += 1
+    return 2 * side**3 * products / elapsed
+
+
+def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, int]:
+    """FLOPs of decoding a latent, and bytes of the largest feature map on the way, found on the meta device."""
+    tiling = Tiling()
+    row_spans, column_spans = tiling.spans(rows), tiling.spans(columns)
+    tile = row_spans[0][1], column_spans[0][1]
+    with torch.device("meta"):
+        empty = Codec(codec.config).eval()
+    largest = 0
+
+    def notice(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel() * 4)
+
+    hooks = [module.register_forward_hook(notice) for module in empty.modules()]
+    flops = {}
+    for length in {min(LATENT_FRAMES_PER_CHUNK, frames), 1}:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            empty.decode_raw(torch.empty(1, codec.latent_channels, length, *tile, device="meta"))
+        flops[length] = counter.get_total_flops()
+    for hook in hooks:
+        hook.remove()
+    # a first latent frame makes one frame of pixels, and each one after it as many as the stride
+    chunk = min(LATENT_FRAMES_PER_CHUNK, frames)
+    later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
+    total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)
+    return round(total), largest
+
+
+def _num_bytes(parameters: Iterable[Tensor]) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
