@@ -31,6 +31,7 @@ VERBS = (
     ["evaluate", "codec"],
     ["evaluate", "physics"],
     ["info"],
+    ["export"],
 )
 
 

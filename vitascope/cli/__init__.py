@@ -21,7 +21,7 @@ import typer.main
 
 import vitascope
 from vitascope.cli.datasets import prepare, render
-from vitascope.cli.networks import evaluate, info, train
+from vitascope.cli.networks import evaluate, export, info, train
 from vitascope.cli.videos import generate
 from vitascope.errors import VitascopeError
 
@@ -38,6 +38,7 @@ app.add_typer(prepare, name="prepare")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")
 app.command()(info)
+app.command()(export)
 
 _EXTRA_OF_MODULE = {
     "mujoco": "world",

@@ -1,4 +1,4 @@
-"""`vitascope train`, `evaluate` and `info`: what is done with networks besides generating."""
+"""`vitascope train`, `evaluate`, `info` and `export`: what is done with networks besides generating."""
 
 from __future__ import annotations
 
@@ -130,6 +130,24 @@ def info(
         return
     for key, value in _flat(card):
         typer.echo(f"{key}: {value}")
+
+
+def export(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; one that exists is refused.")],
+    model: Annotated[str, typer.Option(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    dtype: DtypeOption = Dtype.FLOAT32,
+) -> None:
+    """Write a model in diffusers' layout, with diffusers' classes where it has them, and print its folder."""
+    check_folder(out)
+    if out.exists():
+        refuse(f"{out} exists; name a new folder")
+    from vitascope.generate.pipeline import find_model
+    from vitascope.interop.export import export_model
+    from vitascope.weights import DTYPES
+
+    for note in export_model(find_model(model), out, DTYPES[dtype.value]):
+        typer.echo(note, err=True)
+    typer.echo(out)
 
 
 def _run_folder(out: Path | None, config: Path) -> Path:
