@@ -199,6 +199,19 @@ def test_a_loaded_model_is_the_same_model(pipeline, model_folder):
     assert np.array_equal(again.generate(PROMPT).frames, pipeline.generate(PROMPT).frames)
 
 
+def test_half_precision_stays_near(pipeline, model_folder):
+    half = Pipeline.load(model_folder, "bfloat16")
+    assert half.transformer.proj_out.weight.dtype == torch.bfloat16
+    one, other = (p.generate(PROMPT).frames.astype(int) for p in (pipeline, half))
+    assert 0 < np.abs(one - other).mean() < 3
+
+
+def test_a_card_needs_no_weights(pipeline, model_folder):
+    empty = Pipeline.load(model_folder, weights=False)
+    assert all(parameter.is_meta for parameter in empty.transformer.parameters())
+    assert empty.card() == pipeline.card()
+
+
 @pytest.mark.parametrize("part", ["vae", "transformer"])
 def test_damaged_weights_are_refused(model_folder, tmp_path, part):
     """One bit is enough."""

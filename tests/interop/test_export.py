@@ -27,6 +27,7 @@ pytest.importorskip("transformers")
 
 BUNDLED = Path(vitascope.__file__).parent / "models" / "playground"
 PROMPT = "a red ball"
+TEXT_NOTE = "text_encoder is copied in Vitascope's own layout: its weights lie in 4-bit blocks"
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def read_transformer(folder: Path):
 @torch.inference_mode()
 def test_the_peer_reads_our_networks_and_agrees(ours, tmp_path, capsys):
     out = tmp_path / "out"
-    assert export(ours, out, capsys) == ""
+    assert export(ours, out, capsys) == f"{TEXT_NOTE}\n"
     pipeline = vitascope.load(ours)
     transformer = read_transformer(out / "transformer")
     codec = diffusers.AutoencoderKLWan.from_pretrained(out, subfolder="vae").eval()
@@ -103,7 +104,11 @@ def test_what_was_exported_loads_here_again(ours, tmp_path, capsys):
 def test_what_the_peer_has_no_class_for_is_said_and_kept(tmp_path, capsys):
     """The bundled model's codec has a linear path, and its transformer predicts clean patches."""
     notes = export(BUNDLED, tmp_path / "out", capsys).splitlines()
-    assert [note.split(" is written in Vitascope's own layout: ")[0] for note in notes] == ["vae", "transformer"]
+    assert [note.split(" is written in Vitascope's own layout: ")[0] for note in notes] == [
+        "vae",
+        "transformer",
+        TEXT_NOTE,
+    ]
     assert "linear path" in notes[0]
     assert '"clean"' in notes[1]
     one, other = vitascope.load(BUNDLED), vitascope.load(tmp_path / "out")
@@ -151,7 +156,10 @@ def test_a_folder_that_exists_and_a_model_that_is_damaged_are_one_line(ours, tmp
     (tmp_path / "there").mkdir()
     assert cli.main(["export", str(tmp_path / "there"), "--model", str(ours)]) == 2
     assert "exists; name a new folder" in capsys.readouterr().err
-    (ours / "vae" / "diffusion_pytorch_model.safetensors").unlink()
-    assert cli.main(["export", str(tmp_path / "out"), "--model", str(ours)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
+    for part in ("tokenizer", "vae/diffusion_pytorch_model.safetensors"):
+        (ours / part).unlink()
+        assert cli.main(["export", str(tmp_path / "out"), "--model", str(ours)]) == 2
+        message = capsys.readouterr().err
+        assert str(ours / part) in message
+        assert message.count("\n") == 1
+        assert not (tmp_path / "out").exists()

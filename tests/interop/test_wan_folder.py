@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,14 @@ def test_generate_and_info_take_the_folder(wan_folder, tmp_path, capsys):
     printed = capsys.readouterr().out
     for line in ("name: wan", "shift: 3.0", "a video takes.GiB of memory, about: ", "a video takes.seconds here, at"):
         assert f"{line}" in printed
+
+
+@pytest.mark.parametrize("package", ["transformers", "ftfy"])
+def test_a_missing_package_is_one_line(wan_folder, package, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert cli.main(["info", str(wan_folder)]) == 2
+    wanted = f"vitascope: error: this needs {package}; install it with: pip install 'vitascope[interop]'\n"
+    assert capsys.readouterr().err == wanted
 
 
 def test_an_id_is_asked_of_the_hub_and_nothing_else_is(wan_folder, monkeypatch, tmp_path):

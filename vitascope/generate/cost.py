@@ -16,8 +16,10 @@ from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, Tiling, latent_sh
 from vitascope.model.transformer import Transformer, num_flops
 
 MAX_TEXT_TOKENS = 512  # what text encoders give at most, and Wan's always
-LIVE_MAPS = 4  # feature maps of the codec's widest layer that exist at one time: its input, padded, output, and a sum
-LIVE_WIDTHS = 12  # likewise of the transformer, in widths of a token, besides the two of its MLP
+# Fitted to the peak memory of the bundled model's process at several sizes, see docs/interop.md.
+LIVE_MAPS = 9  # of the codec's largest feature map, the convolutions' workspace included
+LIVE_WIDTHS = 12  # of a token in the transformer, besides two of its MLP's
+RUNTIME_BYTES = 400 << 20  # Python, PyTorch and this package
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Cost:
     """Bytes and floating-point operations (2 per multiply-add) of one video, the text encoder's operations left out."""
 
     weight_bytes: int
-    working_bytes: int  # an estimate
+    working_bytes: int  # an estimate, within about a third
     flops: int
 
     @property
@@ -69,7 +71,8 @@ def cost_of(
     pixels = 3 * height * width * num_frames
     return Cost(
         weight_bytes=text_bytes + _num_bytes(transformer.parameters()) + _num_bytes(codec.parameters()),
-        working_bytes=max(denoising + text_cache, LIVE_MAPS * map_bytes) + pixels,
+        # a sum: the allocator keeps what denoising took while frames are decoded
+        working_bytes=denoising + text_cache + LIVE_MAPS * map_bytes + pixels + RUNTIME_BYTES,
         flops=num_passes * pass_flops + decoding_flops,
     )
 
@@ -77,10 +80,10 @@ def cost_of(
 def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> float:
     """Floating-point operations a second of this machine at large matrix products, the most a network can reach."""
     a = torch.ones(side, side, dtype=dtype)
-    a @ a
+    product = a @ a
     start, products = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - start) < seconds:
-        a @ a
+        torch.matmul(a, a, out=product)
         products += 1
     return 2 * side**3 * products / elapsed
 

@@ -290,7 +290,9 @@ def read_model_index(folder: Path) -> PipelineConfig:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"no model in {folder}: model_index.json is missing") from None
+        raise ModelError(
+            f"no model in {folder}: model_index.json is missing; of Wan's models take those in diffusers' layout"
+        ) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict) or tree.get("_class_name") != "VitascopePipeline":

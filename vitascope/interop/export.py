@@ -16,7 +16,7 @@ from vitascope.interop.parts import load_codec, load_transformer
 from vitascope.weights import save_network
 
 INDEX = "model_index.json"
-COPIED = ("text_encoder", "tokenizer", "scheduler")
+COPIED = ("text_encoder", "tokenizer")
 
 
 def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
@@ -45,8 +45,11 @@ def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
             save_network(transformer, transformer.config, temporary / "transformer", dtype)
             index["transformer"] = ["vitascope", "VitascopeTransformer"]
             notes.append(f"transformer is written in Vitascope's own layout: {error}")
-        for part in COPIED:
-            if (source / part).is_dir():
-                shutil.copytree(source / part, temporary / part)
+        for part in (*COPIED, *(("scheduler",) if "scheduler" in index else ())):
+            if not (source / part).is_dir():
+                raise ModelError(f"the folder {source / part} is missing; download the model again")
+            shutil.copytree(source / part, temporary / part)
+        if "quantization" in read_json(temporary / "text_encoder" / "config.json", cure="download the model again"):
+            notes.append("text_encoder is copied in Vitascope's own layout: its weights lie in 4-bit blocks")
         (temporary / INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return notes

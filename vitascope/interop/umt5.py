@@ -70,7 +70,7 @@ class UMT5Encoder:
 class StoredUMT5:
     """An encoder without its weights, and its files, checked."""
 
-    stored: Stored[nn.Module]
+    stored: Stored[Any]
     tokenizer: Any
 
     @property

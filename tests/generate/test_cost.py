@@ -1,0 +1,64 @@
+"""What a video is said to take is what it takes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vitascope.codec.streaming import decode_frames, latent_shape
+from vitascope.generate.cost import cost_of, matmul_rate
+
+SIZE = {"height": 48, "width": 32}
+
+
+def cost(pipeline, num_passes: int, num_frames: int):
+    return cost_of(pipeline.codec, pipeline.transformer, 1000, num_passes, **SIZE, num_frames=num_frames)
+
+
+@pytest.mark.parametrize("num_frames", [1, 9, 33])
+def test_decoding_is_counted_as_it_is_done(pipeline, num_frames):
+    """Chunk by chunk; 33 frames take three chunks."""
+    latent = torch.zeros(pipeline.codec.latent_channels, *latent_shape(pipeline.codec, num_frames, **SIZE))
+    with FlopCounterMode(display=False) as counter:
+        list(decode_frames(pipeline.codec, latent, **SIZE, num_frames=num_frames))
+    assert cost(pipeline, 0, num_frames).flops == pytest.approx(counter.get_total_flops(), rel=1e-6)
+
+
+def test_every_pass_and_every_weight_counts(pipeline):
+    none, one, three = (cost(pipeline, passes, 9) for passes in (0, 1, 3))
+    assert three.flops - none.flops == 3 * (one.flops - none.flops) > 0
+    networks = (pipeline.codec, pipeline.transformer)
+    assert one.weight_bytes == 1000 + 4 * sum(p.numel() for network in networks for p in network.parameters())
+
+
+def test_a_card_counts_both_passes_of_guidance(pipeline):
+    guided = pipeline.cost()
+    config = pipeline.config.model_copy(update={"guidance": 1.0})
+    plain = type(pipeline)(pipeline.codec, pipeline.transformer, pipeline.text_encoder, config).cost()
+    assert plain.flops < guided.flops < 2 * plain.flops
+    assert guided.card(1e6)["seconds here, at least"] == pytest.approx(guided.flops / 1e6, rel=0.01)
+
+
+def test_a_machine_has_a_rate():
+    assert 1e8 < matmul_rate(torch.float32, seconds=0.02, side=256) < 1e16
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_memory_is_about_what_the_process_takes():
+    program = (
+        "import vitascope\n"
+        "pipeline = vitascope.load()\n"
+        "size = {'height': 128, 'width': 128, 'num_frames': 17, 'num_steps': 1}\n"
+        "pipeline.generate('a ball', **size)\n"
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "pipeline.config = pipeline.config.model_copy(update=size)\n"
+        "print(int(peak.split()[1]) * 1024 / pipeline.cost().num_bytes)\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert 0.65 < float(done.stdout) < 1.5
