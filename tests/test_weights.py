@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ConfigError, ModelError
 from vitascope.files import sha256
-from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network
+from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network, torch_dtype
 
 CONFIG = CodecConfig(latent_channels=4, base_width=8)
 
@@ -96,3 +96,9 @@ def test_another_class_or_an_unknown_key_is_refused(folder):
     change_config(folder, dropuot=0.1)
     with pytest.raises(ConfigError, match="dropuot"):
         load_network_config(folder, "Codec", CodecConfig)
+
+
+def test_what_weights_are_held_in():
+    assert torch_dtype("bfloat16") == torch.bfloat16
+    with pytest.raises(ModelError, match="'half': give one of float32, bfloat16"):
+        torch_dtype("half")

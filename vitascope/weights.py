@@ -18,9 +18,20 @@ from vitascope.files import replacing_folder, sha256
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
 Dtype = Literal["float32", "bfloat16"]
-DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """What weights are held in, by name.
+
+    Raises:
+        ModelError: another name than float32 or bfloat16.
+    """
+    if name not in _DTYPES:
+        raise ModelError(f"weights can't be held as {name!r}: give one of {', '.join(_DTYPES)}")
+    return _DTYPES[name]
 
 
 def save_network(network: nn.Module, config: Config, folder: Path, dtype: torch.dtype = torch.float16) -> None:

@@ -50,7 +50,7 @@ def evaluate_codec(
     sources: Annotated[
         list[Path], typer.Argument(metavar="VIDEO|DATASET...", help="Video files, or folders that `render` made.")
     ],
-    model: Annotated[str, typer.Option(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    model: Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
     rows: Annotated[int | None, typer.Option(min=16, help="Resize to this height first, aspect kept.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="At most this many frames of each clip.")] = 49,
     out: Annotated[
@@ -76,7 +76,7 @@ def evaluate_codec(
 
 @evaluate.command("physics")
 def evaluate_physics(
-    model: Annotated[str, typer.Option(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    model: Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
     trials: Annotated[
         int, typer.Option("-n", min=1, max=1000, help="Experiments of each law, within and beyond what is usual.")
     ] = 4,
@@ -117,7 +117,7 @@ def evaluate_physics(
 
 
 def info(
-    model: Annotated[str, typer.Argument(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    model: Annotated[str, typer.Argument(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
     dtype: DtypeOption = Dtype.FLOAT32,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
@@ -134,7 +134,7 @@ def info(
 
 def export(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; one that exists is refused.")],
-    model: Annotated[str, typer.Option(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    model: Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
     dtype: DtypeOption = Dtype.FLOAT32,
 ) -> None:
     """Write a model in diffusers' layout, with diffusers' classes where it has them, and print its folder."""
@@ -143,9 +143,9 @@ def export(
         refuse(f"{out} exists; name a new folder")
     from vitascope.generate.pipeline import find_model
     from vitascope.interop.export import export_model
-    from vitascope.weights import DTYPES
+    from vitascope.weights import torch_dtype
 
-    for note in export_model(find_model(model), out, DTYPES[dtype.value]):
+    for note in export_model(find_model(model), out, torch_dtype(dtype.value)):
         typer.echo(note, err=True)
     typer.echo(out)
 

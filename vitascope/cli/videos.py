@@ -47,7 +47,7 @@ def generate(
         typer.Option(callback=check_not_negative, help="How strictly to follow the prompt; 1 is unguided."),
     ] = None,
     negative: Annotated[str, typer.Option(metavar="TEXT", help="What the video should not show.")] = "",
-    model: Annotated[str, typer.Option(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
+    model: Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
     dtype: DtypeOption = Dtype.FLOAT32,
     num_videos: Annotated[
         int, typer.Option("-n", min=1, max=_MAX_VIDEOS, help="How many videos, with seeds SEED, SEED+1, ...")

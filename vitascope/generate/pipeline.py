@@ -29,7 +29,7 @@ from vitascope.model.patches import pack
 from vitascope.model.text import PromptEncoder, TextEncoder, check_prompt
 from vitascope.model.transformer import Transformer
 from vitascope.video import Video, read_video
-from vitascope.weights import DTYPES, Dtype
+from vitascope.weights import Dtype, torch_dtype
 
 MIN_SIDE, MAX_SIDE = 16, 4096
 MAX_FRAMES = 30 * 60 * 10
@@ -82,12 +82,12 @@ class Pipeline:
         """
         folder = Path(folder)
         if is_wan(folder):
-            wan = load_wan(folder, DTYPES[dtype], weights=weights)
+            wan = load_wan(folder, torch_dtype(dtype), weights=weights)
             config = parse_config(wan.settings, PipelineConfig, source=str(folder))
             return cls(wan.codec, wan.transformer, wan.text_encoder, config)
         config = read_model_index(folder)
         codec = load_codec(folder / "vae", weights=weights)
-        transformer = load_transformer(folder / "transformer", DTYPES[dtype], weights=weights)
+        transformer = load_transformer(folder / "transformer", torch_dtype(dtype), weights=weights)
         return cls(codec, transformer, TextEncoder.load(folder / "text_encoder", folder / "tokenizer"), config)
 
     @torch.inference_mode()
