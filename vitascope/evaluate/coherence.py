@@ -24,7 +24,7 @@ from vitascope.world.scene import sample_scene
 
 MIN_FRAMES = 6
 ROWS = 96  # pixels of the shorter side that larger videos are brought to
-CUT_STRENGTH = 1.8  # times the steps around it
+CUT_STRENGTH = 1.6  # times the steps around it
 SHOWN_FRAMES = 6
 
 

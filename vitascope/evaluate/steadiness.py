@@ -14,7 +14,7 @@ STILL_LEVELS = 1.5  # of 255: brightness that strays by less over the clip, flic
 SMOOTHED = 4  # frames that are averaged for that: an even number, so that alternating flicker cancels out
 MIN_STILL = 0.02  # of the picture: on less, nothing is said of flicker
 PATTERN_LEVELS = 2.0  # of 255: what varies by more from cell to cell shows whether it moves
-UNMOVED = 0.3  # of what has a pattern near the edges stays where it was, if the camera does
+UNMOVED = 0.4  # of what has a pattern near the edges stays where it was, if the camera does
 EDGE = 6  # cells
 MIN_TONE = 0.1  # of the picture is light, and dark, or its contrast isn't measured
 MIN_SPAN = 8.0  # levels of 255 between them
@@ -39,12 +39,12 @@ def cut_strengths(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " s
     A step is the median, over 8 x 8 cells, of the change in mean colour: a thing, however fast, changes few of them. It
     is compared with the largest of the two steps before and the two after, so that a camera's move or a sudden start
     doesn't stand out, nor does a single odd frame, whose two steps are alike; and with twice the clip's median step.
-    Frames are brought to equal brightness first, since a flash is no cut.
+    Each frame is first brought to its predecessor's brightness, since a flash is no cut.
     """
     picture = cells(frames, COARSE)
-    brightness = picture.mean(axis=(1, 2, 3), keepdims=True)
-    even = picture * (brightness.mean() / np.maximum(brightness, 1.0))
-    steps = reduce(np.abs(np.diff(even, axis=0)), "t r c rgb -> t r c", "mean")
+    before, after = picture[:-1], picture[1:]
+    gains = np.median(np.maximum(before @ LUMA, 1.0) / np.maximum(after @ LUMA, 1.0), axis=(1, 2))
+    steps = reduce(np.abs(after * gains[:, None, None, None] - before), "t r c rgb -> t r c", "mean")
     change = np.median(steps, axis=(1, 2))
     if len(change) == 0:
         return change
