@@ -17,7 +17,6 @@ from vitascope.evaluate.permanence import changed_hue, rebound_gain, vanishings
 from vitascope.evaluate.report import bars, confidence, list_media, write_report
 from vitascope.evaluate.steadiness import closure, drift, find_cuts, flicker
 from vitascope.evaluate.things import follow
-from vitascope.generate.pipeline import Pipeline
 from vitascope.video import Video, contact_sheet
 from vitascope.world.captions import captions
 from vitascope.world.scene import sample_scene
@@ -125,11 +124,15 @@ class CoherenceReport:
         """A table: of each measure the mean and the share of clips that fail, with 95 % intervals, and its limit."""
         rows = [f"{'measure':30} {'mean':>8} {'95 %':>18} {'limit':>6} {'fail %':>7} {'95 %':>12} {'n':>5}"]
         for each in MEASURES:
+            num = len(self.values(each.key))
+            if num == 0:
+                rows.append(f"{each.title:30} {'-':>8} {'':>18} {each.limit:6g} {'-':>7} {'':>12} {num:5}")
+                continue
             mean, share = self.summary(each)
             rows.append(
                 f"{each.title:30} {mean[0]:8.2f} {f'{mean[1]:.2f} to {mean[2]:.2f}':>18} {each.limit:6g} "
                 f"{100 * share[0]:7.1f} {f'{100 * share[1]:.0f} to {100 * share[2]:.0f}':>12} "
-                f"{len(self.values(each.key)):5}"
+                f"{num:5}"
             )
         failing = [f"{score.name}: {', '.join(score.failed)}" for score in self.scores if score.failed]
         left_out = [f"left out: {self.left_out} of less than {MIN_FRAMES} frames"] if self.left_out else []
@@ -213,10 +216,7 @@ def files(sources: Sequence[Path], max_frames: int) -> list[tuple[str, Callable[
     return [(name, lambda read=read: read(max_frames=max_frames)) for name, read in named]
 
 
-def generated(pipeline: Pipeline, num: int, seed: int) -> list[tuple[str, Callable[[], Video]]]:
-    """A model's videos of prompts that were held out of its training, to be measured."""
+def generated(generate: Callable[..., Video], num: int, seed: int) -> list[tuple[str, Callable[[], Video]]]:
+    """A model's videos of prompts that were held out of its training, to be measured; `generate` is its pipeline's."""
     prompts = [captions(sample_scene(seed + k, "held_out"), is_image=False)["en"][0] for k in range(num)]
-    return [
-        (prompt, lambda prompt=prompt, k=k: pipeline.generate(prompt, seed=seed + k))
-        for k, prompt in enumerate(prompts)
-    ]
+    return [(prompt, lambda prompt=prompt, k=k: generate(prompt, seed=seed + k)) for k, prompt in enumerate(prompts)]

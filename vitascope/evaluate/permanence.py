@@ -17,6 +17,7 @@ PATIENCE = 4  # frames within which a lost thing has gone, or was merely mistake
 WALL_LEVELS = 40.0  # of 255: what differs by more from an occluder isn't part of it
 SLACK = 0.3  # of the time behind an occluder
 MIN_FLIGHT = 3  # frames between bounces
+MAX_AREA_STEP = 0.25  # of the logarithm of a flying thing's area, a frame: one that changes more is falling apart
 MAX_MISFIT = 6.0  # a flight that is lower than so many times its distance from a parabola is no flight
 MIN_REBOUND = 0.06  # of the picture's shorter side: lower ones are a tremble
 
@@ -144,18 +145,22 @@ def rebound_gain(things: list[Thing], height: int, width: int) -> float:
 
 def _gains(thing: Thing, least: float) -> list[float]:
     heights = -np.array([seen.row for seen in thing.sightings])
+    areas = np.array([seen.area for seen in thing.sightings])
     contacts = _contacts(heights, least)
     ends = [-1, *contacts, len(heights)]
     flights = [heights[a + 1 : b] for a, b in pairwise(ends)]
     long = [flight for flight in flights if len(flight) >= MIN_FLIGHT]
     pull = -float(np.median(np.concatenate([np.diff(flight, n=2) for flight in long]))) if long else 0.0
     gains = []
-    for contact, before, after in zip(contacts, flights[:-1], flights[1:], strict=True):
+    for number, contact in enumerate(contacts):
+        before, after = flights[number], flights[number + 1]
         if min(len(before), len(after)) < MIN_FLIGHT or pull <= 0 or not _begins_below_its_top(before, pull):
+            continue
+        if np.abs(np.diff(np.log(areas[ends[number] + 1 : ends[number + 2]]))).max() > MAX_AREA_STEP:
             continue
         fell, rose = (_apex(flight, pull) - heights[contact] for flight in (before, after))
         if max(fell, rose) >= max(least, MAX_MISFIT * max(_misfit(flight, pull) for flight in (before, after))):
-            gains.append(100 * (rose - fell) / max(min(rose, fell), 0.25 * least))
+            gains.append(100 * float(rose - fell) / max(min(rose, fell), 0.25 * least))
     return gains
 
 
