@@ -30,6 +30,7 @@ VERBS = (
     ["train", "transformer"],
     ["evaluate", "codec"],
     ["evaluate", "physics"],
+    ["evaluate", "coherence"],
     ["info"],
     ["export"],
 )

@@ -116,6 +116,49 @@ def evaluate_physics(
         typer.echo(out)
 
 
+@evaluate.command("coherence")
+def evaluate_coherence(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[VIDEO|FOLDER...]", help="Video files, folders of them, or datasets.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR", help=f"Without videos: {MODEL_HELP}", show_default="playground")
+    ] = None,
+    num_videos: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many videos a model makes.")] = 12,
+    seed: Seed = 0,
+    frames: Annotated[int, typer.Option(min=6, help="At most this many frames of each file.")] = 241,
+    cuts: Annotated[int, typer.Option(min=0, help="Cuts that each video was asked to have.")] = 0,
+    loop: Annotated[bool, typer.Option("--loop", help="The videos were asked to loop.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="DIR", help="Also write coherence.json and coherence.png here."),
+    ] = None,
+) -> None:
+    """Look for hidden cuts, flicker, drift, things that vanish, and bounces that gain height."""
+    if out is not None:
+        check_folder(out)
+    if sources and model is not None:
+        refuse("give videos or --model, not both")
+    for source in sources or []:
+        if not source.exists():
+            refuse(f"{source}: no such file or folder")
+    from vitascope.evaluate import coherence
+
+    if sources:
+        clips = coherence.files(sources, frames)
+    else:
+        clips = coherence.generated(vitascope.load(model or "playground").generate, num_videos, seed)
+    with progress("coherence") as on_progress:
+        report = coherence.evaluate_coherence(clips, num_cuts=cuts, loops=loop, on_progress=on_progress)
+    typer.echo("\n".join(report.lines()))
+    if out is not None:
+        report.write(out)
+        typer.echo(out)
+
+
 def info(
     model: Annotated[str, typer.Argument(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
     dtype: DtypeOption = Dtype.FLOAT32,

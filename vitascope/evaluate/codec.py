@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +11,9 @@ import numpy as np
 from vitascope.codec.network import Codec
 from vitascope.codec.quality import psnr, ssim
 from vitascope.codec.streaming import reconstruct
-from vitascope.data.clips import list_clips
 from vitascope.errors import SizeError
-from vitascope.files import write_text
-from vitascope.video import Video, contact_sheet, read_video, write_video
+from vitascope.evaluate.report import list_media, write_report
+from vitascope.video import Video, contact_sheet
 
 SHOWN = 8  # clips in the picture
 
@@ -62,10 +59,8 @@ class CodecReport:
 
     def write(self, out: Path) -> None:
         """Write codec.json and codec.png into a folder."""
-        out.mkdir(parents=True, exist_ok=True)
         tree = {"psnr": self.mean_psnr, "ssim": self.mean_ssim, "clips": [asdict(score) for score in self.scores]}
-        write_text(out / "codec.json", json.dumps(tree, indent=2) + "\n")
-        write_video(self.sheet, out / "codec.png")
+        write_report(out, "codec", tree, self.sheet)
 
 
 def evaluate_codec(
@@ -76,7 +71,7 @@ def evaluate_codec(
     max_frames: int = 49,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CodecReport:
-    """Scores on video files and on rendered dataset folders.
+    """Scores on video files, on folders of them and on dataset folders.
 
     `rows` resizes each clip to that height, aspect kept; at most the first `max_frames` frames are taken.
 
@@ -84,7 +79,7 @@ def evaluate_codec(
         MediaError, DatasetError: a source that can't be read.
         SizeError: clips smaller than SSIM's window.
     """
-    named = [pair for source in sources for pair in _media(source)]
+    named = [pair for source in sources for pair in list_media(source)]
     if not named:
         raise SizeError("no clips to evaluate: name video files or dataset folders")
     scores: list[CodecScore] = []
@@ -99,13 +94,6 @@ def evaluate_codec(
         if on_progress is not None:
             on_progress(len(scores), len(named))
     return CodecReport(scores, contact_sheet(shown, columns=2, frames_per_video=4))
-
-
-def _media(source: Path) -> list[tuple[str, Callable[..., Video]]]:
-    """The name of each video, and how to read it."""
-    if not source.is_dir():
-        return [(source.name, partial(read_video, source))]
-    return [(clip.member.name if clip.member else clip.path.name, clip.read) for clip in list_clips(source)]
 
 
 def _fitted(read: Callable[..., Video], rows: int | None, max_frames: int) -> Video:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vitascope.errors import SizeError
+from vitascope.evaluate.report import write_report
 from vitascope.evaluate.tracking import track
 from vitascope.files import write_text
 from vitascope.generate.pipeline import Pipeline
@@ -233,10 +234,8 @@ class PhysicsReport:
 
     def write(self, out: Path) -> None:
         """Write physics.json and physics.png into a folder."""
-        out.mkdir(parents=True, exist_ok=True)
         tree = {who: [vars(each) for each in scores] for who, scores in self.scores.items()}
-        write_text(out / "physics.json", json.dumps(tree, indent=2) + "\n")
-        write_video(self.sheet, out / "physics.png")
+        write_report(out, "physics", tree, self.sheet)
 
 
 FIGURES = ("position", "velocity", "energy_gain", "lost")

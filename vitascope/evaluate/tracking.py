@@ -19,13 +19,12 @@ def track(frames: UInt8[np.ndarray, "t h w 3"], colours: Sequence[RGB]) -> Float
 
     Colours are told apart by hue, so shading, highlights and shadows don't matter; give hues 45 degrees apart.
     """
-    hue, saturation = _hue_and_saturation(frames)
+    hue, saturation = hue_and_saturation(frames)
     rows, columns = np.indices(frames.shape[1:3], dtype=np.float64) + 0.5
     tracks = np.full((len(frames), len(colours), 2), np.nan)
     for number, colour in enumerate(colours):
-        wanted, _ = _hue_and_saturation(np.array([[[colour]]]) * 255)
-        distance = np.abs((hue - wanted.item() + 180) % 360 - 180)
-        weights = saturation * (saturation > MIN_SATURATION) * (distance < MAX_HUE_DISTANCE)
+        wanted, _ = hue_and_saturation(np.array([[[colour]]]) * 255)
+        weights = saturation * (saturation > MIN_SATURATION) * (hue_distance(hue, wanted.item()) < MAX_HUE_DISTANCE)
         filled = (weights > 0).mean(axis=(1, 2)) > MIN_SHARE
         total = weights.sum(axis=(1, 2))[filled]
         for axis, places in enumerate((rows, columns)):
@@ -33,7 +32,7 @@ def track(frames: UInt8[np.ndarray, "t h w 3"], colours: Sequence[RGB]) -> Float
     return tracks
 
 
-def _hue_and_saturation(
+def hue_and_saturation(
     frames: UInt8[np.ndarray, "t h w 3"] | Float[np.ndarray, "t h w 3"],
 ) -> tuple[Float[np.ndarray, "t h w"], Float[np.ndarray, "t h w"]]:
     """Hue in degrees and saturation (chroma over value) in 0..1."""
@@ -42,3 +41,8 @@ def _hue_and_saturation(
     chroma = value - least
     hue = np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)) % 360
     return hue, np.divide(chroma, value, out=np.zeros_like(chroma), where=value > 0)
+
+
+def hue_distance(one: np.ndarray | float, other: float) -> np.ndarray:
+    """Degrees between hues, at most 180."""
+    return np.asarray(np.abs((one - other + 180) % 360 - 180))

@@ -1,0 +1,75 @@
+"""`vitascope evaluate coherence`: what it takes, prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cli.fakes import FakePipeline
+from vitascope import cli
+from vitascope.video import Video, write_video
+
+
+def still(num_frames: int = 8) -> Video:
+    """Grey frames with a darker lower half."""
+    frames = np.full((num_frames, 32, 32, 3), 160, np.uint8)
+    frames[:, 16:] = 90
+    return Video(frames, 8.0)
+
+
+def test_a_folder_of_files_gets_a_table_json_and_a_picture(
+    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(still(), tmp_path / "one.gif")
+    assert cli.main(["evaluate", "coherence", str(tmp_path), "--out", "report", "--loop"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["measure", "mean", "95", "%", "limit", "fail", "%", "95", "%", "n"]
+    assert lines[-1] == "report"
+    clips = json.loads(Path("report/coherence.json").read_text())["clips"]
+    assert [(clip["name"], clip["cuts"], clip["identity"]) for clip in clips] == [("one.gif", 0, None)]
+    assert Path("report/coherence.png").stat().st_size > 0
+    assert pipeline.models == []  # nothing was loaded
+
+
+def test_a_model_is_asked_for_held_out_prompts(
+    pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def generate(prompt: str, *, seed: int, **options: Any) -> Video:
+        asked.append((prompt, seed))
+        return still()
+
+    monkeypatch.setattr(pipeline, "generate", generate)
+    assert cli.main(["evaluate", "coherence", "--model", "mine", "-n", "3", "--seed", "7"]) == 0
+    assert pipeline.models == ["mine"]
+    assert [seed for _, seed in asked] == [7, 8, 9]
+    assert len({prompt for prompt, _ in asked}) == 3
+    assert "cuts nobody asked for" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["none.mp4"], "none.mp4: no such file or folder"),
+        (["here", "--model", "mine"], "give videos or --model, not both"),
+        (["here"], "no clips in here"),
+        (["short.gif"], "nothing to measure: none of 1 videos has 6 frames or more"),
+        (["broken.mp4"], "broken.mp4 can't be read as a video"),
+        (["short.gif", "--out", "short.gif"], "--out short.gif: short.gif is a file, not a folder"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    pipeline: FakePipeline, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("here").mkdir()
+    Path("broken.mp4").write_text("no video")
+    write_video(still(3), "short.gif")
+    assert cli.main(["evaluate", "coherence", *words]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert said in captured.err

@@ -1,0 +1,68 @@
+"""What reports are made of: the clips to measure, intervals of confidence, bars, and the two files that are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from vitascope.data.clips import list_clips
+from vitascope.files import write_text
+from vitascope.formats import MOVING
+from vitascope.video import IMAGE_FPS, Video, read_video, write_video
+
+BAR, LIMIT, ABSENT = (70, 110, 170), (200, 40, 40), (230, 230, 230)
+NUM_RESAMPLED = 1000
+
+
+def list_media(source: Path) -> list[tuple[str, Callable[..., Video]]]:
+    """The name of each video in a file, a folder of video files or a dataset's folder, and how to read it.
+
+    Raises:
+        DatasetError: a folder with neither.
+    """
+    if not source.is_dir():
+        return [(source.name, partial(read_video, source))]
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in MOVING and path.is_file())
+    if files:
+        return [(path.name, partial(read_video, path)) for path in files]
+    return [(clip.member.name if clip.member else clip.path.name, clip.read) for clip in list_clips(source)]
+
+
+def confidence(values: Float[np.ndarray, " n"], seed: int = 0, share: float = 0.95) -> tuple[float, float]:
+    """The interval that holds the mean, by drawing the clips anew with replacement; NaN without values.
+
+    Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (the percentile interval).
+    """
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(len(values), size=(NUM_RESAMPLED, len(values)))
+    low, high = np.percentile(values[drawn].mean(axis=1), [50 * (1 - share), 50 * (1 + share)])
+    return float(low), float(high)
+
+
+def bars(values: Sequence[float], limit: float, height: int, width: int) -> Video:
+    """A picture of values in ascending order, and of the limit as a red line; grey where there are none."""
+    ordered = np.sort([value for value in values if not np.isnan(value)])
+    picture = np.full((height, width, 3), 255, np.uint8)
+    if len(ordered) == 0:
+        picture[:] = ABSENT
+        return Video(picture[None], IMAGE_FPS)
+    most = 1.1 * max(float(ordered[-1]), limit, 1e-9)
+    tall = np.clip(ordered, 0, most)[np.arange(width) * len(ordered) // width] / most * height
+    picture[np.arange(height)[::-1, None] < tall] = BAR
+    line = height - 1 - int(limit / most * (height - 1))
+    picture[max(0, line - 1) : line + 1] = LIMIT
+    return Video(picture[None], IMAGE_FPS)
+
+
+def write_report(out: Path, name: str, tree: dict[str, Any], sheet: Video) -> None:
+    """Write NAME.json and NAME.png into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / f"{name}.json", json.dumps(tree, indent=2) + "\n")
+    write_video(sheet, out / f"{name}.png")

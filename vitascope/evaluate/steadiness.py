@@ -1,0 +1,166 @@
+"""What a video's pixels tell of its coherence: cuts, flicker, drift and loops, of small pictures and medians alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from einops import reduce
+from jaxtyping import Float, UInt8
+
+COARSE, FINE = 8, 32  # cells along the shorter side of a picture
+SMALL_CUT = 2.0  # levels of 255: less than this at half of the picture is no cut, however still the rest is
+STILL_LEVELS = 1.5  # of 255: brightness that strays by less over the clip, flicker averaged out, stands still
+SMOOTHED = 4  # frames that are averaged for that: an even number, so that alternating flicker cancels out
+MIN_STILL = 0.02  # of the picture: on less, nothing is said of flicker
+PATTERN_LEVELS = 2.0  # of 255: what varies by more from cell to cell shows whether it moves
+UNMOVED = 0.4  # of what has a pattern near the edges stays where it was, if the camera does
+EDGE = 6  # cells
+MIN_TONE = 0.1  # of the picture is light, and dark, or its contrast isn't measured
+MIN_SPAN = 8.0  # levels of 255 between them
+MIN_SECONDS = 1.5  # of a clip whose drift is measured
+LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
+
+Cells = Float[np.ndarray, "t rows columns 3"]
+
+
+def cells(frames: UInt8[np.ndarray, "t h w 3"], num: int) -> Cells:
+    """The frames' means over square cells, about `num` of them along the shorter side, in levels of 255."""
+    side = max(1, round(min(frames.shape[1:3]) / num))
+    rows, columns = (length // side * side for length in frames.shape[1:3])
+    return reduce(
+        frames[:, :rows, :columns].astype(np.float64), "t (r a) (c b) rgb -> t r c rgb", "mean", a=side, b=side
+    )
+
+
+def cut_strengths(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " steps"]:
+    """For each step between neighbouring frames, by how much it stands out from the clip's other steps; 1 is ordinary.
+
+    A step is the median, over 8 x 8 cells, of the change in mean colour: a thing, however fast, changes few of them. It
+    is compared with the largest of the two steps before and the two after, so that a camera's move or a sudden start
+    doesn't stand out, nor does a single odd frame, whose two steps are alike; and with twice the clip's median step.
+    Each frame is first brought to its predecessor's brightness, since a flash is no cut.
+    """
+    picture = cells(frames, COARSE)
+    before, after = picture[:-1], picture[1:]
+    gains = np.median(np.maximum(before @ LUMA, 1.0) / np.maximum(after @ LUMA, 1.0), axis=(1, 2))
+    steps = reduce(np.abs(after * gains[:, None, None, None] - before), "t r c rgb -> t r c", "mean")
+    change = np.median(steps, axis=(1, 2))
+    if len(change) == 0:
+        return change
+    around = [_shifted(change, by) for by in (-2, -1, 1, 2)]
+    return change / (SMALL_CUT + np.maximum.reduce([*around, np.full_like(change, 2 * np.median(change))]))
+
+
+def find_cuts(frames: UInt8[np.ndarray, "t h w 3"], threshold: float) -> list[int]:
+    """The numbers of the frames that begin a new shot."""
+    return [int(step) + 1 for step in np.flatnonzero(cut_strengths(frames) > threshold)]
+
+
+def _shifted(values: Float[np.ndarray, " steps"], by: int) -> Float[np.ndarray, " steps"]:
+    """Each place's neighbour `by` places on, 0 beyond the ends."""
+    shifted = np.zeros_like(values)
+    if abs(by) < len(values):
+        shifted[max(0, -by) : len(values) - max(0, by)] = values[max(0, by) : len(values) + min(0, by)]
+    return shifted
+
+
+def flicker(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
+    """How much brightness trembles where nothing moves, in levels of 255; NaN if the clip has no still region.
+
+    In each cell, the median over time of the second difference's size, over 2; of still cells, the 75th percentile.
+    A cell is still if its brightness, averaged over four frames, hardly strays, or no more than trembling explains.
+    Motion changes it for good, or comes in few frames.
+    """
+    luma = cells(frames, FINE) @ LUMA
+    if len(luma) < SMOOTHED + 2:
+        return float("nan")
+    trembling = np.median(np.abs(np.diff(luma, n=2, axis=0)), axis=0) / 2
+    smooth = np.stack([luma[k : len(luma) - SMOOTHED + 1 + k] for k in range(SMOOTHED)]).mean(axis=0)
+    tilt = np.linspace(-0.5, 0.5, len(smooth))[:, None, None]
+    steady = smooth - tilt * np.median(smooth[-1] - smooth[0])  # a drift of the whole picture is not motion
+    still = steady.std(axis=0) < STILL_LEVELS + 0.5 * trembling
+    return float(np.percentile(trembling[still], 75)) if still.mean() >= MIN_STILL else float("nan")
+
+
+class Drift(NamedTuple):
+    """Percent per second: of the channel whose level changes fastest, and of the contrast between light and dark."""
+
+    colour: float
+    contrast: float
+
+
+def drift(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> Drift:
+    """How fast colours and contrast change for good.
+
+    In each frame, the median over cells of how far they are from their usual level, so that moving things don't weigh
+    in; over time, the slope of a line through these, less twice its standard error, so that flicker doesn't count. NaN
+    where the camera moves, which changes what there is to see, and for clips too short to tell.
+    """
+    picture = cells(frames, FINE)
+    if len(picture) < max(3.0, MIN_SECONDS * fps) or not camera_is_still(frames):
+        return Drift(float("nan"), float("nan"))
+    levels = np.median(picture, axis=0)
+    brightness = np.maximum(levels.mean(axis=(0, 1)), 8.0)
+    strays = np.median(picture - levels, axis=(1, 2)) / brightness
+    colour = [_sure_slope(strays[:, channel], fps) for channel in range(3)]
+    return Drift(100 * max(colour, key=abs), 100 * _contrast_slope(picture, levels, strays, fps))
+
+
+def _contrast_slope(
+    picture: Cells, levels: Float[np.ndarray, "r c 3"], strays: Float[np.ndarray, "t 3"], fps: float
+) -> float:
+    """Change per second of the difference between light and dark cells, beyond what the colours' own drift makes of it.
+
+    The median over the channels in which there is such a difference.
+    """
+    luma = levels @ LUMA
+    light = luma > np.percentile(luma, (10, 90)).mean()
+    if not MIN_TONE < light.mean() < 1 - MIN_TONE:
+        return float("nan")
+    spans = np.median(levels[light], axis=0) - np.median(levels[~light], axis=0)
+    high, low = (np.median((picture - levels)[:, part], axis=1) for part in (light, ~light))
+    slopes = [
+        _sure_slope((high - low)[:, channel] / spans[channel] - strays[:, channel], fps)
+        for channel in np.flatnonzero(np.abs(spans) > MIN_SPAN)
+    ]
+    return float(np.median(slopes)) if slopes else float("nan")
+
+
+def _sure_slope(values: Float[np.ndarray, " t"], fps: float) -> float:
+    """Change per second, nearer to nothing by two standard errors."""
+    seconds = (np.arange(len(values)) - 0.5 * (len(values) - 1)) / fps
+    spread = float(seconds @ seconds)
+    slope = float(seconds @ values) / spread
+    strays = values - values.mean() - slope * seconds
+    error = float(np.sqrt(strays @ strays / (len(values) - 2) / spread))
+    return float(np.sign(slope)) * max(0.0, abs(slope) - 2 * error)
+
+
+def camera_is_still(frames: UInt8[np.ndarray, "t h w 3"]) -> bool:
+    """Whether enough of what has a pattern near the picture's edges has it at the end where it was at the beginning.
+
+    Patterns are compared by correlation over 5 x 5 cells, which neither a change of light nor one of contrast touches.
+    """
+    luma = cells(frames, FINE) @ LUMA
+    quarter = max(1, len(luma) // 4)
+    first, last = (_patterns(part.mean(axis=0)) for part in (luma[:quarter], luma[-quarter:]))
+    strength, other = (np.sqrt((part**2).mean(axis=(2, 3))) for part in (first, last))
+    patterned = np.maximum(strength, other) > PATTERN_LEVELS
+    patterned[EDGE:-EDGE, EDGE:-EDGE] = False  # in the middle things move and throw shadows
+    alike = (first * last).mean(axis=(2, 3)) > 0.9 * np.maximum(strength * other, 1e-9)
+    return not patterned.any() or bool(alike[patterned].mean() > UNMOVED)
+
+
+def _patterns(picture: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "r c 5 5"]:
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (5, 5))
+    return windows - windows.mean(axis=(2, 3), keepdims=True)
+
+
+def closure(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
+    """The step from the last frame to the first, over the 95th percentile of the steps inside; a loop has 1 or less."""
+    picture = cells(frames, FINE)
+    steps = reduce(np.abs(np.diff(picture, axis=0)), "t r c rgb -> t", "mean")
+    back = float(np.abs(picture[0] - picture[-1]).mean())
+    ordinary = float(np.percentile(steps, 95)) if len(steps) else 0.0
+    return back / max(ordinary, 0.5)
