@@ -28,7 +28,8 @@ def load(model: str | Path = "playground") -> Pipeline:
     Raises:
         ModelError: no such model, or a part of it is missing or damaged.
     """
-    from vitascope.generate.pipeline import Pipeline, find_model
+    from vitascope.generate.model_folder import find_model
+    from vitascope.generate.pipeline import Pipeline
 
     return Pipeline.load(find_model(model))
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from vitascope.codec.streaming import encode_video, reconstruct
 from vitascope.errors import ModelError, PromptError, SizeError
 from vitascope.generate.canvas import Canvas, Pin, given_frames, make_canvas
-from vitascope.generate.pipeline import Pipeline, find_model, fit_image, pad_to, read_model_index
+from vitascope.generate.footage import fit_image, pad_to
+from vitascope.generate.model_folder import find_model, read_model_index
+from vitascope.generate.pipeline import Pipeline
 from vitascope.model.patches import pack, unpack
 from vitascope.video import Video
 from vitascope.weights import WEIGHTS_FILE

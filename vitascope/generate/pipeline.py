@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import decode_video, encode_video, latent_shape
-from vitascope.config import Config, parse_config
-from vitascope.errors import ModelError, SizeError
+from vitascope.errors import SizeError
 from vitascope.generate.canvas import Canvas, given_frames, make_canvas
+from vitascope.generate.footage import fit_image, pad_to
+from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
+from vitascope.generate.sizes import MAX_STEPS, check_size
 from vitascope.model.diffusion import Number, shift_factor, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
 from vitascope.model.text import TextEncoder, check_prompt
 from vitascope.model.transformer import Transformer, TransformerConfig
-from vitascope.video import Video, read_video
+from vitascope.video import Video
 from vitascope.weights import load_network_config, load_weights
-
-MIN_SIDE, MAX_SIDE = 16, 4096
-MAX_FRAMES = 30 * 60 * 10
-MAX_VIDEO_PIXELS = 2**32  # a minute of 1920x1080 at 30 frames a second; as uint8, 12 GiB
-MAX_STEPS = 1000
-
-
-class PipelineConfig(Config):
-    """How a model is meant to be used, and what it was trained on; `model_index.json` holds it."""
-
-    name: str
-    height: int = Field(default=64, ge=MIN_SIDE, le=MAX_SIDE)
-    width: int = Field(default=64, ge=MIN_SIDE, le=MAX_SIDE)
-    num_frames: int = Field(default=17, ge=1, le=MAX_FRAMES)
-    fps: float = Field(default=8.0, gt=0, le=240)
-    reference_fps: float = Field(default=8.0, gt=0, le=240)
-    num_steps: int = Field(default=40, ge=1, le=MAX_STEPS)
-    solver: Literal["euler", "heun", "multistep"] = "multistep"
-    guidance: float = Field(default=4.0, ge=0, le=100)
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    guidance_rescale: float = Field(default=0.0, ge=0, le=1)
-    shift: float = Field(default=2.0, gt=0)
-    reference_tokens: int = Field(default=80, ge=1)
-    training: dict[str, str | int | float] = Field(default_factory=dict)
-    scores: dict[str, float] = Field(default_factory=dict)
 
 
 class Pipeline:
@@ -251,73 +223,6 @@ class Pipeline:
             "text encoder": self.text_encoder.num_parameters,
         }
         return {**self.config.model_dump(), "parameters": count, "stride": tuple(self.codec.stride)}
-
-
-def read_model_index(folder: Path) -> PipelineConfig:
-    """The pipeline config in a model folder.
-
-    Raises:
-        ModelError: no model_index.json, or one of another system.
-    """
-    path = folder / "model_index.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"no model in {folder}: model_index.json is missing") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict) or tree.get("_class_name") != "VitascopePipeline":
-        raise ModelError(f"{path} doesn't describe a Vitascope model")
-    return parse_config(tree.get("pipeline", {}), PipelineConfig, source=str(path))
-
-
-def find_model(model: str | Path) -> Path:
-    """The folder of a bundled model's name, or of a path.
-
-    Raises:
-        ModelError: neither; the message lists the bundled names.
-    """
-    bundled = Path(str(resources.files("vitascope"))) / "models"
-    names = sorted(path.parent.name for path in bundled.glob("*/model_index.json"))
-    if str(model) in names:
-        return bundled / str(model)
-    if Path(model).is_dir():
-        return Path(model)
-    known = f"a folder, or one of {', '.join(names)}" if names else "a model's folder; no model is bundled here"
-    raise ModelError(f"no model {str(model)!r}: give {known}")
-
-
-def check_size(height: int, width: int, num_frames: int, fps: float) -> None:
-    """Refuse sizes that can't be made, before anything is allocated.
-
-    Raises:
-        SizeError: naming the value and the range.
-    """
-    if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
-        raise SizeError(f"{width}x{height} pixels: each side must be {MIN_SIDE} to {MAX_SIDE}")
-    if not 1 <= num_frames <= MAX_FRAMES:
-        raise SizeError(f"{num_frames} frames: must be 1 to {MAX_FRAMES}")
-    if height * width * num_frames > MAX_VIDEO_PIXELS:
-        most = MAX_VIDEO_PIXELS // (height * width)
-        raise SizeError(f"{num_frames} frames of {width}x{height} don't fit in memory: at most {most} of that size")
-    if not 1 <= fps <= 240:
-        raise SizeError(f"{fps} frames per second: must be 1 to 240")
-
-
-def fit_image(image: Video | str | Path, height: int, width: int) -> Video:
-    """The image (or a video's first frame), cropped to the wanted aspect around its centre and resized.
-
-    Raises:
-        MediaError: a file that can't be read.
-    """
-    video = image if isinstance(image, Video) else read_video(image, max_frames=1)
-    return Video(video.frames[:1], video.fps).fit(height, width)
-
-
-def pad_to(video: Video, height: int, width: int) -> Video:
-    """The video with its last row and column repeated down to `height` and out to `width`."""
-    edge = ((0, 0), (0, height - video.height), (0, width - video.width), (0, 0))
-    return Video(np.pad(video.frames, edge, mode="edge"), video.fps)
 
 
 def _num_parameters(network: torch.nn.Module) -> int:

@@ -25,7 +25,8 @@ from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.files import sha256, write_text
 from vitascope.generate.canvas import make_canvas
-from vitascope.generate.pipeline import Pipeline, PipelineConfig
+from vitascope.generate.model_folder import PipelineConfig
+from vitascope.generate.pipeline import Pipeline
 from vitascope.model.diffusion import add_noise, velocity_loss
 from vitascope.model.patches import Pack, Sample, pack
 from vitascope.model.text import TextEncoder
