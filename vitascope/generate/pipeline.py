@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
-from vitascope.codec.streaming import decode_video, encode_video, latent_shape
+from vitascope.codec.streaming import latent_shape
 from vitascope.errors import SizeError
-from vitascope.generate.canvas import Canvas, given_frames, make_canvas
-from vitascope.generate.footage import fit_image, pad_to
+from vitascope.generate import abilities
+from vitascope.generate.canvas import Canvas
+from vitascope.generate.footage import Media
 from vitascope.generate.model_folder import PipelineConfig, read_model_index
+from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
-from vitascope.generate.sizes import MAX_STEPS, check_size
-from vitascope.model.diffusion import Number, shift_factor, sigma_schedule, to_clean, to_velocity
+from vitascope.generate.sizes import MAX_STEPS
+from vitascope.generate.timeline import Lattice, Timeline
+from vitascope.model.diffusion import Number, add_noise, shift_factor, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
-from vitascope.model.text import TextEncoder, check_prompt
+from vitascope.model.text import TextEncoder
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.video import Video
 from vitascope.weights import load_network_config, load_weights
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a video is drawn; None is as the model was trained. The same seed gives the same frames."""
+
+    seed: int = 0
+    num_steps: int | None = None
+    guidance: Number | None = None
+    negative: str = ""
+
+    def of_window(self, number: int) -> int:
+        """The seed of a window: the first one's is the seed itself."""
+        if number == 0:
+            return self.seed
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Pipeline:
@@ -33,6 +55,7 @@ class Pipeline:
         self.transformer = transformer.eval().requires_grad_(False)
         self.text_encoder = text_encoder
         self.config = config
+        self.lattice = Lattice(self.codec, transformer.config.patch)
 
     @classmethod
     def load(cls, folder: str | Path) -> Pipeline:
@@ -49,12 +72,13 @@ class Pipeline:
         load_weights(transformer, folder / "transformer")
         return cls(codec, transformer, TextEncoder.load(folder / "text_encoder", folder / "tokenizer"), config)
 
-    @torch.inference_mode()
     def generate(
         self,
         prompt: str,
         *,
-        image: Video | str | Path | None = None,
+        image: Media | None = None,
+        last_image: Media | None = None,
+        references: Sequence[Media] = (),
         height: int | None = None,
         width: int | None = None,
         num_frames: int | None = None,
@@ -67,100 +91,167 @@ class Pipeline:
     ) -> Video:
         """A video of the prompt; one frame makes an image. What isn't given is as the model was trained.
 
-        `image` becomes the first frame, resized to the video's size. The same seed gives the same frames.
+        `image` becomes the first frame and `last_image` the last ones, resized to the video's size; `references` are
+        seen but not shown. The same seed gives the same frames.
 
         Raises:
             PromptError: an empty or overlong prompt.
             SizeError: a size, frame count, rate or number of steps that can't be made.
             MediaError: an image that can't be read.
         """
-        config = self.config
-        prompt = check_prompt(prompt)
-        height = config.height if height is None else height
-        width = config.width if width is None else width
-        num_frames = config.num_frames if num_frames is None else num_frames
-        fps = config.fps if fps is None else float(fps)
-        check_size(height, width, num_frames, fps)
-        beginning = None if image is None else fit_image(image, height, width)
-        canvas = self._canvas(height, width, num_frames, fps, beginning)
-        latent = self._made(canvas, prompt, negative, seed, num_steps, guidance, on_progress)
-        return decode_video(self.codec, latent, height=height, width=width, num_frames=num_frames, fps=fps)
+        timeline = abilities.generate(
+            self.lattice,
+            self.config,
+            prompt,
+            image=image,
+            last_image=last_image,
+            references=references,
+            height=height,
+            width=width,
+            num_frames=num_frames,
+            fps=fps,
+        )
+        return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
 
-    @torch.inference_mode()
     def extend(
         self,
-        video: Video,
-        prompt: str,
+        video: Media,
+        prompt: str = "",
         *,
-        num_frames: int,
-        seed: int = 0,
-        num_steps: int | None = None,
-        guidance: Number | None = None,
-        negative: str = "",
+        seconds: Number,
+        backward: bool = False,
+        sampling: Sampling = Sampling(),
         on_progress: OnStep | None = None,
     ) -> Video:
-        """The video and what follows it, `num_frames` in all; its own frames come back as the codec keeps them.
+        """The video and `seconds` of what follows it, or with `backward` of what precedes it.
 
-        Frames at the end of `video` that don't fill a latent frame (the codec takes 1 + 4k) are made anew.
+        Its own frames come back as the codec keeps them.
 
         Raises:
-            PromptError: an empty or overlong prompt.
-            SizeError: nothing to make, or a size or number of steps that can't be.
+            PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
         """
-        prompt, fps = check_prompt(prompt), float(video.fps)
-        check_size(video.height, video.width, num_frames, fps)
-        stride = self.codec.stride.time
-        beginning = Video(video.frames[: 1 + (video.num_frames - 1) // stride * stride], fps)
-        canvas = self._canvas(video.height, video.width, num_frames, fps, beginning)
-        latent = self._made(canvas, prompt, negative, seed, num_steps, guidance, on_progress)
-        size = {"height": video.height, "width": video.width, "num_frames": num_frames}
-        return decode_video(self.codec, latent, **size, fps=fps)
+        timeline = abilities.extend(self.lattice, self.config, video, prompt, seconds=seconds, backward=backward)
+        return self.make(timeline, sampling, on_progress)
 
-    def _made(
+    def fill(
         self,
-        canvas: Canvas,
-        prompt: str,
-        negative: str,
-        seed: int,
-        num_steps: int | None,
-        guidance: Number | None,
-        on_progress: OnStep | None,
-    ) -> Float[Tensor, "c t h w"]:
-        """The latent of a filled canvas; what isn't given is as the model was trained."""
-        tokens = self.fill(
-            canvas,
-            prompt,
-            negative=negative,
-            seed=seed,
-            num_steps=self.config.num_steps if num_steps is None else num_steps,
-            guidance=self.config.guidance if guidance is None else guidance,
-            on_progress=on_progress,
-        )
-        return canvas.grid_latent(tokens, self.transformer.config.patch)
+        video: Media,
+        missing: Sequence[tuple[Number, Number]],
+        prompt: str = "",
+        *,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """The video with what lies between pairs of seconds made anew.
 
-    def _canvas(self, height: int, width: int, num_frames: int, fps: float, beginning: Video | None) -> Canvas:
-        frames, rows, columns = latent_shape(self.codec, num_frames, height, width)
-        _, patch_rows, patch_columns = self.transformer.config.patch
-        rows, columns = -(-rows // patch_rows) * patch_rows, -(-columns // patch_columns) * patch_columns
-        latent = torch.zeros(self.codec.latent_channels, frames, rows, columns)
-        given = given_frames(latent, [])
-        if beginning is not None:
-            stride = self.codec.stride
-            padded = pad_to(beginning, rows * stride.rows, columns * stride.columns)
-            known = encode_video(self.codec, padded)[:, :frames]
-            latent[:, : known.shape[1]] = known
-            given = given_frames(latent, range(known.shape[1]))
-        return make_canvas(
-            latent,
-            given,
-            fps=fps,
-            reference_fps=self.config.reference_fps,
-            patch=self.transformer.config.patch,
-            time_stride=self.codec.stride.time,
-        )
+        Raises:
+            PromptError, SizeError, MediaError: as `generate`; also nothing missing, or everything.
+        """
+        return self.make(abilities.fill(self.lattice, self.config, video, missing, prompt), sampling, on_progress)
+
+    def connect(
+        self,
+        before: Media,
+        after: Media,
+        prompt: str = "",
+        *,
+        seconds: Number,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """One video, `seconds` of what leads from it to the other, and the other.
+
+        Raises:
+            PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
+        """
+        timeline = abilities.connect(self.lattice, self.config, before, after, prompt, seconds=seconds)
+        return self.make(timeline, sampling, on_progress)
+
+    def loop(
+        self,
+        video: Media,
+        prompt: str = "",
+        *,
+        seconds: Number = 1.0,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """The video and `seconds` of what leads from its end back to its beginning.
+
+        Raises:
+            PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
+        """
+        timeline = abilities.loop(self.lattice, self.config, video, prompt, seconds=seconds)
+        return self.make(timeline, sampling, on_progress)
+
+    def edit(
+        self,
+        video: Media,
+        prompt: str,
+        *,
+        strength: Number,
+        mask: Media | None = None,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """The video made anew after another prompt, from as much noise as `strength` in (0, 1] says.
+
+        With a mask, an image, only where that is white.
+
+        Raises:
+            PromptError, SizeError, MediaError: as `generate`; also a strength or mask that changes nothing.
+        Source: Meng et al. 2022 (arXiv:2108.01073), SDEdit.
+        """
+        timeline = abilities.edit(self.lattice, self.config, video, prompt, strength=strength, mask=mask)
+        return self.make(timeline, sampling, on_progress)
+
+    def make(self, timeline: Timeline, sampling: Sampling = Sampling(), on_progress: OnStep | None = None) -> Video:
+        """The video of a timeline, whole in memory."""
+        frames = np.empty((timeline.num_frames, timeline.height, timeline.width, 3), np.uint8)
+        written = 0
+        for chunk in self.stream(timeline, sampling, on_progress):
+            frames[written : written + len(chunk)] = chunk
+            written += len(chunk)
+        return Video(frames, timeline.fps)
 
     @torch.inference_mode()
-    def fill(
+    def stream(
+        self, timeline: Timeline, sampling: Sampling = Sampling(), on_progress: OnStep | None = None
+    ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+        """The frames of a timeline as they are made, in flat memory. Progress counts the steps of all windows.
+
+        Raises:
+            PromptError: an overlong negative prompt.
+            SizeError: a number of steps that can't be.
+        """
+        config, patch = self.config, self.transformer.config.patch
+        window_length, _, _ = latent_shape(self.codec, config.num_frames, 1, 1)
+        rollout = Rollout(timeline, self.lattice, window_length, config.reference_fps)
+        windows = rollout.windows()
+        num_steps = config.num_steps if sampling.num_steps is None else sampling.num_steps
+        for number, window in enumerate(windows):
+            yield from rollout.decoded()
+
+            def show(step: int, total: int, before: int = number) -> None:
+                if on_progress is not None:
+                    on_progress(before * total + step, len(windows) * total)
+
+            canvas = rollout.canvas(window)
+            tokens = self.sample(
+                canvas,
+                timeline.prompt,
+                negative=sampling.negative,
+                seed=sampling.of_window(number),
+                num_steps=num_steps,
+                guidance=config.guidance if sampling.guidance is None else sampling.guidance,
+                strength=timeline.strength,
+                on_progress=show,
+            )
+            rollout.put(window, canvas.grid_latent(tokens, patch))
+        yield from rollout.decoded()
+
+    @torch.inference_mode()
+    def sample(
         self,
         canvas: Canvas,
         prompt: str,
@@ -169,9 +260,12 @@ class Pipeline:
         seed: int = 0,
         num_steps: int = 40,
         guidance: Number = 1.0,
+        strength: Number = 1.0,
         on_progress: OnStep | None = None,
     ) -> Float[Tensor, "n p"]:
         """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged.
+
+        With a `strength` below 1, in that share of the steps and from the canvas's own tokens, noised so far.
 
         Raises:
             PromptError: an overlong prompt.
@@ -180,13 +274,15 @@ class Pipeline:
         if not 1 <= num_steps <= MAX_STEPS:
             raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
         velocity = self._velocity(canvas, prompt, negative, guidance)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(canvas.clean.shape, generator=generator)
-        start = torch.where(canvas.given[:, None], canvas.clean, noise)
         shift = shift_factor(
             canvas.num_grid_tokens, reference_tokens=self.config.reference_tokens, base=self.config.shift
         )
-        return SOLVERS[self.config.solver](velocity, start, sigma_schedule(num_steps, shift), on_progress)
+        sigmas = sigma_schedule(math.ceil(strength * num_steps), shift, start=strength)
+        noise = torch.randn(canvas.clean.shape, generator=torch.Generator().manual_seed(seed))
+        # at full strength nothing shines through, not even what rounding leaves of it
+        noised = noise if strength == 1 else add_noise(canvas.clean, noise, sigmas[:1].expand(len(noise)))
+        start = torch.where(canvas.given[:, None], canvas.clean, noised)
+        return SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
 
     def _velocity(self, canvas: Canvas, prompt: str, negative: str, guidance: Number) -> Velocity:
         """The guided velocity of the canvas's tokens; given tokens stand still."""
