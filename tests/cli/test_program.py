@@ -20,6 +20,11 @@ from vitascope.errors import ModelError, SizeError
 ROOT = Path(__file__).parents[2]
 VERBS = (
     ["generate"],
+    ["extend"],
+    ["fill"],
+    ["connect"],
+    ["loop"],
+    ["edit"],
     ["render"],
     ["prepare"],
     ["prepare", "videos"],
