@@ -39,8 +39,11 @@ def fitted_size(height: int, width: int, trained: tuple[int, int], multiple: int
     aspect = min(max(width / height, 1 / MAX_ASPECT), MAX_ASPECT)
     if _is_trained_area(height * width, area) and aspect == width / height:
         return height, width
-    rows, columns = math.sqrt(area / aspect), math.sqrt(area * aspect)
-    return tuple(max(math.ceil(MIN_SIDE / multiple), round(side / multiple)) * multiple for side in (rows, columns))
+    least = math.ceil(MIN_SIDE / multiple)
+    rows, columns = (
+        max(least, round(side / multiple)) * multiple for side in (math.sqrt(area / aspect), math.sqrt(area * aspect))
+    )
+    return rows, columns
 
 
 def outside_training(

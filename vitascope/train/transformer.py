@@ -24,7 +24,7 @@ from vitascope.data.encoded import EncodedClip, encode_clips
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.files import sha256, write_text
-from vitascope.generate.canvas import make_canvas
+from vitascope.generate.canvas import make_canvas, reference_pin
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
 from vitascope.model.diffusion import add_noise, velocity_loss
@@ -95,7 +95,7 @@ class BatchMaker:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each clip.
+        """Tokens of each clip; a reference's come on top.
 
         Raises:
             DatasetError: a clip of a size that the patch doesn't divide.
@@ -124,16 +124,11 @@ class BatchMaker:
     def _sample(self, clip: EncodedClip, generator: torch.Generator) -> tuple[Sample, Tensor, Tensor, Tensor]:
         config, latent = self.config, clip.latent.float()
         context = self._context(clip, generator)
-        given, independent = draw_given(latent, config.patterns, generator)
-        canvas = make_canvas(
-            latent,
-            given,
-            fps=clip.fps,
-            reference_fps=config.pipeline.reference_fps,
-            patch=config.transformer.patch,
-            time_stride=self.time_stride,
-        )
-        sigmas = draw_sigmas(canvas.num_frames, canvas.num_grid_tokens, independent, config.noise, generator)
+        pattern = draw_given(latent, config.patterns, generator, config.transformer.patch)
+        rates = {"fps": clip.fps, "reference_fps": config.pipeline.reference_fps, "time_stride": self.time_stride}
+        pins = [] if pattern.reference is None else [reference_pin(pattern.reference, 0, **rates)]
+        canvas = make_canvas(latent, pattern.given, pins, patch=config.transformer.patch, **rates)
+        sigmas = draw_sigmas(canvas.num_frames, canvas.num_grid_tokens, pattern.independent, config.noise, generator)
         given_sigma = draw_given_sigma(config.patterns, generator)
         noise = torch.randn(canvas.clean.shape, generator=generator)
         sample = canvas.noised(canvas.clean, sigmas, context, given_sigma)
