@@ -1,7 +1,7 @@
 """Every ability: what is given comes back, what is made depends on it, and lengths are what was asked for.
 
 The codec is the bundled one, since a random one keeps nothing; the transformer is random, so what is made is the worst
-that can stand beside what is given. All tests of what comes back fail when `Rollout.canvas` forgets what is known.
+that can stand beside what is given. When `Rollout.canvas` forgets what is known, a test of every ability here fails.
 """
 
 from __future__ import annotations
@@ -208,8 +208,18 @@ def test_footage_is_fitted_and_a_note_says_so(keeper, tmp_path, caplog, monkeypa
     assert (timeline.height, timeline.width, timeline.fps) == (24, 64, 8.0)
     assert timeline.num_frames == 2 * 8 + 8
     assert "128x48 at 5 frames a second; fitted to 64x24 at 8" in caplog.text
-    assert "has 9 seconds; used: the 2 at its end" in caplog.text
+    assert "is long; used: second 7 to 9" in caplog.text
     assert "the model was trained on about 48x32, up to 17 frames at 8 a second" in caplog.text
+
+
+def test_a_hole_far_into_a_long_video_is_filled_in_its_surroundings(keeper, monkeypatch):
+    monkeypatch.setattr("vitascope.generate.footage.MAX_SECONDS", 2.0)
+    given = moving(34)
+    video = keeper.fill(given, [(2.5, 3)], sampling=QUICK)
+    assert video.num_frames == 16
+    kept = np.r_[0:8, 12:16]  # of frames 12 to 27: the hole is from frame 20 to 23
+    assert lost(keeper, video.frames[kept], Video(given.frames[12:28][kept], 8.0)) < MOST_LOST
+    assert psnr(video.frames[8:12], given.frames[20:24]) < 20
 
 
 def test_what_fits_needs_no_note(keeper, caplog):
@@ -222,7 +232,7 @@ def test_what_fits_needs_no_note(keeper, caplog):
     [
         (lambda p: p.extend(moving(5), seconds=0), "0 seconds"),
         (lambda p: p.extend(moving(5), seconds=float("nan")), "nan seconds"),
-        (lambda p: p.fill(moving(9), [(2, 3)]), "no frame of 1.125 seconds"),
+        (lambda p: p.fill(moving(9), [(2, 3)]), "there are some from 0 to 1 s"),
         (lambda p: p.fill(moving(9), [(0, 2)]), "all of the video is missing"),
         (lambda p: p.fill(moving(9), []), "say what is missing"),
         (lambda p: p.edit(moving(9), "a cat", strength=0), "strength of 0"),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vitascope.errors import SizeError
 from vitascope.generate.canvas import reference_pin
-from vitascope.generate.footage import Media, Shape, fit_image, fit_video, fitted_shape, held
+from vitascope.generate.footage import Media, Shape, fit_image, fit_video, fitted_shape, held, part_of
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.sizes import check_size, outside_training
 from vitascope.generate.timeline import Lattice, Timeline
@@ -88,7 +88,7 @@ def extend(
 ) -> Timeline:
     """A video and what follows it, or precedes it, for so many seconds."""
     shape = _shape(lattice, config, video, height, width, fps)
-    known = fit_video(video, shape, "beginning" if backward else "end")
+    known = fit_video(video, shape, instant=0.0 if backward else math.inf)
     step, num_made = lattice.frames_per_cell, _num_frames(seconds, shape)
     num_frames = known.num_frames + num_made
     _check(shape, num_frames, config)
@@ -115,7 +115,7 @@ def connect(
 ) -> Timeline:
     """One video, what leads from it to another for so many seconds, and the other. They take the first one's shape."""
     shape = _shape(lattice, config, before, height, width, fps)
-    first, second = fit_video(before, shape, "end"), fit_video(after, shape, "beginning")
+    first, second = fit_video(before, shape, instant=math.inf), fit_video(after, shape)
     return _bridge(lattice, config, prompt, shape, first, second, seconds)
 
 
@@ -153,9 +153,10 @@ def fill(
     The first hole begins where it is said to; each ends with a latent frame, and further ones begin with one.
     """
     shape = _shape(lattice, config, video, height, width, fps)
-    clip = fit_video(video, shape)
+    instant = float(min((start for start, _ in missing), default=0.0))
+    clip, (begin, _) = fit_video(video, shape, instant), part_of(video, instant)
     _check(shape, clip.num_frames, config)
-    step, is_missing = lattice.frames_per_cell, _missing_frames(missing, clip)
+    step, is_missing = lattice.frames_per_cell, _missing_frames(missing, clip, begin)
     first = int(is_missing.argmax())
     spare = (1 - (first or int((~is_missing).argmax()))) % step
     stream = _stretched(clip.frames, spare)
@@ -279,13 +280,15 @@ def _stretched(frames: UInt8[np.ndarray, "t h w 3"], spare: int) -> UInt8[np.nda
     return np.concatenate([frames[:1], np.repeat(frames[1:2], spare, axis=0), frames[1:]])
 
 
-def _missing_frames(missing: Sequence[tuple[Number, Number]], clip: Video) -> Bool[np.ndarray, " t"]:
-    times = np.arange(clip.num_frames) / float(clip.fps)
+def _missing_frames(missing: Sequence[tuple[Number, Number]], clip: Video, begin: float) -> Bool[np.ndarray, " t"]:
+    """Which frames are missing from a clip that begins at a second of the whole."""
+    times = begin + np.arange(clip.num_frames) / float(clip.fps)
     flags = np.zeros(clip.num_frames, dtype=bool)
     for start, stop in missing:
         inside = (times >= start - 1e-6) & (times < stop - 1e-6)
         if not inside.any():
-            raise SizeError(f"missing {start:g}-{stop:g}: no frame of {clip.duration:g} seconds is shown then")
+            there = f"there are some from {begin:g} to {times[-1]:g} s"
+            raise SizeError(f"missing {start:g}-{stop:g}: no frame is shown then; {there}")
         flags |= inside
     if flags.all():
         raise SizeError("all of the video is missing, so there is nothing to go by; use generate")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from vitascope.generate.sizes import fitted_size
-from vitascope.video import Video, probe_video, read_video
+from vitascope.video import Video, read_duration, read_video
 
 MAX_SECONDS = 60.0  # of a given video; a longer one gives the part that is needed
 
@@ -44,38 +43,47 @@ def fitted_shape(
     return Shape(height or rows, width or columns, trained.fps if fps is None else fps)
 
 
-def fit_video(media: Media, shape: Shape, part: Literal["beginning", "end"] = "beginning") -> Video:
-    """A video, or the minute at one end of a longer one, in a shape, cropped around its centre. A note tells changes.
+def part_of(media: Media, instant: float) -> tuple[float, float]:
+    """(start, stop) in seconds of the part of a video that is used: all of it, or the minute around an instant.
 
     Raises:
         MediaError: a file that can't be read.
     """
+    seconds = _duration(media)
+    start = max(0.0, min(instant - MAX_SECONDS / 2, seconds - MAX_SECONDS))
+    return start, min(seconds, start + MAX_SECONDS)
+
+
+def fit_video(media: Media, shape: Shape, instant: float = 0.0) -> Video:
+    """A video in a shape, cropped around its centre; of a long one, its part around an instant. A note tells changes.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    start, stop = part_of(media, instant)
+    head = media if isinstance(media, Video) else read_video(media, max_frames=1)
+    found = Shape(head.height, head.width, float(head.fps))
+    name = "the video" if isinstance(media, Video) else str(media)
+    if found != shape:
+        _log.warning("%s is %s; fitted to %s", name, found, shape)
+    if stop - start < _duration(media):
+        _log.warning("%s is long; used: second %g to %g", name, start, stop)
     if isinstance(media, Video):
-        return _fit_clip(media, shape, part)
-    head, seconds = read_video(media, max_frames=1), probe_video(media)
-    start = max(0.0, seconds - MAX_SECONDS) if part == "end" else 0.0
-    _tell(str(media), Shape(head.height, head.width, float(head.fps)), shape, seconds, part)
+        return _cut(media, shape.fps, start, stop).fit(shape.height, shape.width)
     scale = max(shape.height / head.height, shape.width / head.width)
     cover = (max(shape.height, round(scale * head.height)), max(shape.width, round(scale * head.width)))
     video = read_video(media, fps=shape.fps, size=cover, start=start, seconds=MAX_SECONDS)
     return video.fit(shape.height, shape.width)
 
 
-def _fit_clip(video: Video, shape: Shape, part: str) -> Video:
-    _tell("the video", Shape(video.height, video.width, float(video.fps)), shape, video.duration, part)
-    wanted = max(1, round(video.duration * shape.fps))
-    times = (np.arange(wanted) + 0.5) / shape.fps
-    frames = video.frames[np.minimum((times * float(video.fps)).astype(int), video.num_frames - 1)]
-    most = round(MAX_SECONDS * shape.fps)
-    frames = frames[-most:] if part == "end" else frames[:most]
-    return Video(frames, shape.fps).fit(shape.height, shape.width)
+def _duration(media: Media) -> float:
+    return media.duration if isinstance(media, Video) else read_duration(media)
 
 
-def _tell(name: str, found: Shape, wanted: Shape, seconds: float, part: str) -> None:
-    if found != wanted:
-        _log.warning("%s is %s; fitted to %s", name, found, wanted)
-    if seconds > MAX_SECONDS:
-        _log.warning("%s has %.0f seconds; used: the %g at its %s", name, seconds, MAX_SECONDS, part)
+def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
+    """The part between two seconds at another rate: the frame on screen in the middle of each new one."""
+    times = start + (np.arange(max(1, round((stop - start) * fps))) + 0.5) / fps
+    return Video(video.frames[np.minimum((times * float(video.fps)).astype(int), video.num_frames - 1)], fps)
 
 
 def fit_image(image: Media, height: int, width: int) -> Video:

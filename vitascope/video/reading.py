@@ -72,7 +72,7 @@ def read_video(
     raise AssertionError("decoding from the beginning never misses")
 
 
-def probe_video(path: str | Path) -> float:
+def read_duration(path: str | Path) -> float:
     """How many seconds a file says that its video has, without decoding it; 0 for an image, or if it doesn't say.
 
     Raises:
