@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
+    from vitascope.generate.pipeline import Sampling as Sampling
     from vitascope.video import Video as Video
 
 __version__ = "0.1.0"
 
-__all__ = ["Pipeline", "Video", "__version__", "load"]
+__all__ = ["Pipeline", "Sampling", "Video", "__version__", "load"]
 
 
 def load(model: str | Path = "playground") -> Pipeline:
@@ -35,10 +36,10 @@ def load(model: str | Path = "playground") -> Pipeline:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Pipeline":
-        from vitascope.generate.pipeline import Pipeline
+    if name in ("Pipeline", "Sampling"):
+        from vitascope.generate import pipeline
 
-        return Pipeline
+        return getattr(pipeline, name)
     if name == "Video":
         from vitascope.video import Video
 

@@ -24,7 +24,7 @@ def test_patterns_come_in_their_shares():
         pattern = draw_given(latent, config, generator)
         num_given = int(pattern.given.sum())
         assert pattern.given[:num_given].all()  # always from the start on
-        assert pattern.reference is None
+        assert pattern.references == ()
         counts[num_given, pattern.independent] += 1
     shares = {kind: count / NUM_DRAWS for kind, count in counts.items()}
     expected = {(0, False): 0.4, (0, True): 0.1, (1, False): 0.35, **{(n, False): 0.05 for n in (2, 3, 4)}}
@@ -85,13 +85,13 @@ def test_a_reference_is_cut_from_the_first_picture_and_fits_the_patch():
     for _ in range(200):
         pattern = draw_given(latent, only("reference"), generator, (1, 2, 2))
         assert not pattern.given.any()
-        assert pattern.reference is not None
-        frames, rows, columns = pattern.reference.shape[1:]
+        (reference,) = pattern.references
+        frames, rows, columns = reference.shape[1:]
         assert (frames, rows % 2, columns % 2) == (1, 0, 0)
         assert rows >= 4
         assert columns >= 6
-        top, left = divmod(int(pattern.reference.min()), 12)
-        assert torch.equal(pattern.reference, latent[:, :1, top : top + rows, left : left + columns])
+        top, left = divmod(int(reference.min()), 12)
+        assert torch.equal(reference, latent[:, :1, top : top + rows, left : left + columns])
         shapes.add((rows, columns, top, left))
     assert len(shapes) > 20
 

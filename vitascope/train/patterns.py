@@ -52,7 +52,7 @@ class Pattern(NamedTuple):
 
     given: Bool[Tensor, "t h w"]
     independent: bool = False
-    reference: Float[Tensor, "c 1 h2 w2"] | None = None
+    references: tuple[Float[Tensor, "c 1 h2 w2"], ...] = ()
 
 
 class NoiseConfig(Config):
@@ -83,7 +83,7 @@ def draw_given(
         case "region":
             return Pattern(_all_but_a_rectangle(latent, generator))
         case "reference":
-            return Pattern(nothing, reference=_part_of_first(latent, patch, generator))
+            return Pattern(nothing, references=(_part_of_first(latent, patch, generator),))
     return Pattern(given_frames(latent, _draw_frames(name, frames, generator)))
 
 

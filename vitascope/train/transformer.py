@@ -125,9 +125,20 @@ class BatchMaker:
         config, latent = self.config, clip.latent.float()
         context = self._context(clip, generator)
         pattern = draw_given(latent, config.patterns, generator, config.transformer.patch)
-        rates = {"fps": clip.fps, "reference_fps": config.pipeline.reference_fps, "time_stride": self.time_stride}
-        pins = [] if pattern.reference is None else [reference_pin(pattern.reference, 0, **rates)]
-        canvas = make_canvas(latent, pattern.given, pins, patch=config.transformer.patch, **rates)
+        fps, reference_fps, time_stride = clip.fps, config.pipeline.reference_fps, self.time_stride
+        pins = [
+            reference_pin(reference, number, fps=fps, reference_fps=reference_fps, time_stride=time_stride)
+            for number, reference in enumerate(pattern.references)
+        ]
+        canvas = make_canvas(
+            latent,
+            pattern.given,
+            pins,
+            fps=fps,
+            reference_fps=reference_fps,
+            patch=config.transformer.patch,
+            time_stride=time_stride,
+        )
         sigmas = draw_sigmas(canvas.num_frames, canvas.num_grid_tokens, pattern.independent, config.noise, generator)
         given_sigma = draw_given_sigma(config.patterns, generator)
         noise = torch.randn(canvas.clean.shape, generator=generator)
