@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
+    from vitascope.generate.pipeline import Sampling as Sampling
     from vitascope.video import Video as Video
 
 __version__ = "0.1.0"
 
-__all__ = ["Pipeline", "Video", "__version__", "load"]
+__all__ = ["Pipeline", "Sampling", "Video", "__version__", "load"]
 
 
 def load(
@@ -33,16 +34,17 @@ def load(
     Raises:
         ModelError: no such model, or a part of it is missing or damaged.
     """
-    from vitascope.generate.pipeline import Pipeline, find_model
+    from vitascope.generate.model_folder import find_model
+    from vitascope.generate.pipeline import Pipeline
 
     return Pipeline.load(find_model(model), dtype, weights=weights)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Pipeline":
-        from vitascope.generate.pipeline import Pipeline
+    if name in ("Pipeline", "Sampling"):
+        from vitascope.generate import pipeline
 
-        return Pipeline
+        return getattr(pipeline, name)
     if name == "Video":
         from vitascope.video import Video
 

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import types
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
-
-class FakeVideo:
-    """As much of a video as the command line touches."""
-
-    def save(self, path: Path) -> Path:
-        path.write_text("video")
-        return path
+import numpy as np
 
 
 class FakePipeline:
-    """Keeps what it is asked for."""
+    """Keeps what it is asked for, and makes two grey frames, one at a time."""
 
     def __init__(self) -> None:
         self.config = types.SimpleNamespace(fps=8.0)
+        self.lattice = object()
         self.models: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.failure: BaseException | None = None
+        self.fails_after = 0  # frames
 
-    def generate(self, prompt: str, **options: Any) -> FakeVideo:
-        if self.failure is not None:
-            raise self.failure
-        options.pop("on_progress")(1, 2)
-        self.asked.append({"prompt": prompt, **options})
-        return FakeVideo()
+    def ability(self, name: str, positional: tuple[str, ...]) -> Callable[..., object]:
+        """A stand-in for a function of `generate/abilities.py`."""
+
+        def asked(lattice: object, config: object, *arguments: Any, **options: Any) -> object:
+            assert (lattice, config) == (self.lattice, self.config)
+            given = dict(zip(positional, arguments, strict=True))
+            self.asked.append({"ability": name, **given, **options})
+            num_frames = 1 if options.get("num_frames") == 1 else 2
+            return types.SimpleNamespace(num_frames=num_frames, height=16, width=16, fps=8.0)
+
+        return asked
+
+    def stream(self, timeline: Any, sampling: Any, on_progress: Callable[[int, int], None]) -> Iterator[np.ndarray]:
+        self.asked.append(vars(sampling))
+        for number in range(timeline.num_frames):
+            if self.failure is not None and number == self.fails_after:
+                raise self.failure
+            on_progress(number, timeline.num_frames)
+            yield np.full((1, 16, 16, 3), 128, np.uint8)
 
     def card(self, *, measure: bool = False) -> dict[str, Any]:
         return {"name": "playground", "fps": 8.0, "limits": {"width": 256}, "languages": ["en", "中文"]}

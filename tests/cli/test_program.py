@@ -20,6 +20,11 @@ from vitascope.errors import ModelError, SizeError
 ROOT = Path(__file__).parents[2]
 VERBS = (
     ["generate"],
+    ["extend"],
+    ["fill"],
+    ["connect"],
+    ["loop"],
+    ["edit"],
     ["render"],
     ["prepare"],
     ["prepare", "videos"],
@@ -80,7 +85,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_package_offers_only_what_it_has() -> None:
-    assert {"load", "Video", "Pipeline", "__version__"} <= set(dir(vitascope))
+    assert {"load", "Video", "Pipeline", "Sampling", "__version__"} <= set(dir(vitascope))
+    assert vitascope.Sampling().seed == 0
     assert vitascope.Video.__module__ == "vitascope.video.clip"
     assert vitascope.Pipeline.__module__ == "vitascope.generate.pipeline"
     with pytest.raises(AttributeError, match="no attribute 'laod'"):

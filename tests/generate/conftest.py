@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from vitascope.codec.network import Codec, CodecConfig
-from vitascope.generate.pipeline import Pipeline, PipelineConfig
+from vitascope.generate.model_folder import PipelineConfig
+from vitascope.generate.pipeline import Pipeline
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.video import Video
 from vitascope.weights import save_network

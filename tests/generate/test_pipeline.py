@@ -14,7 +14,9 @@ from torch import Tensor
 from vitascope.codec.streaming import encode_video, reconstruct
 from vitascope.errors import ModelError, PromptError, SizeError
 from vitascope.generate.canvas import Canvas, Pin, given_frames, make_canvas
-from vitascope.generate.pipeline import Pipeline, find_model, fit_image, pad_to, read_model_index
+from vitascope.generate.footage import fit_image, pad_to
+from vitascope.generate.model_folder import find_model, read_model_index
+from vitascope.generate.pipeline import Pipeline
 from vitascope.model.patches import pack, unpack
 from vitascope.video import Video
 from vitascope.weights import WEIGHTS_FILE
@@ -80,7 +82,7 @@ def test_guidance_outside_its_interval_is_none(pipeline):
 def test_given_tokens_come_back_bit_for_bit(pipeline, solver):
     latent = random(4, 4, 4, 6)
     filling = canvas(latent, [0, 2], [Pin(random(4, 1, 4, 4, seed=1), 6)])
-    tokens = with_config(pipeline, solver=solver).fill(filling, PROMPT, num_steps=4, guidance=3.0)
+    tokens = with_config(pipeline, solver=solver).sample(filling, PROMPT, num_steps=4, guidance=3.0)
     assert torch.equal(tokens[filling.given], filling.clean[filling.given])
     assert not torch.isclose(tokens[~filling.given], filling.clean[~filling.given]).any(dim=1).all()
     assert torch.isfinite(tokens).all()
@@ -91,15 +93,15 @@ def test_what_is_not_given_is_not_looked_at(pipeline):
     latent = random(4, 3, 4, 4)
     other = latent.clone()
     other[:, 1:] = 77.0
-    results = [pipeline.fill(canvas(z, [0]), PROMPT, num_steps=2) for z in (latent, other)]
+    results = [pipeline.sample(canvas(z, [0]), PROMPT, num_steps=2) for z in (latent, other)]
     assert torch.equal(*results)
 
 
 def test_what_is_given_and_pinned_changes_what_is_made(pipeline):
     latent = random(4, 3, 4, 4)
     pins = [[], [Pin(random(4, 1, 4, 4, seed=1), 20)], [Pin(random(4, 1, 4, 4, seed=1), 40)]]
-    made = [pipeline.fill(canvas(latent, [0], pin), PROMPT, num_steps=2)[4:12] for pin in pins]
-    made.append(pipeline.fill(canvas(2 * latent, [0]), PROMPT, num_steps=2)[4:12])
+    made = [pipeline.sample(canvas(latent, [0], pin), PROMPT, num_steps=2)[4:12] for pin in pins]
+    made.append(pipeline.sample(canvas(2 * latent, [0]), PROMPT, num_steps=2)[4:12])
     for i, first in enumerate(made):
         assert not any(torch.allclose(first, second, atol=1e-4) for second in made[:i])
 
@@ -135,13 +137,13 @@ def test_an_image_on_disk_is_the_same_as_in_memory(pipeline, picture, tmp_path):
 def test_the_whole_image_is_seen_at_a_size_that_the_patch_does_not_divide(pipeline, picture, monkeypatch):
     """34 x 50 pixels are coded as 48 x 64: what is cropped away at the end must be padding, not picture."""
     canvases: list[Canvas] = []
-    original = pipeline.fill
+    original = pipeline.sample
 
-    def fill(filling: Canvas, *arguments: object, **options: object) -> Tensor:
+    def sample(filling: Canvas, *arguments: object, **options: object) -> Tensor:
         canvases.append(filling)
         return original(filling, *arguments, **options)
 
-    monkeypatch.setattr(pipeline, "fill", fill)
+    monkeypatch.setattr(pipeline, "sample", sample)
     pipeline.generate(PROMPT, image=picture, height=34, width=50, num_frames=5)
     padded = pad_to(fit_image(picture, 34, 50), 48, 64)
     assert np.array_equal(padded.frames[:, :34, :50], picture.fit(34, 50).frames)
@@ -269,36 +271,3 @@ def test_a_video_as_image_gives_its_first_frame(pipeline, picture):
     clip = Video(np.concatenate([picture.frames, 255 - picture.frames]), 8.0)
     first, second = (pipeline.generate(PROMPT, image=image, num_frames=2) for image in (clip, picture))
     assert np.array_equal(first.frames, second.frames)
-
-
-def moving(num_frames: int, start: int = 0) -> Video:
-    """A dark square that moves to the right, 48 x 32 pixels."""
-    frames = np.full((num_frames, 32, 48, 3), 200, np.uint8)
-    for index, frame in enumerate(frames):
-        frame[10:20, start + 2 * index : start + 2 * index + 10] = 30
-    return Video(frames, 8.0)
-
-
-@pytest.mark.parametrize("num_given", [1, 5, 7])
-def test_an_extended_video_begins_with_the_given_one(pipeline, num_given):
-    """To the codec's own ceiling. Of seven frames five fill latent frames; the others are made anew."""
-    given = moving(num_given)
-    video = pipeline.extend(given, PROMPT, num_frames=13)
-    assert video.frames.shape == (13, 32, 48, 3)
-    kept = 1 + (num_given - 1) // 4 * 4
-    copy = reconstruct(pipeline.codec, Video(given.frames[:kept], 8.0))
-    difference = np.abs(video.frames[:kept].astype(int) - copy.frames.astype(int))
-    assert difference.max() <= 1  # one more chunk, another order of additions
-
-
-def test_what_follows_depends_on_what_was_given(pipeline):
-    """Fails when the given frames are put back at the end instead of being seen."""
-    first, second = (pipeline.extend(moving(5, start), PROMPT, num_frames=9).frames[5:] for start in (0, 20))
-    assert np.abs(first.astype(int) - second.astype(int)).max() > 2
-
-
-def test_a_video_that_is_long_enough_leaves_nothing_to_make(pipeline):
-    with pytest.raises(SizeError, match="nothing to make"):
-        pipeline.extend(moving(9), PROMPT, num_frames=9)
-    with pytest.raises(SizeError, match="nothing to make"):
-        pipeline.extend(moving(9), PROMPT, num_frames=5)

@@ -15,7 +15,7 @@ from tests.interop.test_wan_pipeline import canvas, difference, our_frames, peer
 from tests.interop.test_wan_transformer import peer_output, sample
 from vitascope import cli
 from vitascope.codec.network import Codec, CodecConfig
-from vitascope.generate.pipeline import PipelineConfig
+from vitascope.generate.model_folder import PipelineConfig
 from vitascope.interop.diffusers_folder import WEIGHTS
 from vitascope.interop.export import export_model
 from vitascope.model.patches import pack, unpatchify

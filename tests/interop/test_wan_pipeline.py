@@ -40,7 +40,7 @@ def canvas(pipeline: Pipeline, beginning: Tensor | None = None) -> Canvas:
 
 
 def our_frames(pipeline: Pipeline, filling: Canvas) -> Tensor:
-    tokens = pipeline.fill(filling, PROMPT, negative=NEGATIVE, seed=SEED, num_steps=STEPS, guidance=GUIDANCE)
+    tokens = pipeline.sample(filling, PROMPT, negative=NEGATIVE, seed=SEED, num_steps=STEPS, guidance=GUIDANCE)
     pixels = pipeline.codec.decode(filling.grid_latent(tokens, pipeline.transformer.config.patch)[None])[0]
     return pixels.clamp(-1, 1)
 
@@ -121,7 +121,7 @@ def test_a_wan_folder_is_an_ordinary_pipeline(peers):
     assert config.shift_of(10) == config.shift_of(10_000) == 3.0
     video = pipeline.generate("a red ball", height=32, width=48, num_frames=5, num_steps=2)
     assert video.frames.shape == (5, 32, 48, 3)
-    longer = pipeline.extend(video, "a red ball", num_frames=9, num_steps=1)
+    longer = pipeline.extend(video, "a red ball", seconds=4 / 16, sampling=vitascope.Sampling(num_steps=1))
     assert longer.num_frames == 9
 
 

@@ -76,6 +76,17 @@ def test_given_tokens_are_clean_and_made_ones_are_noised(transformer_config, cli
     torch.testing.assert_close(batch.pack.tokens, expected)
 
 
+def test_a_reference_is_shown_beside_the_grid_and_not_learned(transformer_config, clips):
+    overrides = [*ALL_FIRST, "patterns.first_frame=0.0", "patterns.reference=1.0"]
+    config = load_config(transformer_config, TransformerTrainConfig, overrides)
+    maker = BatchMaker(clips, random(2, 384, seed=7), config, 4)
+    batch = maker.make(range(len(clips)), step_generator(0, 0))
+    outside = batch.pack.positions[:, 0] < -10
+    assert outside.any()
+    assert torch.equal(batch.made, ~outside)
+    assert len(outside) - int(outside.sum()) == sum(maker.lengths)
+
+
 def test_text_is_dropped_in_its_share(transformer_config, clips):
     config = load_config(transformer_config, TransformerTrainConfig, ["text_dropout=0.25"])
     lengths = [length for seed in range(200) for length in make_batch(clips, config, seed).pack.context_lengths]

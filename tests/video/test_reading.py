@@ -14,7 +14,7 @@ import pytest
 
 from tests.video.pictures import blue_corners, numbered, numbers, quadrants, smooth, write_png
 from vitascope.errors import MediaError, SizeError
-from vitascope.video import Video, read_video, reading, timing, write_video
+from vitascope.video import Video, read_duration, read_video, reading, timing, write_video
 
 STILL = [".png", ".jpg", ".jpeg", ".webp"]
 
@@ -101,6 +101,18 @@ def test_max_frames_and_seconds_both_limit(tmp_path: Path) -> None:
     assert read_video(path, seconds=0.5, max_frames=9).num_frames == 5
     assert read_video(path, seconds=0.01).num_frames == 1
     assert read_video(path, seconds=99).num_frames == 20
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".gif"])
+def test_the_length_is_known_without_decoding(tmp_path: Path, suffix: str) -> None:
+    path = Video(np.zeros((25, 16, 16, 3), np.uint8), 10.0).save(tmp_path / f"clip{suffix}")
+    assert read_duration(path) == pytest.approx(2.5, abs=0.1)
+
+
+def test_an_image_has_no_length(tmp_path: Path) -> None:
+    assert read_duration(Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0).save(tmp_path / "picture.png")) == 0
+    with pytest.raises(MediaError, match="no file"):
+        read_duration(tmp_path / "missing.mp4")
 
 
 @pytest.mark.parametrize("start", [0.95, 2.0, 50.0])

@@ -22,7 +22,8 @@ import typer.main
 import vitascope
 from vitascope.cli.datasets import prepare, render
 from vitascope.cli.networks import evaluate, export, info, train
-from vitascope.cli.videos import generate
+from vitascope.cli.outputs import Terminated
+from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError
 
 app = typer.Typer(
@@ -33,6 +34,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate)
+app.command()(extend)
+app.command()(fill)
+app.command()(connect)
+app.command()(loop)
+app.command()(edit)
 app.command()(render)
 app.add_typer(prepare, name="prepare")
 app.add_typer(train, name="train")
@@ -91,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"this needs {error.name}; install it with: pip install 'vitascope[{extra}]'", 2)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
-    except _Terminated:
+    except Terminated:
         return _complain("terminated", 143)
     except BrokenPipeError:
         # The reader has gone: without this the interpreter complains once more when it flushes stdout at exit.
@@ -102,10 +108,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that files being written are cleaned up on the way out."""
-
-
 @contextmanager
 def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
@@ -113,7 +115,7 @@ def _terminable() -> Iterator[None]:
         return
 
     def stop(signum: int, frame: object) -> NoReturn:
-        raise _Terminated
+        raise Terminated
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:

@@ -125,7 +125,7 @@ def evaluate_coherence(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME|DIR", help=f"Without videos: {MODEL_HELP}", show_default="playground")
+        str | None, typer.Option(metavar="NAME|DIR|ID", help=f"Without videos: {MODEL_HELP}", show_default="playground")
     ] = None,
     num_videos: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many videos a model makes.")] = 12,
     seed: Seed = 0,
@@ -184,7 +184,7 @@ def export(
     check_folder(out)
     if out.exists():
         refuse(f"{out} exists; name a new folder")
-    from vitascope.generate.pipeline import find_model
+    from vitascope.generate.model_folder import find_model
     from vitascope.interop.export import export_model
     from vitascope.weights import torch_dtype
 

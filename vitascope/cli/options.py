@@ -12,9 +12,8 @@ from typing import Annotated, NoReturn
 import typer
 
 MAX_SEED = 2**63 - 1
+MAX_VIDEOS = 10_000
 MODEL_HELP = "A bundled model, a model's folder, or a Hugging Face id (owner/name), which is downloaded."
-
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 
 
 class Dtype(enum.StrEnum):
@@ -53,6 +52,20 @@ def check_size(value: str | None) -> str | None:
     return value
 
 
+def sides(size: str | None) -> tuple[int, int] | tuple[None, None]:
+    """(height, width) of WIDTHxHEIGHT."""
+    if size is None:
+        return None, None
+    width, height = map(int, size.split("x"))
+    return height, width
+
+
+def check_file(path: Path, option: str = "") -> None:
+    """Refuse what is not a file."""
+    if not path.is_file():
+        refuse(f"{option} {path}: no such file".strip())
+
+
 def check_sizes(values: list[str] | None) -> list[str] | None:
     """Refuse a list in which one is not WIDTHxHEIGHT."""
     for value in values or []:
@@ -67,3 +80,29 @@ def check_folder(out: Path) -> None:
         refuse(f"--out {out}: {nearest} is a file, not a folder")
     if not os.access(nearest, os.W_OK):
         refuse(f"--out {out}: the folder {nearest} can't be written to")
+
+
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
+OptionalPrompt = Annotated[str, typer.Argument(help="What happens, in English or Chinese.", show_default=False)]
+Size = Annotated[str | None, typer.Option(metavar="WxH", callback=check_size, help="Width and height in pixels.")]
+Rate = Annotated[float | None, typer.Option(callback=check_positive, help="Frames per second.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps: more is slower and finer.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(callback=check_not_negative, help="How strictly to follow the prompt; 1 is unguided."),
+]
+Negative = Annotated[str, typer.Option(metavar="TEXT", help="What the video should not show.")]
+Model = Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)]
+NumVideos = Annotated[
+    int, typer.Option("-n", min=1, max=MAX_VIDEOS, help="How many videos, with seeds SEED, SEED+1, ...")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--out",
+        help="File or existing folder; an existing file is replaced.",
+        show_default="<name>-<seed>.mp4",
+    ),
+]
+Sheet = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an image of its frames.")]

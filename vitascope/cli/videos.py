@@ -1,10 +1,8 @@
-"""`vitascope generate`: from a prompt to files."""
+"""`vitascope generate`, `extend`, `fill`, `connect`, `loop` and `edit`: from prompts and footage to files."""
 
 from __future__ import annotations
 
-import os
-import unicodedata
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,140 +10,281 @@ import typer
 
 import vitascope
 from vitascope.cli.options import (
-    MAX_SEED,
-    MODEL_HELP,
     Dtype,
     DtypeOption,
+    Guidance,
+    Model,
+    Negative,
+    NumVideos,
+    OptionalPrompt,
+    Out,
+    Rate,
     Seed,
-    check_not_negative,
+    Sheet,
+    Size,
+    Steps,
+    check_file,
     check_positive,
-    check_size,
     refuse,
+    sides,
 )
-from vitascope.formats import MOVING, STILL
-from vitascope.progress import progress
+from vitascope.cli.outputs import plan_outputs, write_videos
+from vitascope.formats import STILL
 
 _MANY_FRAMES = 1e9  # more than any model makes: the pipeline refuses it and says its own limit
-_MAX_VIDEOS = 10_000
-_SHEET_FRAMES = 8
-_SHEET_ROWS = 128  # smaller frames are enlarged to about this height
+_SPANS = re.compile(r"\d+(\.\d+)?-\d+(\.\d+)?(,\d+(\.\d+)?-\d+(\.\d+)?)*", re.ASCII)
+
+Clip = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
+Seconds = Annotated[
+    float, typer.Option(callback=check_positive, help="How much is made, in seconds.", show_default=False)
+]
+
+
+def _check_spans(value: str) -> str:
+    """Refuse what is not pairs of seconds."""
+    if not _SPANS.fullmatch(value):
+        raise typer.BadParameter(f"{value!r} is not pairs of seconds, such as 1-1.5 or 1-1.5,3-4.")
+    return value
 
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the video shows, in English or Chinese.", show_default=False)],
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="First frame, to be animated.")] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="WxH", callback=check_size, help="Width and height in pixels.")
+    last_image: Annotated[Path | None, typer.Option(metavar="FILE", help="Last frame, to be led to.")] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A picture to go by, not to be shown; repeatable.")
     ] = None,
+    size: Size = None,
     seconds: Annotated[float | None, typer.Option(callback=check_positive, help="Duration; or give --frames.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Number of frames; 1 makes an image.")] = None,
-    fps: Annotated[float | None, typer.Option(callback=check_positive, help="Frames per second.")] = None,
+    fps: Rate = None,
     seed: Seed = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps: more is slower and finer.")] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(callback=check_not_negative, help="How strictly to follow the prompt; 1 is unguided."),
-    ] = None,
-    negative: Annotated[str, typer.Option(metavar="TEXT", help="What the video should not show.")] = "",
-    model: Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Negative = "",
+    model: Model = "playground",
     dtype: DtypeOption = Dtype.FLOAT32,
-    num_videos: Annotated[
-        int, typer.Option("-n", min=1, max=_MAX_VIDEOS, help="How many videos, with seeds SEED, SEED+1, ...")
-    ] = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            help="File or existing folder; an existing file is replaced.",
-            show_default="<prompt>-<seed>.mp4",
-        ),
-    ] = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an image of its frames.")] = None,
+    num_videos: NumVideos = 1,
+    out: Out = None,
+    sheet: Sheet = None,
 ) -> None:
-    """Make a video, or an image, from a prompt."""
+    """Make a video, or an image, from a prompt. Long ones are written as they are made."""
     if seconds is not None and frames is not None:
         refuse("give --seconds or --frames, not both")
-    if seed + num_videos - 1 > MAX_SEED:
-        refuse(f"--seed {seed} leaves no room for {num_videos} seeds")
-    if image is not None and not image.is_file():
-        refuse(f"--image {image}: no such file")
-    if out is not None and out.suffix.lower() in STILL and not out.is_dir():
-        if seconds is not None or (frames or 1) > 1:
-            refuse(f"{out} is an image and holds one frame; name a video, such as {out.with_suffix('.mp4')}")
+    for option, file in (
+        ("--image", image),
+        ("--last-image", last_image),
+        *(("--reference", r) for r in reference or []),
+    ):
+        if file is not None:
+            check_file(file, option)
+    if out is not None and out.suffix.lower() in STILL and not out.is_dir() and seconds is None and frames is None:
         frames = 1
-    seeds = range(seed, seed + num_videos)
-    paths = _output_paths(out, prompt, seeds, is_image=frames == 1)
-    _check_writable([*paths, *([sheet] if sheet else [])])
-    if sheet is not None and sheet.suffix.lower() not in STILL:
-        refuse(f"--sheet {sheet}: name an image, one of {' '.join(STILL)}")
-    if sheet in paths:
-        refuse(f"--sheet {sheet} is also the output; name another file")
+    outputs = plan_outputs(out, prompt, seed, num_videos, sheet, is_image=frames == 1)
 
     pipeline = vitascope.load(model, dtype=dtype.value)
+    from vitascope.generate import abilities
+
     if seconds is not None:
         frames = max(1, round(min(seconds * (fps or pipeline.config.fps), _MANY_FRAMES)))
-    width, height = map(int, size.split("x")) if size else (None, None)
-    videos = []
-    for this_seed, path in zip(seeds, paths, strict=True):
-        with progress(str(path)) as on_progress:
-            video = pipeline.generate(
-                prompt,
-                image=image,
-                height=height,
-                width=width,
-                num_frames=frames,
-                fps=fps,
-                seed=this_seed,
-                num_steps=steps,
-                guidance=guidance,
-                negative=negative,
-                on_progress=on_progress,
-            )
-        video.save(path)
-        typer.echo(path)
-        if sheet is not None:
-            videos.append(video)
-    if sheet is not None:
-        _save_sheet(videos, sheet)
-        typer.echo(sheet)
+    height, width = sides(size)
+    timeline = abilities.generate(
+        pipeline.lattice,
+        pipeline.config,
+        prompt,
+        image=image,
+        last_image=last_image,
+        references=reference or [],
+        height=height,
+        width=width,
+        num_frames=frames,
+        fps=fps,
+    )
+    write_videos(pipeline, timeline, outputs, steps=steps, guidance=guidance, negative=negative)
 
 
-def _output_paths(out: Path | None, prompt: str, seeds: range, *, is_image: bool) -> list[Path]:
-    """One path a seed. Without a file name, the prompt and the seed name it."""
-    if out is None or out.is_dir():
-        suffix = ".png" if is_image else ".mp4"
-        return [(out or Path()) / f"{_slug(prompt)}-{seed}{suffix}" for seed in seeds]
-    kinds = [*MOVING, *STILL]
-    if out.suffix.lower() not in kinds:
-        known = " ".join(kinds)
-        refuse(f"--out {out}: name a file that ends in one of {known}, or a folder that exists")
-    if len(seeds) == 1:
-        return [out]
-    return [out.with_name(f"{out.stem}-{count}{out.suffix}") for count in range(1, len(seeds) + 1)]
+def extend(
+    video: Clip,
+    seconds: Seconds,
+    prompt: OptionalPrompt = "",
+    backward: Annotated[bool, typer.Option("--backward", help="Make what comes before, not after.")] = False,
+    size: Size = None,
+    fps: Rate = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Negative = "",
+    model: Model = "playground",
+    dtype: DtypeOption = Dtype.FLOAT32,
+    num_videos: NumVideos = 1,
+    out: Out = None,
+    sheet: Sheet = None,
+) -> None:
+    """Make what follows a video, or what precedes it."""
+    check_file(video)
+    outputs = plan_outputs(out, f"{video.stem} extended", seed, num_videos, sheet, is_image=False)
+    pipeline = vitascope.load(model, dtype=dtype.value)
+    from vitascope.generate import abilities
+
+    height, width = sides(size)
+    timeline = abilities.extend(
+        pipeline.lattice,
+        pipeline.config,
+        video,
+        prompt,
+        seconds=seconds,
+        backward=backward,
+        height=height,
+        width=width,
+        fps=fps,
+    )
+    write_videos(pipeline, timeline, outputs, steps=steps, guidance=guidance, negative=negative)
 
 
-def _slug(prompt: str, max_characters: int = 40) -> str:
-    """The prompt's letters and digits in any script, words joined by hyphens."""
-    text = unicodedata.normalize("NFC", prompt).lower()
-    words = "".join(mark if unicodedata.category(mark)[0] in "LMN" else " " for mark in text).split()
-    return "-".join(words)[:max_characters].strip("-") or "video"
+def fill(
+    video: Clip,
+    missing: Annotated[
+        str,
+        typer.Option(
+            metavar="A-B[,C-D]", callback=_check_spans, help="What to make anew, in seconds.", show_default=False
+        ),
+    ],
+    prompt: OptionalPrompt = "",
+    size: Size = None,
+    fps: Rate = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Negative = "",
+    model: Model = "playground",
+    dtype: DtypeOption = Dtype.FLOAT32,
+    num_videos: NumVideos = 1,
+    out: Out = None,
+    sheet: Sheet = None,
+) -> None:
+    """Make missing parts of a video."""
+    check_file(video)
+    outputs = plan_outputs(out, f"{video.stem} filled", seed, num_videos, sheet, is_image=False)
+    pipeline = vitascope.load(model, dtype=dtype.value)
+    from vitascope.generate import abilities
+
+    height, width = sides(size)
+    spans = [(float(start), float(stop)) for start, _, stop in (span.partition("-") for span in missing.split(","))]
+    timeline = abilities.fill(
+        pipeline.lattice, pipeline.config, video, spans, prompt, height=height, width=width, fps=fps
+    )
+    write_videos(pipeline, timeline, outputs, steps=steps, guidance=guidance, negative=negative)
 
 
-def _check_writable(paths: Sequence[Path]) -> None:
-    """Find out before the work, not after it."""
-    for path in paths:
-        if path.is_dir():
-            refuse(f"{path} is a folder; name a file")
-        if not path.parent.is_dir():
-            refuse(f"no folder {path.parent}; make it first")
-        if not os.access(path.parent, os.W_OK):
-            refuse(f"the folder {path.parent} can't be written to")
+def connect(
+    before: Annotated[Path, typer.Argument(metavar="A", help="The video that comes first.", show_default=False)],
+    after: Annotated[Path, typer.Argument(metavar="B", help="The video to lead to.", show_default=False)],
+    seconds: Seconds,
+    prompt: OptionalPrompt = "",
+    size: Size = None,
+    fps: Rate = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Negative = "",
+    model: Model = "playground",
+    dtype: DtypeOption = Dtype.FLOAT32,
+    num_videos: NumVideos = 1,
+    out: Out = None,
+    sheet: Sheet = None,
+) -> None:
+    """Make what leads from one video to another."""
+    check_file(before)
+    check_file(after)
+    outputs = plan_outputs(out, f"{before.stem} to {after.stem}", seed, num_videos, sheet, is_image=False)
+    pipeline = vitascope.load(model, dtype=dtype.value)
+    from vitascope.generate import abilities
+
+    height, width = sides(size)
+    timeline = abilities.connect(
+        pipeline.lattice,
+        pipeline.config,
+        before,
+        after,
+        prompt,
+        seconds=seconds,
+        height=height,
+        width=width,
+        fps=fps,
+    )
+    write_videos(pipeline, timeline, outputs, steps=steps, guidance=guidance, negative=negative)
 
 
-def _save_sheet(videos: Sequence[vitascope.Video], path: Path) -> None:
-    from vitascope.video import contact_sheet
+def loop(
+    video: Clip,
+    prompt: OptionalPrompt = "",
+    seconds: Annotated[float, typer.Option(callback=check_positive, help="How much is made, in seconds.")] = 1.0,
+    size: Size = None,
+    fps: Rate = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Negative = "",
+    model: Model = "playground",
+    dtype: DtypeOption = Dtype.FLOAT32,
+    num_videos: NumVideos = 1,
+    out: Out = None,
+    sheet: Sheet = None,
+) -> None:
+    """Make what leads from a video's end back to its beginning."""
+    check_file(video)
+    outputs = plan_outputs(out, f"{video.stem} looped", seed, num_videos, sheet, is_image=False)
+    pipeline = vitascope.load(model, dtype=dtype.value)
+    from vitascope.generate import abilities
 
-    num_frames = min(_SHEET_FRAMES, max(video.num_frames for video in videos))
-    scale = max(1, _SHEET_ROWS // videos[0].height)
-    contact_sheet(videos, columns=1, frames_per_video=num_frames, scale=scale).save(path)
+    height, width = sides(size)
+    timeline = abilities.loop(
+        pipeline.lattice, pipeline.config, video, prompt, seconds=seconds, height=height, width=width, fps=fps
+    )
+    write_videos(pipeline, timeline, outputs, steps=steps, guidance=guidance, negative=negative)
+
+
+def edit(
+    video: Clip,
+    prompt: Annotated[str, typer.Argument(help="What it shows afterwards.", show_default=False)],
+    strength: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="How much is changed, from above 0 to 1, all made anew.", show_default=False),
+    ],
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An image, white where the video is to change.")
+    ] = None,
+    size: Size = None,
+    fps: Rate = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Negative = "",
+    model: Model = "playground",
+    dtype: DtypeOption = Dtype.FLOAT32,
+    num_videos: NumVideos = 1,
+    out: Out = None,
+    sheet: Sheet = None,
+) -> None:
+    """Change a video, or an image: its style, its setting, or what is in it."""
+    check_file(video)
+    if mask is not None:
+        check_file(mask, "--mask")
+    is_image = video.suffix.lower() in STILL
+    outputs = plan_outputs(out, f"{video.stem} edited", seed, num_videos, sheet, is_image=is_image)
+    pipeline = vitascope.load(model, dtype=dtype.value)
+    from vitascope.generate import abilities
+
+    height, width = sides(size)
+    timeline = abilities.edit(
+        pipeline.lattice,
+        pipeline.config,
+        video,
+        prompt,
+        strength=strength,
+        mask=mask,
+        height=height,
+        width=width,
+        fps=fps,
+    )
+    write_videos(pipeline, timeline, outputs, steps=steps, guidance=guidance, negative=negative)

@@ -46,9 +46,9 @@ def decode_stream(
     codec: Codec, latents: Iterable[Float[Tensor, "b c _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
     """Pixels of each chunk of latents, as it comes; peak memory doesn't depend on the video's length."""
-    tiles = _Tiles(codec.decode, tiling, codec.stride.rows, codec.stride.columns)
+    decoder = StreamingDecoder(codec, tiling)
     for chunk in latents:
-        yield tiles.run(chunk, cell=1)
+        yield decoder.decode(chunk)
 
 
 def encode_stream(
@@ -140,6 +140,17 @@ def chunk_spans(num_frames: int, time_stride: int) -> list[tuple[int, int]]:
     step = LATENT_FRAMES_PER_CHUNK * time_stride
     edges = [0, *range(1 + step - time_stride, num_frames, step), num_frames]
     return list(pairwise(edges))
+
+
+class StreamingDecoder:
+    """Decodes a latent chunk by chunk, for those who make the next chunk of what they saw of the last."""
+
+    def __init__(self, codec: Codec, tiling: Tiling = Tiling()):
+        self._tiles = _Tiles(codec.decode, tiling, codec.stride.rows, codec.stride.columns)
+
+    def decode(self, chunk: Float[Tensor, "b c _t h w"]) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """The pixels of the next latent frames."""
+        return self._tiles.run(chunk, cell=1)
 
 
 class _Tiles:

@@ -16,7 +16,7 @@ from vitascope.errors import SizeError
 from vitascope.evaluate.report import write_report
 from vitascope.evaluate.tracking import track
 from vitascope.files import write_text
-from vitascope.generate.pipeline import Pipeline
+from vitascope.generate.pipeline import Pipeline, Sampling
 from vitascope.video import Video, contact_sheet, read_video, write_video
 from vitascope.world.cast import PALETTE
 from vitascope.world.laboratory import CAPTIONS, VIEW_METRES, laboratory_view, render_experiment
@@ -270,7 +270,12 @@ def evaluate_physics(
 
 def extended_by(pipeline: Pipeline, seed: int) -> Continue:
     """A model's continuations."""
-    return lambda trial: pipeline.extend(trial.given, trial.prompt, num_frames=len(trial.truth), seed=seed)
+
+    def go_on(trial: Trial) -> Video:
+        seconds = (len(trial.truth) - trial.num_given) / float(trial.clip.fps)
+        return pipeline.extend(trial.given, trial.prompt, seconds=seconds, sampling=Sampling(seed))
+
+    return go_on
 
 
 def continuations(folder: Path) -> Continue:

@@ -17,6 +17,8 @@ from torch import Tensor
 from vitascope.errors import SizeError
 from vitascope.model.patches import Number, Patch, Sample, TokenGroup, make_sample, token_group, unpatchify
 
+REFERENCE_TIME = -64  # latent frames: before anything that a window shows
+
 
 @dataclass(frozen=True)
 class Pin:
@@ -110,3 +112,10 @@ def given_frames(latent: Float[Tensor, "c t h w"], frames: Sequence[int]) -> Boo
     mask = torch.zeros(latent.shape[1:], dtype=torch.bool)
     mask[list(frames)] = True
     return mask
+
+
+def reference_pin(
+    latent: Float[Tensor, "c t h w"], number: int, *, fps: Number, reference_fps: Number, time_stride: int
+) -> Pin:
+    """A picture outside time, of a character or a style: at the same distance before the video at every frame rate."""
+    return Pin(latent, (REFERENCE_TIME - number) * time_stride * fps / reference_fps)

@@ -2,64 +2,53 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from importlib import resources
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from pydantic import Field
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vitascope.codec.network import Codec
-from vitascope.codec.streaming import decode_video, encode_video, latent_shape
-from vitascope.config import Config, parse_config
-from vitascope.errors import ModelError, SizeError
-from vitascope.generate.canvas import Canvas, given_frames, make_canvas
+from vitascope.codec.streaming import latent_shape
+from vitascope.config import parse_config
+from vitascope.errors import SizeError
+from vitascope.generate import abilities
+from vitascope.generate.canvas import Canvas
 from vitascope.generate.cost import Cost, cost_of, matmul_rate
+from vitascope.generate.footage import Media
+from vitascope.generate.model_folder import PipelineConfig, read_model_index
+from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
-from vitascope.interop.hub import download, is_hub_id
+from vitascope.generate.sizes import MAX_STEPS
+from vitascope.generate.timeline import Lattice, Timeline
 from vitascope.interop.parts import load_codec, load_transformer
-from vitascope.interop.wan_folder import PIPELINES, is_wan, load_wan
-from vitascope.model.diffusion import Number, shift_factor, sigma_schedule, to_clean, to_velocity
+from vitascope.interop.wan_folder import is_wan, load_wan
+from vitascope.model.diffusion import Number, add_noise, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
-from vitascope.model.text import PromptEncoder, TextEncoder, check_prompt
+from vitascope.model.text import PromptEncoder, TextEncoder
 from vitascope.model.transformer import Transformer
-from vitascope.video import Video, read_video
+from vitascope.video import Video
 from vitascope.weights import Dtype, torch_dtype
 
-MIN_SIDE, MAX_SIDE = 16, 4096
-MAX_FRAMES = 30 * 60 * 10
-MAX_VIDEO_PIXELS = 2**32  # a minute of 1920x1080 at 30 frames a second; as uint8, 12 GiB
-MAX_STEPS = 1000
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a video is drawn; None is as the model was trained. The same seed gives the same frames."""
 
-class PipelineConfig(Config):
-    """How a model is meant to be used, and what it was trained on; `model_index.json` holds it."""
+    seed: int = 0
+    num_steps: int | None = None
+    guidance: Number | None = None
+    negative: str = ""
 
-    name: str
-    height: int = Field(default=64, ge=MIN_SIDE, le=MAX_SIDE)
-    width: int = Field(default=64, ge=MIN_SIDE, le=MAX_SIDE)
-    num_frames: int = Field(default=17, ge=1, le=MAX_FRAMES)
-    fps: float = Field(default=8.0, gt=0, le=240)
-    reference_fps: float = Field(default=8.0, gt=0, le=240)
-    num_steps: int = Field(default=40, ge=1, le=MAX_STEPS)
-    solver: Literal["euler", "heun", "multistep"] = "multistep"
-    guidance: float = Field(default=4.0, ge=0, le=100)
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    guidance_rescale: float = Field(default=0.0, ge=0, le=1)
-    shift: float = Field(default=2.0, gt=0)
-    reference_tokens: int | None = Field(default=80, ge=1)  # None: the shift is the same for any number of tokens
-    training: dict[str, str | int | float] = Field(default_factory=dict)
-    scores: dict[str, float] = Field(default_factory=dict)
-
-    def shift_of(self, num_tokens: int) -> float:
-        """How far noise levels move towards noise for a video of this many tokens."""
-        reference = num_tokens if self.reference_tokens is None else self.reference_tokens
-        return shift_factor(num_tokens, reference_tokens=reference, base=self.shift)
+    def of_window(self, number: int) -> int:
+        """The seed of a window: the first one's is the seed itself."""
+        if number == 0:
+            return self.seed
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Pipeline:
@@ -70,6 +59,7 @@ class Pipeline:
         self.transformer = transformer.eval().requires_grad_(False)
         self.text_encoder = text_encoder
         self.config = config
+        self.lattice = Lattice(self.codec, transformer.config.patch)
 
     @classmethod
     def load(cls, folder: str | Path, dtype: Dtype = "float32", *, weights: bool = True) -> Pipeline:
@@ -90,12 +80,13 @@ class Pipeline:
         transformer = load_transformer(folder / "transformer", torch_dtype(dtype), weights=weights)
         return cls(codec, transformer, TextEncoder.load(folder / "text_encoder", folder / "tokenizer"), config)
 
-    @torch.inference_mode()
     def generate(
         self,
         prompt: str,
         *,
-        image: Video | str | Path | None = None,
+        image: Media | None = None,
+        last_image: Media | None = None,
+        references: Sequence[Media] = (),
         height: int | None = None,
         width: int | None = None,
         num_frames: int | None = None,
@@ -108,100 +99,167 @@ class Pipeline:
     ) -> Video:
         """A video of the prompt; one frame makes an image. What isn't given is as the model was trained.
 
-        `image` becomes the first frame, resized to the video's size. The same seed gives the same frames.
+        `image` becomes the first frame and `last_image` the last ones, resized to the video's size; `references` are
+        seen but not shown. The same seed gives the same frames.
 
         Raises:
             PromptError: an empty or overlong prompt.
             SizeError: a size, frame count, rate or number of steps that can't be made.
             MediaError: an image that can't be read.
         """
-        config = self.config
-        prompt = check_prompt(prompt)
-        height = config.height if height is None else height
-        width = config.width if width is None else width
-        num_frames = config.num_frames if num_frames is None else num_frames
-        fps = config.fps if fps is None else float(fps)
-        check_size(height, width, num_frames, fps)
-        beginning = None if image is None else fit_image(image, height, width)
-        canvas = self._canvas(height, width, num_frames, fps, beginning)
-        latent = self._made(canvas, prompt, negative, seed, num_steps, guidance, on_progress)
-        return decode_video(self.codec, latent, height=height, width=width, num_frames=num_frames, fps=fps)
+        timeline = abilities.generate(
+            self.lattice,
+            self.config,
+            prompt,
+            image=image,
+            last_image=last_image,
+            references=references,
+            height=height,
+            width=width,
+            num_frames=num_frames,
+            fps=fps,
+        )
+        return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
 
-    @torch.inference_mode()
     def extend(
         self,
-        video: Video,
-        prompt: str,
+        video: Media,
+        prompt: str = "",
         *,
-        num_frames: int,
-        seed: int = 0,
-        num_steps: int | None = None,
-        guidance: Number | None = None,
-        negative: str = "",
+        seconds: Number,
+        backward: bool = False,
+        sampling: Sampling = Sampling(),
         on_progress: OnStep | None = None,
     ) -> Video:
-        """The video and what follows it, `num_frames` in all; its own frames come back as the codec keeps them.
+        """The video and `seconds` of what follows it, or with `backward` of what precedes it.
 
-        Frames at the end of `video` that don't fill a latent frame (the codec takes 1 + 4k) are made anew.
+        Its own frames come back as the codec keeps them.
 
         Raises:
-            PromptError: an empty or overlong prompt.
-            SizeError: nothing to make, or a size or number of steps that can't be.
+            PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
         """
-        prompt, fps = check_prompt(prompt), float(video.fps)
-        check_size(video.height, video.width, num_frames, fps)
-        stride = self.codec.stride.time
-        beginning = Video(video.frames[: 1 + (video.num_frames - 1) // stride * stride], fps)
-        canvas = self._canvas(video.height, video.width, num_frames, fps, beginning)
-        latent = self._made(canvas, prompt, negative, seed, num_steps, guidance, on_progress)
-        size = {"height": video.height, "width": video.width, "num_frames": num_frames}
-        return decode_video(self.codec, latent, **size, fps=fps)
+        timeline = abilities.extend(self.lattice, self.config, video, prompt, seconds=seconds, backward=backward)
+        return self.make(timeline, sampling, on_progress)
 
-    def _made(
+    def fill(
         self,
-        canvas: Canvas,
-        prompt: str,
-        negative: str,
-        seed: int,
-        num_steps: int | None,
-        guidance: Number | None,
-        on_progress: OnStep | None,
-    ) -> Float[Tensor, "c t h w"]:
-        """The latent of a filled canvas; what isn't given is as the model was trained."""
-        tokens = self.fill(
-            canvas,
-            prompt,
-            negative=negative,
-            seed=seed,
-            num_steps=self.config.num_steps if num_steps is None else num_steps,
-            guidance=self.config.guidance if guidance is None else guidance,
-            on_progress=on_progress,
-        )
-        return canvas.grid_latent(tokens, self.transformer.config.patch)
+        video: Media,
+        missing: Sequence[tuple[Number, Number]],
+        prompt: str = "",
+        *,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """The video with what lies between pairs of seconds made anew.
 
-    def _canvas(self, height: int, width: int, num_frames: int, fps: float, beginning: Video | None) -> Canvas:
-        frames, rows, columns = latent_shape(self.codec, num_frames, height, width)
-        _, patch_rows, patch_columns = self.transformer.config.patch
-        rows, columns = -(-rows // patch_rows) * patch_rows, -(-columns // patch_columns) * patch_columns
-        latent = torch.zeros(self.codec.latent_channels, frames, rows, columns)
-        given = given_frames(latent, [])
-        if beginning is not None:
-            stride = self.codec.stride
-            padded = pad_to(beginning, rows * stride.rows, columns * stride.columns)
-            known = encode_video(self.codec, padded)[:, :frames]
-            latent[:, : known.shape[1]] = known
-            given = given_frames(latent, range(known.shape[1]))
-        return make_canvas(
-            latent,
-            given,
-            fps=fps,
-            reference_fps=self.config.reference_fps,
-            patch=self.transformer.config.patch,
-            time_stride=self.codec.stride.time,
-        )
+        Raises:
+            PromptError, SizeError, MediaError: as `generate`; also nothing missing, or everything.
+        """
+        return self.make(abilities.fill(self.lattice, self.config, video, missing, prompt), sampling, on_progress)
+
+    def connect(
+        self,
+        before: Media,
+        after: Media,
+        prompt: str = "",
+        *,
+        seconds: Number,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """One video, `seconds` of what leads from it to the other, and the other.
+
+        Raises:
+            PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
+        """
+        timeline = abilities.connect(self.lattice, self.config, before, after, prompt, seconds=seconds)
+        return self.make(timeline, sampling, on_progress)
+
+    def loop(
+        self,
+        video: Media,
+        prompt: str = "",
+        *,
+        seconds: Number = 1.0,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """The video and `seconds` of what leads from its end back to its beginning.
+
+        Raises:
+            PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
+        """
+        timeline = abilities.loop(self.lattice, self.config, video, prompt, seconds=seconds)
+        return self.make(timeline, sampling, on_progress)
+
+    def edit(
+        self,
+        video: Media,
+        prompt: str,
+        *,
+        strength: Number,
+        mask: Media | None = None,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """The video made anew after another prompt, from as much noise as `strength` in (0, 1] says.
+
+        With a mask, an image, only where that is white.
+
+        Raises:
+            PromptError, SizeError, MediaError: as `generate`; also a strength or mask that changes nothing.
+        Source: Meng et al. 2022 (arXiv:2108.01073), SDEdit.
+        """
+        timeline = abilities.edit(self.lattice, self.config, video, prompt, strength=strength, mask=mask)
+        return self.make(timeline, sampling, on_progress)
+
+    def make(self, timeline: Timeline, sampling: Sampling = Sampling(), on_progress: OnStep | None = None) -> Video:
+        """The video of a timeline, whole in memory."""
+        frames = np.empty((timeline.num_frames, timeline.height, timeline.width, 3), np.uint8)
+        written = 0
+        for chunk in self.stream(timeline, sampling, on_progress):
+            frames[written : written + len(chunk)] = chunk
+            written += len(chunk)
+        return Video(frames, timeline.fps)
 
     @torch.inference_mode()
-    def fill(
+    def stream(
+        self, timeline: Timeline, sampling: Sampling = Sampling(), on_progress: OnStep | None = None
+    ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+        """The frames of a timeline as they are made, in flat memory. Progress counts the steps of all windows.
+
+        Raises:
+            PromptError: an overlong negative prompt.
+            SizeError: a number of steps that can't be.
+        """
+        config, patch = self.config, self.transformer.config.patch
+        window_length, _, _ = latent_shape(self.codec, config.num_frames, 1, 1)
+        rollout = Rollout(timeline, self.lattice, window_length, config.reference_fps)
+        windows = rollout.windows()
+        num_steps = config.num_steps if sampling.num_steps is None else sampling.num_steps
+        for number, window in enumerate(windows):
+            yield from rollout.decoded()
+
+            def show(step: int, total: int, before: int = number) -> None:
+                if on_progress is not None:
+                    on_progress(before * total + step, len(windows) * total)
+
+            canvas = rollout.canvas(window)
+            tokens = self.sample(
+                canvas,
+                timeline.prompt,
+                negative=sampling.negative,
+                seed=sampling.of_window(number),
+                num_steps=num_steps,
+                guidance=config.guidance if sampling.guidance is None else sampling.guidance,
+                strength=timeline.strength,
+                on_progress=show,
+            )
+            rollout.put(window, canvas.grid_latent(tokens, patch))
+        yield from rollout.decoded()
+
+    @torch.inference_mode()
+    def sample(
         self,
         canvas: Canvas,
         prompt: str,
@@ -210,9 +268,12 @@ class Pipeline:
         seed: int = 0,
         num_steps: int = 40,
         guidance: Number = 1.0,
+        strength: Number = 1.0,
         on_progress: OnStep | None = None,
     ) -> Float[Tensor, "n p"]:
         """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged.
+
+        With a `strength` below 1, in that share of the steps and from the canvas's own tokens, noised so far.
 
         Raises:
             PromptError: an overlong prompt.
@@ -221,11 +282,13 @@ class Pipeline:
         if not 1 <= num_steps <= MAX_STEPS:
             raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
         velocity = self._velocity(canvas, prompt, negative, guidance)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(canvas.clean.shape, generator=generator)
-        start = torch.where(canvas.given[:, None], canvas.clean, noise)
         shift = self.config.shift_of(canvas.num_grid_tokens)
-        return SOLVERS[self.config.solver](velocity, start, sigma_schedule(num_steps, shift), on_progress)
+        sigmas = sigma_schedule(math.ceil(strength * num_steps), shift, start=strength)
+        noise = torch.randn(canvas.clean.shape, generator=torch.Generator().manual_seed(seed))
+        # at full strength nothing shines through, not even what rounding leaves of it
+        noised = noise if strength == 1 else add_noise(canvas.clean, noise, sigmas[:1].expand(len(noise)))
+        start = torch.where(canvas.given[:, None], canvas.clean, noised)
+        return SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
 
     def _velocity(self, canvas: Canvas, prompt: str, negative: str, guidance: Number) -> Velocity:
         """The guided velocity of the canvas's tokens; given tokens stand still."""
@@ -278,78 +341,6 @@ class Pipeline:
         passes = config.num_steps * (1 if config.guidance == 1 else 2) * (2 if config.solver == "heun" else 1)
         size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
         return cost_of(self.codec, self.transformer, self.text_encoder.num_bytes, passes, **size)
-
-
-def read_model_index(folder: Path) -> PipelineConfig:
-    """The pipeline config in a model folder.
-
-    Raises:
-        ModelError: no model_index.json, or one of another system.
-    """
-    path = folder / "model_index.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"no model in {folder}: model_index.json is missing; of Wan's models take those in diffusers' layout"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict) or tree.get("_class_name") != "VitascopePipeline":
-        found = tree.get("_class_name") if isinstance(tree, dict) else None
-        raise ModelError(f"{path} doesn't describe a Vitascope model or a {' or '.join(PIPELINES)}, but {found!r}")
-    return parse_config(tree.get("pipeline", {}), PipelineConfig, source=str(path))
-
-
-def find_model(model: str | Path) -> Path:
-    """The folder of a bundled model's name, of a path, or of a Hugging Face id (owner/name), which is downloaded.
-
-    Raises:
-        ModelError: none of them; the message lists the bundled names.
-    """
-    bundled = Path(str(resources.files("vitascope"))) / "models"
-    names = sorted(path.parent.name for path in bundled.glob("*/model_index.json"))
-    if str(model) in names:
-        return bundled / str(model)
-    if Path(model).is_dir():
-        return Path(model)
-    if isinstance(model, str) and is_hub_id(model):
-        return download(model)
-    known = f"a folder, or one of {', '.join(names)}" if names else "a model's folder; no model is bundled here"
-    raise ModelError(f"no model {str(model)!r}: give {known}")
-
-
-def check_size(height: int, width: int, num_frames: int, fps: float) -> None:
-    """Refuse sizes that can't be made, before anything is allocated.
-
-    Raises:
-        SizeError: naming the value and the range.
-    """
-    if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
-        raise SizeError(f"{width}x{height} pixels: each side must be {MIN_SIDE} to {MAX_SIDE}")
-    if not 1 <= num_frames <= MAX_FRAMES:
-        raise SizeError(f"{num_frames} frames: must be 1 to {MAX_FRAMES}")
-    if height * width * num_frames > MAX_VIDEO_PIXELS:
-        most = MAX_VIDEO_PIXELS // (height * width)
-        raise SizeError(f"{num_frames} frames of {width}x{height} don't fit in memory: at most {most} of that size")
-    if not 1 <= fps <= 240:
-        raise SizeError(f"{fps} frames per second: must be 1 to 240")
-
-
-def fit_image(image: Video | str | Path, height: int, width: int) -> Video:
-    """The image (or a video's first frame), cropped to the wanted aspect around its centre and resized.
-
-    Raises:
-        MediaError: a file that can't be read.
-    """
-    video = image if isinstance(image, Video) else read_video(image, max_frames=1)
-    return Video(video.frames[:1], video.fps).fit(height, width)
-
-
-def pad_to(video: Video, height: int, width: int) -> Video:
-    """The video with its last row and column repeated down to `height` and out to `width`."""
-    edge = ((0, 0), (0, height - video.height), (0, width - video.width), (0, 0))
-    return Video(np.pad(video.frames, edge, mode="edge"), video.fps)
 
 
 def _num_parameters(network: torch.nn.Module) -> int:

@@ -123,15 +123,15 @@ def shift_sigma(sigma: Float[Tensor, " n"], shift: Number) -> Float[Tensor, " n"
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
-def sigma_schedule(num_steps: int, shift: Number = 1.0) -> Float[Tensor, " num_steps_plus_1"]:
-    """The noise levels a sampler passes through, num_steps + 1 of them, from exactly 1 down to exactly 0.
+def sigma_schedule(num_steps: int, shift: Number = 1.0, start: Number = 1.0) -> Float[Tensor, " num_steps_plus_1"]:
+    """The noise levels a sampler passes through, num_steps + 1 of them, from shifted `start` down to exactly 0.
 
     Raises:
         ValueError: fewer than one step.
     """
     if num_steps < 1:
         raise ValueError(f"{num_steps} sampling steps; at least 1 is needed")
-    return shift_sigma(torch.linspace(1, 0, num_steps + 1), shift)
+    return shift_sigma(torch.linspace(start, 0, num_steps + 1), shift)
 
 
 def _per_row(sigma: Float[Tensor, " n"], like: Float[Tensor, "n p"]) -> Float[Tensor, "n 1"]:

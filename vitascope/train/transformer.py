@@ -24,8 +24,9 @@ from vitascope.data.encoded import EncodedClip, encode_clips
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.files import sha256, write_text
-from vitascope.generate.canvas import make_canvas
-from vitascope.generate.pipeline import Pipeline, PipelineConfig
+from vitascope.generate.canvas import make_canvas, reference_pin
+from vitascope.generate.model_folder import PipelineConfig
+from vitascope.generate.pipeline import Pipeline
 from vitascope.model.diffusion import add_noise, velocity_loss
 from vitascope.model.patches import Pack, Sample, pack
 from vitascope.model.text import TextEncoder
@@ -94,7 +95,7 @@ class BatchMaker:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each clip.
+        """Tokens of each clip; a reference's come on top.
 
         Raises:
             DatasetError: a clip of a size that the patch doesn't divide.
@@ -123,16 +124,22 @@ class BatchMaker:
     def _sample(self, clip: EncodedClip, generator: torch.Generator) -> tuple[Sample, Tensor, Tensor, Tensor]:
         config, latent = self.config, clip.latent.float()
         context = self._context(clip, generator)
-        given, independent = draw_given(latent, config.patterns, generator)
+        pattern = draw_given(latent, config.patterns, generator, config.transformer.patch)
+        fps, reference_fps, time_stride = clip.fps, config.pipeline.reference_fps, self.time_stride
+        pins = [
+            reference_pin(reference, number, fps=fps, reference_fps=reference_fps, time_stride=time_stride)
+            for number, reference in enumerate(pattern.references)
+        ]
         canvas = make_canvas(
             latent,
-            given,
-            fps=clip.fps,
-            reference_fps=config.pipeline.reference_fps,
+            pattern.given,
+            pins,
+            fps=fps,
+            reference_fps=reference_fps,
             patch=config.transformer.patch,
-            time_stride=self.time_stride,
+            time_stride=time_stride,
         )
-        sigmas = draw_sigmas(canvas.num_frames, canvas.num_grid_tokens, independent, config.noise, generator)
+        sigmas = draw_sigmas(canvas.num_frames, canvas.num_grid_tokens, pattern.independent, config.noise, generator)
         given_sigma = draw_given_sigma(config.patterns, generator)
         noise = torch.randn(canvas.clean.shape, generator=generator)
         sample = canvas.noised(canvas.clean, sigmas, context, given_sigma)

@@ -72,6 +72,24 @@ def read_video(
     raise AssertionError("decoding from the beginning never misses")
 
 
+def read_duration(path: str | Path) -> float:
+    """How many seconds a file says that its video has, without decoding it; 0 for an image, or if it doesn't say.
+
+    Raises:
+        MediaError: nothing there, nothing readable, or no picture in it.
+    """
+    path = Path(path)
+    with _errors_reading(path):
+        _check_readable(path)
+        with path.open("rb") as file, _opened(file) as container:
+            stream = _video_stream(container, path)
+            if _is_image(container):
+                return 0.0
+            if stream.duration and stream.time_base:
+                return float(stream.duration * stream.time_base)
+            return (container.duration or 0) / av.time_base
+
+
 def _check_request(
     fps: Number | None, size: tuple[int, int] | None, start: Number, seconds: Number | None, max_frames: int | None
 ) -> None:

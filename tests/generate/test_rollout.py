@@ -1,0 +1,119 @@
+"""Windows over a timeline: everything is made once, from what is known, and the stream of latents has no seam."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vitascope.codec.streaming import decode_video
+from vitascope.generate import abilities
+from vitascope.generate.canvas import Canvas
+from vitascope.generate.pipeline import Pipeline, Sampling
+from vitascope.generate.rollout import Rollout, makes, plan_windows
+
+PROMPT = "a red ball rolls"
+FLAGS = {".": False, "#": True}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (".....", [(0, 5)]),
+        ("...", [(0, 3)]),
+        ("#..", [(0, 3)]),
+        ("........", [(0, 5), (3, 8)]),
+        ("#........", [(0, 5), (3, 8), (4, 9)]),
+        ("#####...", [(3, 8)]),
+        ("######....", [(4, 9), (5, 10)]),
+        ("...#####", [(0, 5)]),
+        ("......#####", [(3, 8), (1, 6), (0, 5)]),  # from right to left; the first of a window can't stand
+        ("####..####", [(2, 7)]),
+        ("####...####", [(3, 8)]),
+        ("####....####", [(2, 7), (5, 10)]),
+        ("##.###.##", [(0, 5), (4, 9)]),
+    ],
+)
+def test_windows(known, expected):
+    windows = plan_windows([FLAGS[mark] for mark in known], 5)
+    assert [(window.start, window.stop) for window in windows] == expected
+
+
+@pytest.mark.parametrize("length", [3, 4, 5, 9])
+def test_every_window_makes_something_and_begins_with_what_is_known(length):
+    """For a hundred random timelines; one that begins inside has a known frame there, or one that is to be dropped."""
+    draw = np.random.default_rng(length)
+    for _ in range(100):
+        known = (draw.random(draw.integers(1, 30)) < draw.choice([0.2, 0.8])).tolist()
+        for window in plan_windows(known, length):
+            made = [k for k in range(window.start, window.stop) if not known[k] and makes(window, k)]
+            assert made
+            assert window.stop - window.start == min(length, len(known))
+            right_to_left = not any(known[: window.start + 1])
+            assert window.start == 0 or right_to_left or all(known[: window.start + 1])
+            for frame in made:
+                known[frame] = True
+        assert all(known)
+
+
+def test_a_long_video_is_one_stream_of_latents(pipeline, monkeypatch):
+    """What windows made, joined and decoded at once, is what was decoded as it grew: the codec sees no seam."""
+    rollouts: list[Rollout] = []
+    original = Rollout.put
+
+    def put(rollout: Rollout, *arguments: object) -> None:
+        rollouts.append(rollout)
+        original(rollout, *arguments)
+
+    monkeypatch.setattr(Rollout, "put", put)
+    video = pipeline.generate(PROMPT, num_frames=30)
+    assert len(rollouts) == 4  # nine frames a window, of which at first all and then eight are new
+    size = {"height": 32, "width": 32, "num_frames": 30, "fps": 8.0}
+    whole = decode_video(pipeline.codec, rollouts[-1].latent, **size)
+    assert np.abs(whole.frames.astype(int) - video.frames.astype(int)).max() <= 1
+
+
+def test_a_long_video_comes_as_it_is_made(pipeline):
+    """The frames of a window are there before the next is begun, and progress counts the steps of all."""
+    timeline = abilities.generate(pipeline.lattice, pipeline.config, PROMPT, num_frames=30)
+    events: list[object] = []
+    stream = pipeline.stream(timeline, Sampling(num_steps=2), lambda *step: events.append(step))
+    for frames in stream:
+        events.append(len(frames))
+    assert events[:5] == [(1, 8), (2, 8), 9, (3, 8), (4, 8)]
+    assert sum(event for event in events if isinstance(event, int)) == 30
+    assert events[-2:] == [(8, 8), 5]
+
+
+def test_the_beginning_of_a_long_video_is_the_short_one(pipeline):
+    short, long = (pipeline.generate(PROMPT, num_frames=num, seed=4).frames for num in (9, 21))
+    assert np.abs(short.astype(int) - long[:9].astype(int)).max() <= 1
+    again = pipeline.generate(PROMPT, num_frames=21, seed=4).frames
+    assert np.array_equal(long, again)
+
+
+def test_each_window_is_pinned_to_the_end_of_what_exists(pipeline, monkeypatch):
+    """Its first latent frame is the last picture, as an image; fails when windows begin from nothing."""
+    canvases: list[Canvas] = []
+    original = pipeline.sample
+
+    def sample(canvas: Canvas, *arguments: object, **options: object) -> Tensor:
+        canvases.append(canvas)
+        return original(canvas, *arguments, **options)
+
+    monkeypatch.setattr(pipeline, "sample", sample)
+    video = pipeline.generate(PROMPT, num_frames=17)
+    assert [int(canvas.given.reshape(3, -1).all(dim=1).sum()) for canvas in canvases] == [0, 1]
+    picture = torch.from_numpy(video.frames[8:9].copy()).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    image = pipeline.codec.encode(picture)[0]
+    second = canvases[1]
+    torch.testing.assert_close(second.grid_latent(second.clean, (1, 2, 2))[:, :1], image, atol=0.02, rtol=0)
+
+
+def test_memory_of_what_was_decoded_is_short(pipeline: Pipeline):
+    timeline = abilities.generate(pipeline.lattice, pipeline.config, PROMPT, num_frames=81)
+    rollout = Rollout(timeline, pipeline.lattice, 3, 8.0)
+    rollout.known[:] = True
+    assert sum(len(frames) for frames in rollout.decoded()) == 81
+    assert len(rollout._last_frames) <= 4

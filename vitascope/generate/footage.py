@@ -1,0 +1,107 @@
+"""Given pictures and videos, made to fit what is to be made: cropped, resized, resampled, not longer than needed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vitascope.generate.sizes import fitted_size
+from vitascope.video import Video, read_duration, read_video
+
+MAX_SECONDS = 60.0  # of a given video; a longer one gives the part that is needed
+
+Media = Video | str | Path
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Rows and columns of pixels, and frames per second."""
+
+    height: int
+    width: int
+    fps: float
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} at {self.fps:g} frames a second"
+
+
+def fitted_shape(
+    media: Media, trained: Shape, multiple: int, height: int | None, width: int | None, fps: float | None
+) -> Shape:
+    """The shape in which a video is gone on with: what is asked for, else its own as nearly as the model knows it.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    head = media if isinstance(media, Video) else read_video(media, max_frames=1)
+    rows, columns = fitted_size(head.height, head.width, (trained.height, trained.width), multiple)
+    return Shape(height or rows, width or columns, trained.fps if fps is None else fps)
+
+
+def part_of(media: Media, instant: float) -> tuple[float, float]:
+    """(start, stop) in seconds of the part of a video that is used: all of it, or the minute around an instant.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    seconds = _duration(media)
+    start = max(0.0, min(instant - MAX_SECONDS / 2, seconds - MAX_SECONDS))
+    return start, min(seconds, start + MAX_SECONDS)
+
+
+def fit_video(media: Media, shape: Shape, instant: float = 0.0) -> Video:
+    """A video in a shape, cropped around its centre; of a long one, its part around an instant. A note tells changes.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    start, stop = part_of(media, instant)
+    head = media if isinstance(media, Video) else read_video(media, max_frames=1)
+    found = Shape(head.height, head.width, float(head.fps))
+    name = "the video" if isinstance(media, Video) else str(media)
+    if found != shape:
+        _log.warning("%s is %s; fitted to %s", name, found, shape)
+    if stop - start < _duration(media):
+        _log.warning("%s is long; used: second %g to %g", name, start, stop)
+    if isinstance(media, Video):
+        return _cut(media, shape.fps, start, stop).fit(shape.height, shape.width)
+    scale = max(shape.height / head.height, shape.width / head.width)
+    cover = (max(shape.height, round(scale * head.height)), max(shape.width, round(scale * head.width)))
+    video = read_video(media, fps=shape.fps, size=cover, start=start, seconds=MAX_SECONDS)
+    return video.fit(shape.height, shape.width)
+
+
+def _duration(media: Media) -> float:
+    return media.duration if isinstance(media, Video) else read_duration(media)
+
+
+def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
+    """The part between two seconds at another rate: the frame on screen in the middle of each new one."""
+    times = start + (np.arange(max(1, round((stop - start) * fps))) + 0.5) / fps
+    return Video(video.frames[np.minimum((times * float(video.fps)).astype(int), video.num_frames - 1)], fps)
+
+
+def fit_image(image: Media, height: int, width: int) -> Video:
+    """The image (or a video's first frame), cropped to the wanted aspect around its centre and resized.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    video = image if isinstance(image, Video) else read_video(image, max_frames=1)
+    return Video(video.frames[:1], video.fps).fit(height, width)
+
+
+def pad_to(video: Video, height: int, width: int) -> Video:
+    """The video with its last row and column repeated down to `height` and out to `width`."""
+    edge = ((0, 0), (0, height - video.height), (0, width - video.width), (0, 0))
+    return Video(np.pad(video.frames, edge, mode="edge"), video.fps)
+
+
+def held(picture: Video, num_frames: int) -> Video:
+    """A picture that stands still."""
+    return Video(np.repeat(picture.frames[:1], num_frames, axis=0), picture.fps)

@@ -1,0 +1,136 @@
+"""Timelines of any length, made window by window: what a model makes at once is no longer than what it was trained on.
+
+Each window sees the end of what exists, and what is given behind it where that is in reach. The latents are one causal
+stream, which is decoded as it grows: windows have no seams, and memory doesn't depend on the duration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, StreamingDecoder, to_frames
+from vitascope.generate.canvas import Canvas, make_canvas
+from vitascope.generate.timeline import Lattice, Timeline
+
+MIN_WINDOW = 3  # latent frames: something before, something to make, something behind
+
+
+@dataclass(frozen=True)
+class Window:
+    """Latent frames of a timeline that are made together, those that are known among them."""
+
+    start: int
+    stop: int
+
+
+def plan_windows(known: Sequence[bool], length: int) -> list[Window]:
+    """The windows, in order, that make every latent frame of a timeline that isn't known.
+
+    `length` is how many latent frames a window has, at least MIN_WINDOW. Holes are made from left to right, but one
+    that is open to the left alone, before what it has to lead to, from right to left.
+    """
+    known, total = list(known), len(known)
+    overlap = max(1, min(max(2, length // 3), length - 2))
+    windows: list[Window] = []
+    while not all(known):
+        first = known.index(False)
+        end = known.index(True, first) if any(known[first:]) else total
+        if total <= length:
+            start = 0
+        elif first == 0 and end < total:
+            start = min(end + overlap, total) - length
+        else:
+            start = first - _num_before(first, end, total, length, overlap)
+        start = max(0, min(start, total - length))
+        window = Window(start, min(start + length, total))
+        windows.append(window)
+        for frame in range(window.start, window.stop):
+            known[frame] = known[frame] or makes(window, frame)
+    return windows
+
+
+def makes(window: Window, frame: int) -> bool:
+    """Whether a window's result for a latent frame can stand: its first is an image's, as only a video's first is."""
+    return frame == 0 or frame > window.start
+
+
+def _num_before(first: int, end: int, total: int, length: int, overlap: int) -> int:
+    """Known latent frames to show before a hole: half of what room there is if both its ends fit, else the overlap."""
+    room = length - (end - first)
+    if end < total:
+        behind = min(total - end, room // 2)
+        return min(first, room - behind) if room >= 2 else min(first, overlap)
+    return min(first, max(room, overlap))
+
+
+class Rollout:
+    """A timeline while it is made: what is known so far, and how much of it is decoded."""
+
+    def __init__(self, timeline: Timeline, lattice: Lattice, window_length: int, reference_fps: float):
+        self.timeline, self.lattice, self.reference_fps = timeline, lattice, reference_fps
+        self.window_length = max(window_length, MIN_WINDOW)
+        self.latent, self.known = timeline.latent.clone(), timeline.given.clone()
+        self._decoder = StreamingDecoder(lattice.codec)
+        self._num_decoded = 0
+        self._last_frames: dict[int, Float[Tensor, "1 3 1 h w"]] = {}  # of latent frames, as pixels
+
+    def windows(self) -> list[Window]:
+        """What is to be made, in order."""
+        return plan_windows(self._whole, self.window_length)
+
+    def canvas(self, window: Window) -> Canvas:
+        """What a window looks like to the transformer: a video of its own, whose first latent frame is an image's."""
+        latent = self.latent[:, window.start : window.stop].clone()
+        given = self.known[window.start : window.stop].clone()
+        if window.start > 0 and given[0].all():
+            latent[:, :1] = self.lattice.codec.encode(self._last_frames[window.start])[0]
+        return make_canvas(
+            latent,
+            given,
+            self.timeline.references,
+            fps=self.timeline.fps,
+            reference_fps=self.reference_fps,
+            patch=self.lattice.patch,
+            time_stride=self.lattice.frames_per_cell,
+        )
+
+    def put(self, window: Window, made: Float[Tensor, "c t h w"]) -> None:
+        """Take over what a window made; what was known stays as it is."""
+        skipped = 0 if makes(window, window.start) else 1
+        where = slice(window.start + skipped, window.stop)
+        self.latent[:, where] = torch.where(self.known[where], self.latent[:, where], made[:, skipped:])
+        self.known[where] = True
+
+    def decoded(self) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+        """The frames that are new since the last call: up to the first latent frame that isn't known."""
+        end = [*self._whole, False].index(False)
+        while self._num_decoded < end:
+            stop = min(end, self._num_decoded + LATENT_FRAMES_PER_CHUNK)
+            pixels = self._decoder.decode(self.latent[None, :, self._num_decoded : stop])
+            yield from self._shown(pixels, first_latent=self._num_decoded)
+            self._num_decoded = stop
+            for old in [frame for frame in self._last_frames if frame < stop - self.window_length]:
+                del self._last_frames[old]
+
+    @property
+    def _whole(self) -> list[bool]:
+        return self.known.flatten(1).all(dim=1).tolist()
+
+    def _shown(self, pixels: Float[Tensor, "1 3 t h w"], first_latent: int) -> Iterator[UInt8[np.ndarray, "t h2 w2 3"]]:
+        """The frames of a chunk that are shown. Remembers where windows may begin."""
+        timeline, stride = self.timeline, self.lattice.frames_per_cell
+        first_frame = max(0, (first_latent - 1) * stride + 1)
+        end = timeline.num_frames + len(timeline.dropped)
+        indices = range(first_frame, first_frame + pixels.shape[2])
+        for offset, index in enumerate(indices):
+            if index % stride == 0:
+                self._last_frames[index // stride] = pixels[:, :, offset : offset + 1].clamp(-1, 1)
+        keep = [index - first_frame for index in indices if index < end and index not in timeline.dropped]
+        if keep:
+            yield to_frames(pixels[0][:, keep, : timeline.height, : timeline.width])
