@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.world.stages import fall, own_act, scenes, shot_of
 
+from tests.world.stages import fall, own_act, scenes, shot_of
 from vitascope.world.camera import project, view
 from vitascope.world.motion import Performance, pose
 from vitascope.world.rotations import about_x, about_y, about_z, from_quaternion, to_quaternion
@@ -54,7 +54,7 @@ def test_quaternions_are_the_same_turns(turn: np.ndarray) -> None:
     assert np.linalg.norm(quaternion) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("kind", (*CHARACTERS, *OBJECTS))
+@pytest.mark.parametrize("kind", [*CHARACTERS, *OBJECTS])
 @pytest.mark.parametrize(("motion", "sign"), [("right", 1), ("left", -1)])
 def test_right_and_left_are_the_picture_s(motion: Motion, sign: int, kind: Kind) -> None:
     """For 2.1 s every actor goes one way; it turns back later. Checked to fail: with the sign swapped in `pose`."""

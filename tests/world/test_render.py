@@ -150,7 +150,10 @@ def test_the_nearer_actor_hides_the_farther_and_the_truth_says_so() -> None:
     shot = replace(near.shots[0], acts=(TURNING, replace(TURNING, home=(0.45, 2.0))))
     both = replace(near, actors=(near.actors[0], Actor("cube", "blue", 0.6)), shots=(shot,))
     alone_area, (front, behind) = (
-        [each["area"] for each in render_scene(s, num_frames=1, fps=8.0, height=96, width=96).truth["frames"][0]["actors"]]
+        [
+            each["area"]
+            for each in render_scene(s, num_frames=1, fps=8.0, height=96, width=96).truth["frames"][0]["actors"]
+        ]
         for s in (near, both)
     )
     assert front == alone_area[0] == pytest.approx(len(painted(near)), rel=0.15)

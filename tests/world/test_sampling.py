@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from tests.world.stages import scenes
 
+from tests.world.stages import scenes
 from vitascope.world.sampling import count_combinations, is_held_out, sample_scene
 from vitascope.world.scene import Act, Actor, Scene, Shot
 from vitascope.world.words import (
@@ -38,9 +38,7 @@ def rounded(value: Any) -> Any:
 
 
 def everything(scene: Scene) -> list[tuple[Actor, Act, Shot]]:
-    return [
-        (actor, act, shot) for shot in scene.shots for actor, act in zip(scene.actors, shot.acts, strict=True)
-    ]
+    return [(actor, act, shot) for shot in scene.shots for actor, act in zip(scene.actors, shot.acts, strict=True)]
 
 
 def test_scenes_of_world_version_3_stay_what_they_are() -> None:
@@ -49,7 +47,9 @@ def test_scenes_of_world_version_3_stay_what_they_are() -> None:
     Checked to fail: drawing an actor's height before its colour changes it.
     """
     text = json.dumps([rounded(sample_scene(seed).as_dict()) for seed in range(100)])
-    assert hashlib.sha256(text.encode()).hexdigest() == "8118cb6aa259eaf8858454a30b29066907e2617125b5ea4ffa27f4edb5be40fd"
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == "8118cb6aa259eaf8858454a30b29066907e2617125b5ea4ffa27f4edb5be40fd"
+    )
 
 
 def test_a_scene_does_not_depend_on_those_drawn_before() -> None:

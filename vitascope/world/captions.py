@@ -225,7 +225,8 @@ def _video_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
 def _shot_zh(scene: Scene, shot: Shot, before: Shot | None, telling: Telling, draw: np.random.Generator) -> str:
     looks = telling if before is None else SHORT
     text = "，".join(
-        _group_zh(scene, group, looks, draw, known=before is not None) + _doing_zh(scene, group, draw, known=before is not None)
+        _group_zh(scene, group, looks, draw, known=before is not None)
+        + _doing_zh(scene, group, draw, known=before is not None)
         for group in groups(scene, shot)
     )
     moved = before is None or shot.place != before.place

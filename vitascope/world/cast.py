@@ -46,6 +46,9 @@ class Finish(NamedTuple):
     grain: bool = False
 
 
+PLASTIC = Finish()
+
+
 class Matter(NamedTuple):
     """What a material looks like, and how its body behaves: the share of its speed a bounce keeps; mass of a litre."""
 
@@ -57,7 +60,7 @@ class Matter(NamedTuple):
 
 
 MATERIALS: dict[Material, Matter] = {
-    "plastic": Matter(Finish(), 1.0, 0.6, 0.5, 1.0),
+    "plastic": Matter(PLASTIC, 1.0, 0.6, 0.5, 1.0),
     "rubber": Matter(Finish(0.0, 0.0), 0.88, 0.82, 0.9, 1.1),
     "wood": Matter(Finish(0.03, 0.1, grain=True), 1.0, 0.45, 0.6, 0.7),
     "metal": Matter(Finish(1.0, 0.75), 0.8, 0.35, 0.4, 7.8),

@@ -93,5 +93,6 @@ def _sketch(light: Light) -> Light:
     down, across = padded[2:, 1:-1] - padded[:-2, 1:-1], padded[1:-1, 2:] - padded[1:-1, :-2]
     edge = np.sqrt((down**2 + across**2).max(axis=-1))
     line = np.clip(1.6 * edge - 0.12, 0, 0.85)[..., None]
-    wash = PAPER * (0.62 + 0.38 * light)
+    grey = (light @ GREY)[..., None]
+    wash = PAPER * (0.5 + 0.5 * np.clip(grey + 1.4 * (light - grey), 0, 1))
     return wash * (1 - line) + 0.15 * line

@@ -69,7 +69,13 @@ def _cactus(x: float, y: float, size: float) -> tuple[Part, ...]:
             for dx, z, length in arms
         ),
         *(
-            Part("capsule", (0.07 * size, 0.07 * size, 0.1 * size), (x + 0.5 * dx * size, y, (z - 0.1) * size), green, (0.0, 1.57))
+            Part(
+                "capsule",
+                (0.07 * size, 0.07 * size, 0.1 * size),
+                (x + 0.5 * dx * size, y, (z - 0.1) * size),
+                green,
+                (0.0, 1.57),
+            )
             for dx, z, length in arms
         ),
     )

@@ -14,14 +14,13 @@ from vitascope.errors import SizeError
 from vitascope.video import Video
 from vitascope.world.apparatus import apparatus
 from vitascope.world.camera import View, project, view
-from vitascope.world.cast import BUILDS, MATERIALS, PALETTE, Finish, Part
+from vitascope.world.cast import BUILDS, MATERIALS, PALETTE, PLASTIC, Part
 from vitascope.world.looks import finish
 from vitascope.world.motion import Performance, Pose
 from vitascope.world.rotations import to_quaternion
 from vitascope.world.scene import Actor, Scene, Shot
 from vitascope.world.stage import MAX_SIDE, Lighting, Solid, solid, stage_of
 from vitascope.world.wardrobe import accessory_parts, expression_parts
-from vitascope.world.words import CHARACTERS
 
 
 class Frame(NamedTuple):
@@ -85,7 +84,7 @@ def solids(scene: Scene, shot: Shot, performance: Performance, poses: Sequence[P
                 turn = at.turn @ at.limbs[part.limb]
                 foot = at.foot + at.turn @ joint - turn @ joint
             placed = solid(part, foot, turn, scale=actor.height)
-            yield replace(placed, finish=surface if own else Finish(), owner=number)
+            yield replace(placed, finish=surface if own else PLASTIC, owner=number)
     if shot.experiment is not None:
         bodies = [p.foot + p.turn @ (0, 0, 0.5 * a.height) for a, p in zip(scene.actors, poses, strict=True)]
         yield from apparatus(shot.experiment, np.array(bodies))

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 
 from vitascope.errors import RenderError
 from vitascope.world.camera import FIELD_OF_VIEW, View, camera_axes
-from vitascope.world.cast import RGB, Finish, Part, Shape
+from vitascope.world.cast import PLASTIC, RGB, Finish, Part, Shape
 from vitascope.world.engine import mujoco
 from vitascope.world.places import SKY, Setting, ground_texture, setting_of, sky_texture
 from vitascope.world.rotations import Matrix, about_x, about_y
@@ -45,7 +45,7 @@ class Solid:
     colour: RGB
     glow: float = 0.0  # light of its own
     casts_shadow: bool = True
-    finish: Finish = Finish()
+    finish: Finish = PLASTIC
     owner: int | None = None  # number of the actor that it belongs to
 
 

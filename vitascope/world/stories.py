@@ -33,7 +33,9 @@ DROP = 1.1  # metres from which an actor falls: its middle is still in the pictu
 PERIODS: dict[Motion, float] = {"jump": 0.95, "spin": 2.0, "circle": 2.2, "sway": 1.7, "wave": 0.7, "right": 6.0}
 GROUP_MOTIONS: tuple[Motion, ...] = ("jump", "spin", "sway", "fall")
 ALONE_SHARE = 0.75  # of the stories in which everybody does something of their own
-BODIES: dict[Kind, tuple[BodyShape, Vector]] = {  # half-sizes for a height of one; a character is a box that stays upright
+BODIES: dict[
+    Kind, tuple[BodyShape, Vector]
+] = {  # half-sizes for a height of one; a character is a box that stays upright
     "ball": ("sphere", (0.5, 0.5, 0.5)),
     "cube": ("box", (0.5, 0.5, 0.5)),
     "cylinder": ("cylinder", (0.36, 0.36, 0.5)),
@@ -222,9 +224,7 @@ def _mechanical(draw: Draw, law, motions: Sequence[Motion], colours: Sequence[Co
 
 def _with_falls(draw: Draw, story: Story) -> Story:
     """The story with its falls simulated: each body falls on its own, so they stand apart."""
-    falling = [
-        (actor, act) for actor, act in zip(story.actors, story.acts, strict=True) if act.motion == "fall"
-    ]
+    falling = [(actor, act) for actor, act in zip(story.actors, story.acts, strict=True) if act.motion == "fall"]
     if not falling:
         return story
     bodies = tuple(_falling_body(draw, actor, act) for actor, act in falling)
@@ -262,7 +262,10 @@ def _motions(actor: Actor) -> tuple[Motion, ...]:
 
 
 def _draw_different(
-    draw: Draw, variety: float, first: Sequence[Kind] = (*CHARACTERS, *OBJECTS), second: Sequence[Kind] = (*CHARACTERS, *OBJECTS)
+    draw: Draw,
+    variety: float,
+    first: Sequence[Kind] = (*CHARACTERS, *OBJECTS),
+    second: Sequence[Kind] = (*CHARACTERS, *OBJECTS),
 ) -> tuple[Actor, Actor]:
     """Two actors that a caption can tell apart."""
     one = _draw_actor(draw, variety, first)

@@ -92,7 +92,13 @@ def accessory_parts(face: Face, accessory: Accessory, colour: RGB) -> list[Part]
                 Part("cylinder", (rim, rim, 0.008), (side * x, front, z), DARK, (0.5 * pi, 0.0)) for side in (-1, 1)
             ]
             lens = [
-                Part("cylinder", (0.75 * rim, 0.75 * rim, 0.012), (side * x, front, z), (0.7, 0.85, 0.95), (0.5 * pi, 0.0))
+                Part(
+                    "cylinder",
+                    (0.75 * rim, 0.75 * rim, 0.012),
+                    (side * x, front, z),
+                    (0.7, 0.85, 0.95),
+                    (0.5 * pi, 0.0),
+                )
                 for side in (-1, 1)
             ]
             return [*ring, *lens, Part("box", (x - 0.8 * rim, 0.01, 0.012), (0.0, front, z), DARK)]

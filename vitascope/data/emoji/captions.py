@@ -61,7 +61,7 @@ def _video_en(scene: Scene, draw: np.random.Generator) -> str:
         doing = [f"the {actor.character.name.en} {_verb_en(actor, draw)}" for actor in scene.actors]
         text += f"; {_list(doing, ' and ')}" if style < 0.75 else f", where {_list(doing, ' and ')}"
     if draw.random() < 0.45:
-        text += f", {_pick(draw, CAMERAS_SAID["en"][scene.shot])}"
+        text += f", {_pick(draw, CAMERAS_SAID['en'][scene.shot])}"
     return _finished_en(text, draw)
 
 
@@ -145,7 +145,7 @@ def _video_zh(scene: Scene, draw: np.random.Generator) -> str:
         text = where + text
     text = _pick(draw, OPENINGS_ZH) + text
     if draw.random() < 0.45:
-        text += f"，{_pick(draw, CAMERAS_SAID["zh"][scene.shot])}"
+        text += f"，{_pick(draw, CAMERAS_SAID['zh'][scene.shot])}"
     return _finished_zh(text, draw)
 
 
