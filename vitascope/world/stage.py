@@ -202,11 +202,13 @@ class Stage:
         """What is far away takes the horizon's colour; in fog, what is near too."""
         distance = math.dist(look.eye, look.target)
         near, far = (FOG[0] * distance, distance + FOG[1]) if lighting.foggy else (10.0, self.setting.haze)
-        self.context.fogRGBA[:3] = self.setting.horizon
+        horizon = np.array(self.setting.horizon)
+        colour = 0.5 * (horizon + horizon.mean()) if lighting.foggy else horizon
+        self.context.fogRGBA[:3] = colour
         # the engine sets these when it makes a context, and the colour again after each picture: too late for this one
         self.opengl.glFogf(self.opengl.GL_FOG_START, near)
         self.opengl.glFogf(self.opengl.GL_FOG_END, far)
-        self.opengl.glFogfv(self.opengl.GL_FOG_COLOR, (*self.setting.horizon, 1.0))
+        self.opengl.glFogfv(self.opengl.GL_FOG_COLOR, (*colour.tolist(), 1.0))
 
     def _set_camera(self, look: View, aspect: float) -> None:
         forward, up, _ = camera_axes(look)
