@@ -13,7 +13,7 @@ from pathlib import Path
 import vitascope
 from vitascope.video import contact_sheet
 from vitascope.world.captions import captions
-from vitascope.world.scene import sample_scene
+from vitascope.world.sampling import sample_scene
 from vitascope.world.words import LANGUAGES
 
 

@@ -22,7 +22,7 @@ from vitascope.video import read_video
 from vitascope.world import dataset
 from vitascope.world.captions import captions
 from vitascope.world.dataset import RenderConfig, render_dataset
-from vitascope.world.scene import sample_scene
+from vitascope.world.sampling import sample_scene
 
 rendering = pytest.mark.rendering
 SMALL: dict[str, Any] = {"num_clips": 5, "sizes": ["32x32", "48x32"], "num_frames": [3, 2], "image_share": 0.4}

@@ -36,6 +36,9 @@ def render(
     fps: Annotated[list[float] | None, typer.Option(min=0.1, max=1000, help="Frames per second; repeatable.")] = None,
     image_share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of clips that are images.")] = None,
     split: Annotated[Split | None, typer.Option(help="Ordinary combinations, or only those held out.")] = None,
+    variety: Annotated[
+        float | None, typer.Option(min=0, max=1, help="How much goes on: 0 is one thing in one shot.", show_default="1")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
 ) -> None:
     """Render captioned clips of the simulated world. To go on after an interruption, run it again."""
@@ -46,6 +49,8 @@ def render(
     from vitascope.world.dataset import RenderConfig, render_dataset
 
     given = _production(clips, seed, size, frames, fps, image_share, split)
+    if variety is not None:
+        given["variety"] = variety
     if config is not None:
         resolved = load_config(config, RenderConfig, [f"{key}={_toml(value)}" for key, value in given.items()])
     else:

@@ -18,10 +18,10 @@ from vitascope.evaluate.tracking import track
 from vitascope.files import write_text
 from vitascope.generate.pipeline import Pipeline, Sampling
 from vitascope.video import Video, contact_sheet, read_video, write_video
+from vitascope.world.camera import unproject
 from vitascope.world.cast import PALETTE
 from vitascope.world.laboratory import CAPTIONS, VIEW_METRES, laboratory_view, render_experiment
 from vitascope.world.physics import LAWS, Experiment, Law, sample_experiment, simulate
-from vitascope.world.stage import unproject
 from vitascope.world.words import Colour
 
 TRACKED_COLOURS: tuple[Colour, ...] = ("red", "blue", "green", "pink", "purple")  # far apart in hue, and from wood

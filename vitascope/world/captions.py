@@ -1,20 +1,29 @@
-"""What a person would write about a scene, in English and Chinese, short or long, in many phrasings."""
+"""What a person would write about a scene, in English and Chinese, short or detailed, in many phrasings."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
-from vitascope.world.scene import Actor, Scene
+from vitascope.world.phrases import DOING_EN, DOING_ZH, TRAVEL_EN, TRAVEL_ZH, conjugate
+from vitascope.world.scene import Act, Actor, Scene, Shot
 from vitascope.world.words import (
-    CAMERAS_EN,
-    CAMERAS_ZH,
+    ACCESSORIES_SAID,
+    CAMERAS_SAID,
     COLOURS_ZH,
+    COUNTS,
+    EXPRESSIONS_ZH,
     LANGUAGES,
+    MATERIALS_SAID,
     NOUNS,
-    SETTINGS_EN,
-    SETTINGS_ZH,
-    TRAVEL_EN,
-    TRAVEL_ZH,
+    PASSIVE,
+    SETTINGS,
+    STYLES_SAID,
+    TIMES_SAID,
+    WEATHERS_SAID,
     Language,
 )
 
@@ -22,12 +31,42 @@ OPENINGS_EN = ("", "", "", "a video of ", "a clip of ", "an animation of ")
 OPENINGS_ZH = ("", "", "", "视频中，", "画面中，", "动画：")
 STILLS_EN = ("", "", "a picture of ", "an image of ", "a photo of ")
 STILLS_ZH = ("", "", "一张图片：", "图中有", "画面中有")
+CUTS_EN = (". Cut to: ", ". Then ", ". Next shot: ")
+CUTS_ZH = ("。切到：", "。然后，", "。下一个镜头：")
+
+
+class Telling(NamedTuple):
+    """How much a caption says: shares of what isn't needed to know what happens."""
+
+    looks: float  # materials, clothes, faces
+    place: float
+    air: float  # time of day and weather
+    camera: float
+    style: float
+
+
+SHORT = Telling(looks=0.3, place=0.4, air=0.2, camera=0.0, style=0.5)
+PLAIN = Telling(looks=0.7, place=0.75, air=0.6, camera=0.4, style=0.8)
+DETAILED = Telling(1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+class Group(NamedTuple):
+    """Actors of whom one thing is said: alike, and doing the same."""
+
+    actor: Actor
+    act: Act
+    count: int
 
 
 def describe(scene: Scene, language: Language, draw: np.random.Generator, *, is_image: bool = False) -> str:
-    """One caption: every actor with its colour, for a video every motion too; the setting and the camera sometimes."""
-    write = _describe_en if language == "en" else _describe_zh
-    return write(scene, draw, is_image)
+    """One caption: every actor with its colour, for a video what each does; of the rest now less, now more.
+
+    In black and white nothing has a colour. An image is of the first shot.
+    """
+    telling = (SHORT, PLAIN, PLAIN, DETAILED)[int(draw.integers(4))]
+    if is_image:
+        return (_image_en if language == "en" else _image_zh)(scene, telling, draw)
+    return (_video_en if language == "en" else _video_zh)(scene, telling, draw)
 
 
 def captions(scene: Scene, *, is_image: bool, num_per_language: int = 4) -> dict[str, list[str]]:
@@ -44,107 +83,244 @@ def captions(scene: Scene, *, is_image: bool, num_per_language: int = 4) -> dict
     return drawn
 
 
-def _describe_en(scene: Scene, draw: np.random.Generator, is_image: bool) -> str:
-    where = _pick(draw, SETTINGS_EN[scene.place])
-    things = [_thing_en(actor) for actor in scene.actors]
-    if is_image:
-        named = " and ".join(things)
-        return _pick(draw, STILLS_EN) + (f"{named} {where}" if draw.random() < 0.8 else named)
-    opening = _pick(draw, OPENINGS_EN)
-    doing = [_motion_en(actor, draw, participle=bool(opening)) for actor in scene.actors]
-    joiner = _pick(draw, (" and ", ", and ") if opening else (" and ", ", and ", " while "))
-    text = joiner.join(f"{thing} {action}" for thing, action in zip(things, doing, strict=True))
-    if draw.random() < 0.7:
-        text = f"{where}, {text}" if draw.random() < 0.2 and not opening else f"{text} {where}"
-    text = opening + text
-    if draw.random() < 0.45:
-        text += f", {_pick(draw, CAMERAS_EN[scene.shot])}"
-    style = draw.random()
-    return text[0].upper() + text[1:] + "." if style < 0.4 else text
+def groups(scene: Scene, shot: Shot) -> list[Group]:
+    """Whom a caption speaks of in turn: alike actors that do the same are one, and partners are left to the others."""
+    found: list[Group] = []
+    partners = {act.partner for act in shot.acts}
+    for number, (actor, act) in enumerate(zip(scene.actors, shot.acts, strict=True)):
+        if act.motion in PASSIVE and (number in partners or act.partner is not None):
+            continue
+        if found and (found[-1].actor, found[-1].act.motion) == (actor, act.motion):
+            found[-1] = found[-1]._replace(count=found[-1].count + 1)
+        else:
+            found.append(Group(actor, act, 1))
+    return found
 
 
-def _thing_en(actor: Actor) -> str:
-    article = "an" if actor.colour == "orange" else "a"
-    return f"{article} {actor.colour} {NOUNS[actor.kind].en}"
+# ---------------------------------------------------------------- English
 
 
-def _motion_en(actor: Actor, draw: np.random.Generator, participle: bool) -> str:
-    """The predicate, as a verb in the present ("rolls to the right") or a participle ("rolling to the right")."""
-    travel = _pick(draw, TRAVEL_EN[actor.kind])
-    choices = {
-        "right": (f"{travel} to the right", f"{travel} from left to right", "moves right"),
-        "left": (f"{travel} to the left", f"{travel} from right to left", "moves left"),
-        "jump": ("bounces up and down",)
-        if actor.kind == "ball"
-        else ("jumps up and down", "jumps", "hops up and down"),
-        "fall": ("falls from above", "drops from above and bounces", "falls down and bounces"),
-        "spin": ("spins in place", "turns around on the spot", "rotates in place"),
-        "circle": (f"{travel} in a circle", "moves in circles", "circles around"),
-        "sway": ("sways from side to side", "swings from side to side", "rocks left and right"),
-        "approach": ("comes closer", f"{travel} towards the camera", "comes towards the camera"),
-    }[actor.motion]
-    phrase = _pick(draw, choices)
-    if not participle:
-        return phrase
-    verb, _, rest = phrase.partition(" ")
-    rest = rest.replace(" and bounces", " and bouncing")
-    return f"{_participle(verb)} {rest}".strip()
+def _video_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    single = len(scene.shots) == 1
+    opening = _pick(draw, OPENINGS_EN) if single else ""
+    text = opening
+    for number, shot in enumerate(scene.shots):
+        before = scene.shots[number - 1] if number else None
+        text += _pick(draw, CUTS_EN) if number else ""
+        text += _shot_en(scene, shot, before, telling, draw, participle=bool(opening))
+    if _says(draw, telling.style):
+        text = _add(text, _pick(draw, STYLES_SAID["en"][scene.style]), ", ")
+    return text[0].upper() + text[1:] + "." if not single or draw.random() < 0.4 else text
 
 
-def _participle(verb: str) -> str:
-    """The -ing form of a verb in the third person: rolls, waddles, moves, hops, swings, marches."""
-    stem = verb[:-2] if verb.endswith("ches") else verb[:-1]
-    if stem in ("hop", "drop", "spin"):
-        stem += stem[-1]
-    return (stem[:-1] if stem.endswith("e") else stem) + "ing"
+def _shot_en(
+    scene: Scene, shot: Shot, before: Shot | None, telling: Telling, draw: np.random.Generator, *, participle: bool
+) -> str:
+    looks = telling if before is None else SHORT
+    clauses = [
+        f"{_group_en(scene, group, looks, draw, known=before is not None)} "
+        f"{_doing_en(scene, group, draw, participle=participle, known=before is not None)}"
+        for group in groups(scene, shot)
+    ]
+    joiner = _pick(draw, (" and ", ", and ") if participle else (" and ", ", and ", " while "))
+    text = joiner.join(clauses)
+    moved = before is None or shot.place != before.place
+    if moved and _says(draw, telling.place if before is None else 1.0):
+        where = _pick(draw, SETTINGS["en"][shot.place])
+        in_front = draw.random() < 0.2 and not participle and before is None
+        text = f"{where}, {text}" if in_front else f"{text} {where}"
+    if before is None and _says(draw, telling.air):
+        text = _add(text, _pick(draw, TIMES_SAID["en"][scene.time]), " ")
+        text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
+    if _says(draw, telling.camera):
+        text = _add(text, _pick(draw, CAMERAS_SAID["en"][shot.camera]), ", ")
+    return text
 
 
-def _describe_zh(scene: Scene, draw: np.random.Generator, is_image: bool) -> str:
-    where = _pick(draw, SETTINGS_ZH[scene.place])
-    things = [_thing_zh(actor, draw) for actor in scene.actors]
-    if is_image:
-        named = "和".join(things)
-        opening = _pick(draw, STILLS_ZH)
-        if draw.random() < 0.2:
-            return opening + named
+def _image_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    shot = scene.shots[0]
+    text = _pick(draw, STILLS_EN) + _and(
+        [_thing_en(scene, actor, telling, draw, count) for actor, count in _everybody(scene)]
+    )
+    if _says(draw, telling.place):
+        text += " " + _pick(draw, SETTINGS["en"][shot.place])
+    if _says(draw, telling.air):
+        text = _add(text, _pick(draw, TIMES_SAID["en"][scene.time]), " ")
+        text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
+    if _says(draw, telling.style):
+        text = _add(text, _pick(draw, STYLES_SAID["en"][scene.style]), ", ")
+    return text
+
+
+def _group_en(scene: Scene, group: Group, telling: Telling, draw: np.random.Generator, *, known: bool) -> str:
+    if group.actor.kind == "domino":
+        colour = "" if scene.style == "noir" else f" {group.actor.colour}"
+        return f"{'the' if known else 'a'} row of {COUNTS['en'][group.count]}{colour} dominoes"
+    return _thing_en(scene, group.actor, telling, draw, group.count, known=known)
+
+
+def _thing_en(
+    scene: Scene, actor: Actor, telling: Telling, draw: np.random.Generator, count: int = 1, *, known: bool = False
+) -> str:
+    noun, words = NOUNS[actor.kind], []
+    if actor.expression is not None and _says(draw, telling.looks):
+        words.append(actor.expression)
+    if scene.style != "noir":
+        words.append(actor.colour)
+    if actor.material != "plastic" and _says(draw, telling.looks):
+        words.append(MATERIALS_SAID["en"][actor.material])
+    words.append(noun.en if count == 1 else noun.plural)
+    if count > 1:
+        words.insert(0, f"the {COUNTS['en'][count]}" if known else COUNTS["en"][count])
+    else:
+        words.insert(0, "the" if known else "an" if words[0][0] in "aeiou" else "a")
+    if actor.accessory is not None and _says(draw, telling.looks):
+        wears = _pick(draw, ("wearing", "with"))
+        words.append(f"{wears} {_each(ACCESSORIES_SAID['en'][actor.accessory], count)}")
+    return " ".join(words)
+
+
+def _each(accessory: str, count: int) -> str:
+    """A scarf; scarves, of several."""
+    if count == 1 or not accessory.startswith("a "):
+        return accessory
+    plural = accessory.removeprefix("a ") + "s"
+    return plural.replace("scarfs", "scarves")
+
+
+def _doing_en(scene: Scene, group: Group, draw: np.random.Generator, *, participle: bool, known: bool) -> str:
+    """The predicate: verbs in the present ("rolls", "roll" of several) or as participles ("rolling")."""
+    row = group.actor.kind == "domino"
+    form = "participle" if participle else "plural" if group.count > 1 and not row else "singular"
+    travel = _pick(draw, TRAVEL_EN[group.actor.kind])
+    template = _pick(draw, DOING_EN[_manner(group)])
+    partner = group.act.partner
+
+    def fill(match: re.Match[str]) -> str:
+        word = match.group(1)
+        if word == "partner":
+            assert partner is not None
+            return _thing_en(scene, scene.actors[partner], SHORT, draw, known=known)
+        if word == "gift":
+            return _thing_en(scene, scene.actors[2], SHORT, draw, known=known)
+        return conjugate(travel if word == "travel" else word, form)
+
+    return re.sub(r"\{(\w+)\}", fill, template)
+
+
+# ---------------------------------------------------------------- Chinese
+
+
+def _video_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    single = len(scene.shots) == 1
+    text = _pick(draw, OPENINGS_ZH) if single else ""
+    for number, shot in enumerate(scene.shots):
+        text += _pick(draw, CUTS_ZH) if number else ""
+        text += _shot_zh(scene, shot, scene.shots[number - 1] if number else None, telling, draw)
+    if _says(draw, telling.style):
+        text = _add(text, _pick(draw, STYLES_SAID["zh"][scene.style]), "，")
+    return text + "。" if not single or draw.random() < 0.4 else text
+
+
+def _shot_zh(scene: Scene, shot: Shot, before: Shot | None, telling: Telling, draw: np.random.Generator) -> str:
+    looks = telling if before is None else SHORT
+    text = "，".join(
+        _group_zh(scene, group, looks, draw, known=before is not None)
+        + _doing_zh(scene, group, draw, known=before is not None)
+        for group in groups(scene, shot)
+    )
+    moved = before is None or shot.place != before.place
+    if moved and _says(draw, telling.place if before is None else 1.0):
+        where = _pick(draw, SETTINGS["zh"][shot.place])
+        text = f"在{where}，{text}" if draw.random() < 0.5 else f"{where}，{text}"
+    if before is None and _says(draw, telling.air):
+        for said in (_pick(draw, WEATHERS_SAID["zh"][scene.weather]), _pick(draw, TIMES_SAID["zh"][scene.time])):
+            text = f"{said}，{text}" if said else text
+    if _says(draw, telling.camera):
+        text = _add(text, _pick(draw, CAMERAS_SAID["zh"][shot.camera]), "，")
+    return text
+
+
+def _image_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    opening = _pick(draw, STILLS_ZH)
+    text = "和".join(_thing_zh(scene, actor, telling, draw, count) for actor, count in _everybody(scene))
+    if _says(draw, telling.place):
+        where = _pick(draw, SETTINGS["zh"][scene.shots[0].place])
         if draw.random() < 0.5:
-            return opening.removesuffix("有") + f"{where}有{named}"
-        return opening + f"{where}的{named}"
-    text = "，".join(f"{thing}{_motion_zh(actor, draw)}" for thing, actor in zip(things, scene.actors, strict=True))
-    crossing = len(scene.actors) == 1 and scene.actors[0].motion in ("right", "left")
-    if crossing and draw.random() < 0.3:
-        actor = scene.actors[0]
-        side = "向右" if actor.motion == "right" else "向左"
-        ground = _pick(draw, SETTINGS_ZH[scene.place][:1]).rstrip("上里中")
-        text = f"{things[0]}{side}{_pick(draw, TRAVEL_ZH[actor.kind])}过{ground}"
-    elif draw.random() < 0.7:
-        prefix = "在" + where
-        text = f"{prefix}，{text}" if draw.random() < 0.5 else f"{where}，{text}"
-    text = _pick(draw, OPENINGS_ZH) + text
-    if draw.random() < 0.45:
-        text += f"，{_pick(draw, CAMERAS_ZH[scene.shot])}"
-    return text + "。" if draw.random() < 0.4 else text
+            opening, text = opening.removesuffix("有"), f"{where}有{text}"
+        else:
+            text = f"{where}的{text}"
+    text = opening + text
+    if _says(draw, telling.air):
+        for said in (_pick(draw, TIMES_SAID["zh"][scene.time]), _pick(draw, WEATHERS_SAID["zh"][scene.weather])):
+            text = _add(text, said, "，")
+    if _says(draw, telling.style):
+        text = _add(text, _pick(draw, STYLES_SAID["zh"][scene.style]), "，")
+    return text
 
 
-def _thing_zh(actor: Actor, draw: np.random.Generator) -> str:
+def _group_zh(scene: Scene, group: Group, telling: Telling, draw: np.random.Generator, *, known: bool) -> str:
+    thing = _thing_zh(scene, group.actor, telling, draw, group.count, known=known)
+    return f"一排{thing}" if group.actor.kind == "domino" and not known else thing
+
+
+def _thing_zh(
+    scene: Scene, actor: Actor, telling: Telling, draw: np.random.Generator, count: int = 1, *, known: bool = False
+) -> str:
     noun = NOUNS[actor.kind]
-    return f"一{noun.measure}{_pick(draw, COLOURS_ZH[actor.colour])}{noun.zh}"
+    text = ("那" if known else "") + ("" if known and count == 1 else COUNTS["zh"][count]) + noun.measure
+    if actor.accessory is not None and _says(draw, telling.looks):
+        text += ACCESSORIES_SAID["zh"][actor.accessory]
+    if actor.expression is not None and _says(draw, telling.looks):
+        text += EXPRESSIONS_ZH[actor.expression]
+    if scene.style != "noir":
+        text += _pick(draw, COLOURS_ZH[actor.colour])
+    if actor.material != "plastic" and _says(draw, telling.looks):
+        text += MATERIALS_SAID["zh"][actor.material]
+    return text + noun.zh
 
 
-def _motion_zh(actor: Actor, draw: np.random.Generator) -> str:
-    travel = _pick(draw, TRAVEL_ZH[actor.kind])
-    choices = {
-        "right": (f"向右{travel}动" if travel in "滚滑" else "向右走", f"从左向右{travel}", "向右移动"),
-        "left": (f"向左{travel}动" if travel in "滚滑" else "向左走", f"从右向左{travel}", "向左移动"),
-        "jump": ("上下弹跳", "不停地弹跳") if actor.kind == "ball" else ("上下跳动", "不停地跳", "蹦蹦跳跳"),
-        "fall": ("从上面掉下来", "从空中落下", "从高处落下并弹起"),
-        "spin": ("原地旋转", "在原地转圈", "原地打转"),
-        "circle": ("绕圈移动", f"绕着圈{travel}", "转着圈移动"),
-        "sway": ("左右摇摆", "左右摇晃", "来回摆动"),
-        "approach": ("向镜头靠近", f"朝镜头{travel}来", "越来越近"),
-    }[actor.motion]
-    return _pick(draw, choices)
+def _doing_zh(scene: Scene, group: Group, draw: np.random.Generator, *, known: bool) -> str:
+    travel = _pick(draw, TRAVEL_ZH[group.actor.kind])
+    template = _pick(draw, DOING_ZH[_manner(group)])
+    if "{partner}" in template:
+        assert group.act.partner is not None
+        template = template.replace(
+            "{partner}", _thing_zh(scene, scene.actors[group.act.partner], SHORT, draw, known=known)
+        )
+    if "{gift}" in template:
+        template = template.replace("{gift}", _thing_zh(scene, scene.actors[2], SHORT, draw, known=known))
+    return template.replace("{travels}", "走" if travel == "走" else travel + "动").replace("{travel}", travel)
 
 
-def _pick(draw: np.random.Generator, choices: tuple[str, ...]) -> str:
+# ---------------------------------------------------------------- both
+
+
+def _manner(group: Group) -> str:
+    """The key of what is said of an act: its motion, and for a ball its own way of doing it."""
+    motion = group.act.motion
+    return f"{motion} ball" if group.actor.kind == "ball" and f"{motion} ball" in DOING_EN else motion
+
+
+def _everybody(scene: Scene) -> list[tuple[Actor, int]]:
+    """All actors of a scene, each kind of them once, with how many they are."""
+    counts: dict[Actor, int] = {}
+    for actor in scene.actors:
+        counts[actor] = counts.get(actor, 0) + 1
+    return list(counts.items())
+
+
+def _and(things: Sequence[str]) -> str:
+    return " and ".join(things) if len(things) < 3 else ", ".join(things[:-1]) + " and " + things[-1]
+
+
+def _add(text: str, more: str, joiner: str) -> str:
+    return f"{text}{joiner}{more}" if more else text
+
+
+def _says(draw: np.random.Generator, share: float) -> bool:
+    return bool(draw.random() < share)
+
+
+def _pick(draw: np.random.Generator, choices: Sequence[str]) -> str:
     return choices[int(draw.integers(len(choices)))]

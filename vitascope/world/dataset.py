@@ -6,19 +6,25 @@ import json
 from functools import partial
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from vitascope.files import write_text
 from vitascope.layout import claim
 from vitascope.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
 from vitascope.world.captions import captions
 from vitascope.world.render import render_frames
-from vitascope.world.scene import WORLD_VERSION, count_combinations, sample_scene
+from vitascope.world.sampling import count_combinations, sample_scene
+from vitascope.world.scene import WORLD_VERSION
 from vitascope.world.stage import check_renderer
 
 
 class RenderConfig(ProductionConfig):
-    """What to render. Sizes, lengths and rates are drawn with equal shares; widths and heights in pixels."""
+    """What to render. Sizes, lengths and rates are drawn with equal shares; widths and heights in pixels.
+
+    `variety` is how much goes on, see `sampling.sample_scene`.
+    """
+
+    variety: float = Field(1.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _has_combinations(self) -> RenderConfig:
@@ -51,7 +57,7 @@ def render_dataset(
 def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     """Render clip k of a dataset and write it; the path of its record."""
     shape = config.draw_shape(k)
-    scene = sample_scene(config.scene_seed(k), config.split, config.held_out_share)
+    scene = sample_scene(config.scene_seed(k), config.split, config.held_out_share, config.variety)
     num_frames, fps, height, width, start = shape
     frames = render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start)
     path = record_path(out, k)

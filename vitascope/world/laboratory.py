@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from vitascope.video import Video
-from vitascope.world.cast import PALETTE, RGB, Part, build
+from vitascope.world.apparatus import apparatus
+from vitascope.world.camera import FIELD_OF_VIEW, View, project
+from vitascope.world.cast import BUILDS, PALETTE
 from vitascope.world.physics import Experiment, Law, Motion
 from vitascope.world.render import Rendered
-from vitascope.world.scene import FIELD_OF_VIEW, View
-from vitascope.world.stage import Lighting, Matrix, Point, Solid, about_y, project, solid, stage_of
+from vitascope.world.rotations import from_quaternion
+from vitascope.world.stage import Lighting, Solid, solid, stage_of
 from vitascope.world.words import COLOURS, Colour, Language, Place
 
 CAPTIONS: dict[Law, dict[Language, str]] = {  # of the first body's colour, as `{}`, in a room
@@ -30,8 +31,6 @@ CAPTIONS: dict[Law, dict[Language, str]] = {  # of the first body's colour, as `
 }
 VIEW_METRES = 4.0  # that the picture's shorter side spans where the bodies are
 DEPTH = 0.0  # y of the plane in which bodies move
-WOOD: RGB = (0.55, 0.38, 0.22)
-IRON: RGB = (0.32, 0.33, 0.36)
 
 
 def laboratory_view(aspect: float) -> View:
@@ -61,7 +60,7 @@ def render_experiment(
     lighting = Lighting((1.0, 1.0, 1.0), 0.4, 0.9)
     frames, truths = [], []
     for index in range(len(motion.positions)):
-        parts = [*_fixtures(experiment), *_bodies(experiment, motion, index, colours)]
+        parts = [*apparatus(experiment, motion.positions[index]), *_bodies(experiment, motion, index, colours)]
         frames.append(stage.draw(parts, lighting, look, height, width))
         truths.append({"bodies": _truth(motion, index, look, height, width)})
     contacts = [{"seconds": round(c.seconds, 4), "body": c.body, "other": c.other} for c in motion.contacts]
@@ -89,39 +88,11 @@ def _truth(motion: Motion, index: int, look: View, height: int, width: int) -> l
 def _bodies(experiment: Experiment, motion: Motion, index: int, colours: Sequence[Colour]) -> Iterator[Solid]:
     for number, body in enumerate(experiment.bodies):
         colour = PALETTE[colours[number % len(colours)]]
-        centre, rotation = motion.positions[index, number], _rotation(motion.turns[index, number])
+        centre, rotation = motion.positions[index, number], from_quaternion(motion.turns[index, number])
         if body.shape == "sphere":
             diameter = 2 * body.size[0]
             foot = centre - rotation @ (0.0, 0.0, body.size[0])
-            for part in build("ball", colour):
+            for part in BUILDS["ball"].parts(colour):
                 yield solid(part, foot, rotation, scale=diameter)
         else:
             yield Solid("box", np.array(body.size), centre, rotation, colour)
-        if experiment.pivot is not None:
-            yield from _rod(np.array(experiment.pivot), centre)
-
-
-def _fixtures(experiment: Experiment) -> Iterator[Solid]:
-    for fixture in experiment.fixtures:
-        yield Solid("box", np.array(fixture.size), np.array(fixture.position), about_y(fixture.tilt), WOOD)
-    if experiment.pivot is not None:
-        x, y, z = experiment.pivot
-        yield Solid("box", np.array((0.5, 0.06, 0.04)), np.array((x, y, z + 0.04)), np.eye(3), WOOD)
-
-
-def _rod(top: Point, bottom: Point) -> Iterator[Solid]:
-    length, along = float(np.linalg.norm(bottom - top)), bottom - top
-    rotation = about_y(math.atan2(-along[0], -along[2]))
-    part = Part("box", (0.015, 0.015, 0.5 * length), (0.0, 0.0, 0.0), IRON)
-    yield solid(part, 0.5 * (top + bottom), rotation)
-
-
-def _rotation(turn: Float[np.ndarray, " 4"]) -> Matrix:
-    w, x, y, z = turn
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )

@@ -6,6 +6,7 @@ Lengths are metres, times seconds; x points to the picture's right, y away from 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from vitascope.world.engine import mujoco
 
 Law = Literal["uniform", "parabola", "bounce", "collision", "ramp", "pendulum", "topple"]
 LAWS: tuple[Law, ...] = get_args(Law)
-BodyShape = Literal["sphere", "box"]
+BodyShape = Literal["sphere", "box", "cylinder"]
 Vector = tuple[float, float, float]
 
 GRAVITY = 5.0  # a toy's world: at 9.8 a metre's fall is over in four frames of a clip of eight a second
@@ -26,7 +27,7 @@ STIFFNESS = 2e5  # of contacts, 1/s^2: a bounce takes pi / sqrt(STIFFNESS) = 7 m
 
 @dataclass(frozen=True)
 class Body:
-    """What moves, and how it begins. `size` is a sphere's radius three times, or a box's half-sizes."""
+    """What moves, and how it begins. `size` has the half-sizes; a cylinder stands upright, its radius given twice."""
 
     shape: BodyShape
     size: Vector
@@ -163,7 +164,8 @@ def _xml(experiment: Experiment) -> str:
 
 
 def _body_xml(body: Body, experiment: Experiment, surface: str) -> str:
-    geom = f'<geom type="{body.shape}" size="{_numbers(body.size)}" mass="{body.mass}" {surface}/>'
+    size = body.size[1:] if body.shape == "cylinder" else body.size
+    geom = f'<geom type="{body.shape}" size="{_numbers(size)}" mass="{body.mass}" {surface}/>'
     if experiment.pivot is None:
         return f'<body pos="{_numbers(body.position)}"><freejoint/>{geom}</body>'
     length = math.dist(body.position, experiment.pivot)
@@ -172,7 +174,7 @@ def _body_xml(body: Body, experiment: Experiment, surface: str) -> str:
     return f'<body pos="{_numbers((x, y, z - length))}">{joint}{geom}</body>'
 
 
-def _numbers(values: Vector) -> str:
+def _numbers(values: Sequence[float]) -> str:
     return " ".join(map(repr, values))
 
 

@@ -12,21 +12,25 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from vitascope.errors import RenderError
-from vitascope.world.cast import RGB, Part, Shape
+from vitascope.world.camera import FIELD_OF_VIEW, View, camera_axes
+from vitascope.world.cast import PLASTIC, RGB, Finish, Part, Shape
 from vitascope.world.engine import mujoco
-from vitascope.world.places import SETTINGS, Setting, ground_texture
-from vitascope.world.scene import FIELD_OF_VIEW, View
-from vitascope.world.words import Place
+from vitascope.world.places import SKY, Setting, ground_texture, setting_of, sky_texture
+from vitascope.world.rotations import Matrix, about_x, about_y
+from vitascope.world.words import Place, Time
 
 SUPERSAMPLING = 2  # each side; averaged down, so edges are smooth without multisampling
 MAX_SIDE = 16384 // SUPERSAMPLING  # beyond what a driver draws, the picture stays black without an error
 TILE_METRES = 6.0  # one repeat of the ground's pattern
 NEAR, FAR = 0.05, 80.0
 
-Matrix = Float[np.ndarray, "3 3"]
+FOG = (0.6, 7.0)  # fog begins at this share of the way to the actors; nothing is seen these metres behind them
+MAX_SOLIDS = 1000
+NOBODY = 254  # the setting's number among owners
+
 Point = Float[np.ndarray, " 3"]
 
 
@@ -41,14 +45,17 @@ class Solid:
     colour: RGB
     glow: float = 0.0  # light of its own
     casts_shadow: bool = True
+    finish: Finish = PLASTIC
+    owner: int | None = None  # number of the actor that it belongs to
 
 
 class Lighting(NamedTuple):
-    """What one clip's light and ground add to their setting's."""
+    """What one clip's light, ground and air add to their setting's."""
 
     ground_shade: RGB  # multiplies the ground's colour
     azimuth: float  # of the sun, radians
     elevation: float
+    foggy: bool = False
 
 
 def solid(part: Part, origin: Point, rotation: Matrix, *, scale: float = 1.0, casts_shadow: bool = True) -> Solid:
@@ -62,18 +69,17 @@ class Stage:
     """A setting's textures on the graphics device, and a picture buffer that takes the size of each frame."""
 
     def __init__(self, setting: Setting):
-        engine, self.gl = _graphics()
+        engine, self.gl, self.opengl = _graphics()
         self.mujoco, self.setting = engine, setting
         self.gl.make_current()
-        self.model = engine.MjModel.from_xml_string(_xml(setting))
-        texture = self.model.texture("ground")
-        data = ground_texture(setting).reshape(-1)
-        start = int(self.model.tex_adr[texture.id])
-        self.model.tex_data[start : start + data.size] = data
+        self.model = engine.MjModel.from_xml_string(_xml())
+        self._paint("sky", sky_texture(setting))
+        self._paint("ground", ground_texture(setting))
+        self._paint("grain", np.stack([wood_grain()] * 6))
         self.context = engine.MjrContext(self.model, engine.mjtFontScale.mjFONTSCALE_50)
         self.context.shadowClip = 3.0
-        self.scene = engine.MjvScene(self.model, maxgeom=300)
-        self.ground = self.model.material("ground").id
+        self.scene = engine.MjvScene(self.model, maxgeom=MAX_SOLIDS)
+        self.ground, self.grain = self.model.material("ground").id, self.model.material("grain").id
         self.cone = self.model.mesh("cone").id
         vertices = self.model.mesh_vert  # the compiler moves a mesh's origin to its centre of mass
         self.cone_middle = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
@@ -86,22 +92,41 @@ class Stage:
             "cone": engine.mjtGeom.mjGEOM_MESH,
         }
 
+    def _paint(self, texture: str, pixels: UInt8[np.ndarray, "... 3"]) -> None:
+        start = int(self.model.tex_adr[self.model.texture(texture).id])
+        self.model.tex_data[start : start + pixels.size] = pixels.reshape(-1)
+
     def draw(
         self, solids: Iterable[Solid], lighting: Lighting, look: View, height: int, width: int
     ) -> UInt8[np.ndarray, "h w 3"]:
         """One frame, top row first: the setting, with these solids in it."""
-        pixels = self._draw(solids, lighting, look, height * SUPERSAMPLING, width * SUPERSAMPLING)
+        self._set_scene(solids, lighting, look, width / height)
+        pixels = self._read(height * SUPERSAMPLING, width * SUPERSAMPLING)
         blocks = pixels.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3)
         return (blocks.mean(axis=(1, 3)) + 0.5).astype(np.uint8)
 
-    def _draw(
+    def owners(
         self, solids: Iterable[Solid], lighting: Lighting, look: View, height: int, width: int
-    ) -> UInt8[np.ndarray, "h w 3"]:
+    ) -> Int[np.ndarray, "h w"]:
+        """The number of the actor seen at each pixel; -1 where it is none."""
+        self._set_scene(solids, lighting, look, width / height)
+        flags = self.mujoco.mjtRndFlag
+        self.scene.flags[flags.mjRND_SHADOW] = self.scene.flags[flags.mjRND_SKYBOX] = 0
+        self.scene.flags[flags.mjRND_SEGMENT] = self.scene.flags[flags.mjRND_IDCOLOR] = 1
+        pixels = self._read(height, width)
+        self.scene.flags[flags.mjRND_SEGMENT] = self.scene.flags[flags.mjRND_IDCOLOR] = 0
+        owners = pixels[..., 0].astype(int) - 1
+        return np.where(owners == NOBODY, -1, owners)
+
+    def _set_scene(self, solids: Iterable[Solid], lighting: Lighting, look: View, aspect: float) -> None:
         self.gl.make_current()  # someone else in this process may draw with OpenGL too
-        self.mujoco.mjr_resizeOffscreen(width, height, self.context)
         self._lay_out(solids, lighting)
         self._set_lights(lighting)
-        self._set_camera(look, width / height)
+        self._set_camera(look, aspect)
+        self._set_air(lighting, look)
+
+    def _read(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        self.mujoco.mjr_resizeOffscreen(width, height, self.context)
         rectangle = self.mujoco.MjrRect(0, 0, width, height)
         pixels = np.empty((height, width, 3), np.uint8)
         self.mujoco.mjr_setBuffer(self.mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
@@ -122,6 +147,8 @@ class Stage:
 
     def _add_solid(self, solid: Solid) -> None:
         size, centre, rotation = solid.size, solid.centre, solid.rotation
+        if solid.shape in ("cylinder", "capsule"):  # the engine takes a radius and half a length
+            size = np.array((size[0], size[2], 0.0))
         if solid.shape == "cone":  # a mesh of half-size 1, stretched by its matrix
             rotation = rotation @ np.diag(size)
             centre, size = centre - rotation @ self.cone_middle, np.ones(3)
@@ -130,19 +157,27 @@ class Stage:
             geom.dataid = 2 * self.cone
         geom.emission = solid.glow
         geom.castshadow = int(solid.casts_shadow)
+        finish = solid.finish
+        geom.specular, geom.shininess = finish.specular, finish.shininess
+        if finish.opacity < 1:
+            geom.rgba[3], geom.transparent = finish.opacity, 1
+        if finish.grain:
+            geom.matid = self.grain
+        if solid.owner is not None:
+            geom.segid = solid.owner
 
     def _add(self, kind: Any, size: np.ndarray, centre: np.ndarray, rotation: Matrix, colour: RGB) -> Any:
         geom = self.scene.geoms[self.scene.ngeom]
         rgba = np.array([*colour, 1.0], np.float32)
         self.mujoco.mjv_initGeom(geom, kind, size, centre, rotation.reshape(-1), rgba)
-        geom.specular, geom.shininess = 0.15, 0.3
+        geom.specular, geom.segid = 0.0, NOBODY
         self.scene.ngeom += 1
         return geom
 
     def _set_lights(self, lighting: Lighting) -> None:
         self.scene.nlight = 2
         sky, sun = self.scene.lights[0], self.scene.lights[1]
-        _, azimuth, elevation = lighting
+        azimuth, elevation = lighting.azimuth, lighting.elevation
         towards = np.array(
             [math.sin(azimuth) * math.cos(elevation), math.cos(azimuth) * math.cos(elevation), -math.sin(elevation)]
         )
@@ -153,12 +188,27 @@ class Stage:
             light.attenuation[:] = (1, 0, 0)
             light.specular[:] = 0.0
         sky.headlight, sky.castshadow, sun.headlight, sun.castshadow = 0, 0, 0, 1
-        sky.ambient[:], sky.diffuse[:] = self.setting.ambient, 0.18
-        sun.ambient[:], sun.diffuse[:], sun.specular[:] = 0.0, self.setting.sun, 0.15
+        colour, strength = np.array(self.setting.sunlight), self.setting.sun * (0.55 if lighting.foggy else 1.0)
+        ambient = self.setting.ambient * (1.3 if lighting.foggy else 1.0)
+        sky.ambient[:], sky.diffuse[:] = ambient * colour, 0.18 * colour
+        sun.ambient[:], sun.diffuse[:], sun.specular[:] = 0.0, strength * colour, 0.5 * strength * colour
         flags = self.mujoco.mjtRndFlag
+        self.scene.flags[flags.mjRND_FOG] = 1
         self.scene.flags[flags.mjRND_SHADOW] = 1
         self.scene.flags[flags.mjRND_SKYBOX] = 1
         self.scene.flags[flags.mjRND_REFLECTION] = 0
+
+    def _set_air(self, lighting: Lighting, look: View) -> None:
+        """What is far away takes the horizon's colour; in fog, what is near too."""
+        distance = math.dist(look.eye, look.target)
+        near, far = (FOG[0] * distance, distance + FOG[1]) if lighting.foggy else (10.0, self.setting.haze)
+        horizon = np.array(self.setting.horizon)
+        colour = 0.5 * (horizon + horizon.mean()) if lighting.foggy else horizon
+        self.context.fogRGBA[:3] = colour
+        # the engine sets these when it makes a context, and the colour again after each picture: too late for this one
+        self.opengl.glFogf(self.opengl.GL_FOG_START, near)
+        self.opengl.glFogf(self.opengl.GL_FOG_END, far)
+        self.opengl.glFogfv(self.opengl.GL_FOG_COLOR, (*colour.tolist(), 1.0))
 
     def _set_camera(self, look: View, aspect: float) -> None:
         forward, up, _ = camera_axes(look)
@@ -172,6 +222,14 @@ class Stage:
         self.scene.scale = 1.0
 
 
+def wood_grain(size: int = 64) -> UInt8[np.ndarray, "n n 3"]:
+    """Light and dark streaks of wood in grey, that a colour multiplies."""
+    u, v = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
+    rings = np.sin(2 * np.pi * (5 * u + 0.6 * np.sin(2 * np.pi * v) + 0.25 * np.sin(6 * np.pi * v + 2 * u)))
+    grey = 0.8 + 0.2 * np.tanh(2 * rings)
+    return np.repeat((255 * grey)[..., None], 3, axis=-1).round().astype(np.uint8)
+
+
 def check_renderer() -> None:
     """Find out whether this machine can render, before anything is written.
 
@@ -182,18 +240,19 @@ def check_renderer() -> None:
 
 
 @cache
-def stage_of(place: Place) -> Stage:
-    """The stage of a setting, made once a process.
+def stage_of(place: Place, time: Time = "day") -> Stage:
+    """The stage of a setting at a time of day, made once a process.
 
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
     """
-    return Stage(SETTINGS[place])
+    return Stage(setting_of(place, time))
 
 
 class _Graphics(NamedTuple):
     mujoco: Any
     context: Any
+    opengl: Any
 
 
 @cache
@@ -203,18 +262,18 @@ def _graphics() -> _Graphics:
         engine = mujoco()
         context = engine.GLContext(64, 64)
         context.make_current()
+        from OpenGL import GL  # after the engine has chosen its platform
     except Exception as error:  # each backend fails in its own way: ImportError, AttributeError, GL errors
         reason = " ".join(str(error).split())[:120]
         raise RenderError(
             f"can't render ({type(error).__name__}: {reason}): install the extra [world] and libegl1 libegl-mesa0 "
             "libgl1-mesa-dri (Debian), or set MUJOCO_GL=osmesa with libosmesa6"
         ) from None
-    return _Graphics(engine, context)
+    return _Graphics(engine, context, GL)
 
 
-def _xml(setting: Setting) -> str:
-    """A model that carries what the renderer needs on the device: sky, ground pattern and the cone's mesh."""
-    horizon, zenith = (" ".join(f"{c:.3f}" for c in colour) for colour in (setting.horizon, setting.zenith))
+def _xml() -> str:
+    """A model that carries what the renderer needs on the device: sky, ground, grain and the cone's mesh."""
     repeat = 1 / TILE_METRES
     return f"""
     <mujoco>
@@ -224,8 +283,10 @@ def _xml(setting: Setting) -> str:
       </visual>
       <statistic extent="1" center="0 0 0"/>
       <asset>
-        <texture name="sky" type="skybox" builtin="gradient" width="64" height="384" rgb1="{zenith}" rgb2="{horizon}"/>
+        <texture name="sky" type="skybox" builtin="flat" width="{SKY}" height="{6 * SKY}" rgb1="1 1 1"/>
         <texture name="ground" type="2d" builtin="flat" width="64" height="64" rgb1="1 1 1"/>
+        <texture name="grain" type="cube" builtin="flat" width="64" height="64" rgb1="1 1 1"/>
+        <material name="grain" texture="grain"/>
         <material name="ground" texture="ground" texrepeat="{repeat} {repeat}" texuniform="true" specular="0"/>
         <mesh name="cone" builtin="cone" params="24 0"/>
       </asset>
@@ -234,52 +295,3 @@ def _xml(setting: Setting) -> str:
         <geom type="mesh" mesh="cone"/>
       </worldbody>
     </mujoco>"""
-
-
-def project(point: tuple[float, float, float], look: View, height: int, width: int) -> tuple[float, float, float]:
-    """(row, column) in pixels of a point in metres, and its depth in metres (negative behind the camera)."""
-    forward, up, right = camera_axes(look)
-    offset = np.array(point) - np.array(look.eye)
-    depth = float(offset @ forward)
-    scale = height / (2 * math.tan(FIELD_OF_VIEW / 2)) / max(abs(depth), 1e-6)
-    return height / 2 - float(offset @ up) * scale, width / 2 + float(offset @ right) * scale, depth
-
-
-def unproject(pixels: Float[np.ndarray, "n 2"], look: View, height: int, width: int) -> Float[np.ndarray, "n 2"]:
-    """(x, z) in metres of (row, column) places of things that stand as far away (in y) as the camera's target.
-
-    The inverse of `project` for such points.
-    """
-    forward, up, right = camera_axes(look)
-    scale = height / (2 * math.tan(FIELD_OF_VIEW / 2))
-    rays = (
-        forward
-        + np.outer((width / 2 - pixels[:, 1]) / -scale, right)
-        + np.outer((height / 2 - pixels[:, 0]) / scale, up)
-    )
-    eye = np.array(look.eye)
-    reach = (look.target[1] - eye[1]) / rays[:, 1]
-    return (eye + reach[:, None] * rays)[:, [0, 2]]
-
-
-def camera_axes(look: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    forward = np.array(look.target) - np.array(look.eye)
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, (0.0, 0.0, 1.0))
-    right /= np.linalg.norm(right)
-    return forward, np.cross(right, forward), right
-
-
-def about_x(angle: float) -> Matrix:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-
-
-def about_y(angle: float) -> Matrix:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def about_z(angle: float) -> Matrix:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

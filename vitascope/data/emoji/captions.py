@@ -9,7 +9,7 @@ import numpy as np
 from vitascope.data.emoji.scene import Actor, Scene
 from vitascope.data.emoji.words import MOTIONS_EN, MOTIONS_ZH, PLACES_EN, PLACES_ZH
 from vitascope.world.captions import OPENINGS_EN, OPENINGS_ZH, STILLS_EN
-from vitascope.world.words import CAMERAS_EN, CAMERAS_ZH, LANGUAGES, Language
+from vitascope.world.words import CAMERAS_SAID, LANGUAGES, Language
 
 NUMBERS_EN = {2: "two", 3: "three"}
 NUMBERS_ZH = {2: "两", 3: "三"}
@@ -61,7 +61,7 @@ def _video_en(scene: Scene, draw: np.random.Generator) -> str:
         doing = [f"the {actor.character.name.en} {_verb_en(actor, draw)}" for actor in scene.actors]
         text += f"; {_list(doing, ' and ')}" if style < 0.75 else f", where {_list(doing, ' and ')}"
     if draw.random() < 0.45:
-        text += f", {_pick(draw, CAMERAS_EN[scene.shot])}"
+        text += f", {_pick(draw, CAMERAS_SAID['en'][scene.shot])}"
     return _finished_en(text, draw)
 
 
@@ -145,7 +145,7 @@ def _video_zh(scene: Scene, draw: np.random.Generator) -> str:
         text = where + text
     text = _pick(draw, OPENINGS_ZH) + text
     if draw.random() < 0.45:
-        text += f"，{_pick(draw, CAMERAS_ZH[scene.shot])}"
+        text += f"，{_pick(draw, CAMERAS_SAID['zh'][scene.shot])}"
     return _finished_zh(text, draw)
 
 

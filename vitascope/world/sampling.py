@@ -1,0 +1,115 @@
+"""Drawing scenes from seeds, and keeping combinations from training."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from vitascope.production import Split, is_within_share
+from vitascope.world.scene import WORLD_VERSION, Scene, Shot
+from vitascope.world.stories import Draw, Story, draw_sequel, draw_story, pick
+from vitascope.world.words import (
+    CAMERAS,
+    COLOURS,
+    INDOORS,
+    KINDS,
+    MOTIONS,
+    PLACES,
+    STYLES,
+    TIMES,
+    WEATHERS,
+    Camera,
+    Place,
+)
+
+SHARES = {"more shots": 0.2, "weather": 0.25, "style": 0.2}  # of the clips that have it, at full variety
+LEVEL: tuple[Camera, ...] = ("still", "zoom_in", "zoom_out", "pan_left", "pan_right")  # these don't look over a wall
+FRAMED: tuple[Camera, ...] = tuple(camera for camera in CAMERAS if camera not in ("follow", "close"))
+
+
+def sample_scene(seed: int, split: Split = "train", held_out_share: float = 0.1, variety: float = 1.0) -> Scene:
+    """The scene of a seed: always the same one.
+
+    `variety` from 0 to 1 is how often there is more to see than actors who each do something of their own, in one
+    shot, plainly dressed and drawn, in clear weather.
+
+    No actor of a training scene is ever a held-out combination; in a held-out scene the first actor is one from the
+    start. A share that leaves the split without any combination has no scene: see `count_combinations`.
+    """
+    draw = np.random.default_rng([WORLD_VERSION, seed])
+    while True:
+        scene = _draw_scene(seed, draw, variety)
+        held_out = [
+            is_held_out(actor.colour, actor.kind, act.motion, shot.place, held_out_share)
+            for shot in scene.shots
+            for actor, act in zip(scene.actors, shot.acts, strict=True)
+        ]
+        if held_out[0] if split == "held_out" else not any(held_out):
+            return scene
+
+
+def is_held_out(colour: str, kind: str, motion: str, place: str, share: float) -> bool:
+    """Whether a combination is kept from training: by a hash, so the answer never changes."""
+    return is_within_share(f"{colour} {kind} {motion} {place}", share)
+
+
+def count_combinations(split: Split, share: float) -> int:
+    """How many combinations of colour, kind, motion and place fall in a split."""
+    every = itertools.product(COLOURS, KINDS, MOTIONS, PLACES)
+    return sum(is_held_out(*combination, share) == (split == "held_out") for combination in every)
+
+
+def _draw_scene(seed: int, draw: Draw, variety: float) -> Scene:
+    first = draw_story(draw, variety)
+    num_shots = 1 + int(draw.random() < variety * SHARES["more shots"]) * int(draw.integers(1, 3))
+    stories = [first, *(draw_sequel(draw, first) for _ in range(num_shots - 1))]
+    shots = [_draw_shot(draw, stories[0], None)]
+    for story in stories[1:]:
+        shots.append(_draw_shot(draw, story, shots[-1]))
+    cuts = [(k + float(draw.uniform(-0.15, 0.15))) / num_shots for k in range(1, num_shots)]
+    outdoors = all(shot.place not in INDOORS for shot in shots)
+    shade = 1 + 0.05 * draw.standard_normal() + 0.015 * draw.standard_normal(3)  # bright or dark, hardly tinted
+    return Scene(
+        seed=seed,
+        actors=first.actors,
+        shots=tuple(shots),
+        cuts=tuple(cuts),
+        time=pick(draw, ("day", "day", *TIMES)),
+        weather=pick(draw, WEATHERS[1:]) if draw.random() < variety * SHARES["weather"] and outdoors else "clear",
+        style=pick(draw, STYLES[1:]) if draw.random() < variety * SHARES["style"] else "plain",
+        light=(float(draw.uniform(-0.9, 0.9)), float(draw.uniform(0.7, 1.1))),
+        ground_shade=(float(shade[0]), float(shade[1]), float(shade[2])),
+    )
+
+
+def _draw_shot(draw: Draw, story: Story, before: Shot | None) -> Shot:
+    """A story filmed somewhere; after a cut half the time in the same place, and never by the same camera."""
+    stays = before is not None and draw.random() < 0.5
+    place: Place = before.place if before is not None and stays else pick(draw, PLACES)
+    cameras = _cameras(story)
+    if before is not None:
+        cameras = tuple(camera for camera in cameras if camera != before.camera)
+    return Shot(
+        acts=story.acts,
+        place=place,
+        camera=pick(draw, cameras),
+        camera_height=float(draw.uniform(1.0, 1.7)),
+        camera_speed=float(draw.uniform(0.8, 1.2)),
+        view_width=story.view_width * float(draw.uniform(0.92, 1.08)),
+        experiment=story.experiment,
+    )
+
+
+def _cameras(story: Story) -> tuple[Camera, ...]:
+    """Which cameras serve a story; a still one comes twice as often as each move."""
+    motions = {act.motion for act in story.acts}
+    if "hide" in motions:
+        return ("still", *LEVEL)
+    more: tuple[Camera, ...] = ()
+    if len(story.acts) == 1:
+        if motions & {"right", "left", "circle"}:
+            more = ("follow", "follow")
+        if motions & {"wave", "sway", "spin"}:
+            more = ("close",)
+    return ("still", *FRAMED, *more)
