@@ -17,10 +17,11 @@ from vitascope.world.sampling import sample_scene
 from vitascope.world.words import LANGUAGES
 
 
-def held_out_prompts(num: int, seed: int) -> list[str]:
+def held_out_prompts(num: int, seed: int, variety: float) -> list[str]:
     """Captions of scenes of one held-out actor each, the languages in turn."""
     seeds = itertools.count(1_000_000 * seed)
-    scenes = (scene for scene in (sample_scene(number, "held_out") for number in seeds) if len(scene.actors) == 1)
+    drawn = (sample_scene(number, "held_out", variety=variety) for number in seeds)
+    scenes = (scene for scene in drawn if len(scene.actors) == 1)
     picked = itertools.islice(scenes, num)
     return [
         captions(scene, is_image=False)[language][0]
@@ -34,11 +35,17 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("-n", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--variety", type=float, default=0.0, help="of the scenes that the prompts are of")
+    parser.add_argument("--prompts", type=Path, help="a file of prompts, one a line, instead")
     parser.add_argument("--model", default="playground")
     options = parser.parse_args()
     pipeline = vitascope.load(options.model)
     videos = []
-    for number, prompt in enumerate(held_out_prompts(options.n, options.seed), start=1):
+    if options.prompts is None:
+        prompts = held_out_prompts(options.n, options.seed, options.variety)
+    else:
+        prompts = options.prompts.read_text(encoding="utf-8").splitlines()[: options.n]
+    for number, prompt in enumerate(prompts, start=1):
         videos.append(pipeline.generate(prompt, seed=options.seed + number))
         print(f"{number:2}. {prompt}", flush=True)
     contact_sheet(videos, columns=2, frames_per_video=5, scale=1).save(options.out)

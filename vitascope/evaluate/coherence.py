@@ -19,7 +19,7 @@ from vitascope.evaluate.steadiness import closure, drift, find_cuts, flicker
 from vitascope.evaluate.things import follow
 from vitascope.video import Video, contact_sheet
 from vitascope.world.captions import captions
-from vitascope.world.scene import sample_scene
+from vitascope.world.sampling import sample_scene
 
 MIN_FRAMES = 6
 ROWS = 96  # pixels of the shorter side that larger videos are brought to
@@ -218,5 +218,5 @@ def files(sources: Sequence[Path], max_frames: int) -> list[tuple[str, Callable[
 
 def generated(generate: Callable[..., Video], num: int, seed: int) -> list[tuple[str, Callable[[], Video]]]:
     """A model's videos of prompts that were held out of its training, to be measured; `generate` is its pipeline's."""
-    prompts = [captions(sample_scene(seed + k, "held_out"), is_image=False)["en"][0] for k in range(num)]
+    prompts = [captions(sample_scene(seed + k, "held_out", variety=0.0), is_image=False)["en"][0] for k in range(num)]
     return [(prompt, lambda prompt=prompt, k=k: generate(prompt, seed=seed + k)) for k, prompt in enumerate(prompts)]
