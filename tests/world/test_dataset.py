@@ -78,6 +78,17 @@ def test_a_record_says_what_its_media_shows(reference: Path) -> None:
 
 
 @rendering
+def test_an_image_shows_everybody_its_captions_name(tmp_path: Path) -> None:
+    """Whoever would be behind a wall just then. Checked to fail: when an image is always of the drawn second."""
+    images = config(image_share=1.0, num_clips=400)
+    hides = [k for k in range(400) if sample_scene(images.scene_seed(k)).shots[0].acts[0].motion == "hide"]
+    (tmp_path / "clips").mkdir()
+    for k in hides[:6]:
+        record = json.loads(dataset.render_clip(images, k, tmp_path).read_text(encoding="utf-8"))
+        assert all(actor["area"] > 0 for actor in record["truth"]["frames"][0]["actors"])
+
+
+@rendering
 def test_clips_do_not_depend_on_the_number_of_processes(reference: Path, tmp_path: Path) -> None:
     """Checked to fail: with a random generator that goes on from clip to clip."""
     seen: list[tuple[int, int]] = []

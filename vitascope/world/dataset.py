@@ -59,8 +59,14 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     shape = config.draw_shape(k)
     scene = sample_scene(config.scene_seed(k), config.split, config.held_out_share, config.variety)
     num_frames, fps, height, width, start = shape
-    frames = render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start)
+    draw = partial(render_frames, scene, num_frames=num_frames, fps=fps, height=height, width=width)
     path = record_path(out, k)
+    if shape.is_image:
+        frames = [next(draw(start=start))]
+        if not all(actor["area"] for actor in frames[0].truth["actors"]):  # hidden, or gone: at first all are there
+            frames = [next(draw(start=0.0))]
+    else:
+        frames = draw(start=start)
     truth = write_frames(frames, path, shape)
     record = {
         "id": path.stem,

@@ -96,13 +96,14 @@ def pose(actor: Actor, act: Act, seconds: float) -> Pose:
             return _hide(actor, act, cycles, seconds)
         case "give":
             return _hold(actor, act, 1 - _handed(cycles))
+        case "take":
+            return _hold(actor, act, _handed(cycles))
         case "carried":
             share = _handed(cycles)
             arc = 0.12 * math.sin(math.pi * share)
             return Pose(np.array((x + act.reach * share, y, act.lift + arc)), np.eye(3))
         case "stand":
-            taking = _handed(cycles) if act.period > 2 else 0.0
-            return _hold(actor, act, taking)
+            return Pose(np.array((x, y, 0.0)), about_z(act.heading))
     raise AssertionError(act.motion)
 
 
@@ -146,8 +147,8 @@ def _handed(cycles: float) -> float:
 
 
 def _hold(actor: Actor, act: Act, share: float) -> Pose:
-    """Standing, the arms held forward by a share."""
-    forward = about_x(-1.2 * (0.3 + 0.7 * share)) if act.motion == "give" or share > 0 else np.eye(3)
+    """Standing, the arms held forward, more so by a share."""
+    forward = about_x(-1.2 * (0.3 + 0.7 * share))
     limbs: dict[Limb, Matrix] = {"left_arm": forward, "right_arm": forward} if actor.kind in CHARACTERS else {}
     return Pose(np.array((*act.home, 0.0)), about_z(act.heading), limbs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,7 +90,7 @@ def solids(scene: Scene, shot: Shot, performance: Performance, poses: Sequence[P
         yield from apparatus(shot.experiment, np.array(bodies))
 
 
-@cache
+@lru_cache(maxsize=64)  # the actors of one clip, frame after frame
 def actor_parts(actor: Actor) -> tuple[tuple[bool, Part], ...]:
     """An actor's parts, and whether each is of its own material."""
     red, green, blue = (

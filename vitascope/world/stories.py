@@ -162,7 +162,7 @@ def _give(draw: Draw, variety: float) -> Story:
     side, period = float(draw.choice([-1.0, 1.0])), _between(draw, 3.6, 4.4)
     gap, hands = 0.72, 0.28
     giver = Act("give", (-side * gap, 0.0), period=period, heading=side * 0.5 * math.pi, partner=1)
-    taker = Act("stand", (side * gap, 0.0), period=period, heading=-side * 0.5 * math.pi)
+    taker = Act("take", (side * gap, 0.0), period=period, heading=-side * 0.5 * math.pi)
     carried = Act("carried", (-side * (gap - hands), 0.0), 2 * side * (gap - hands), 0.42, period, partner=0)
     return Story((first, second, gift), (giver, taker, carried), 2.7)
 

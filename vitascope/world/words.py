@@ -17,7 +17,7 @@ Expression = Literal["happy", "sad", "surprised", "angry"]
 Motion = Literal[
     "right", "left", "jump", "fall", "spin", "circle", "sway", "approach", "leave", "wave", "stand",
     "ramp", "swing", "topple", "collide",
-    "chase", "flee", "orbit", "hide", "give", "carried",
+    "chase", "flee", "orbit", "hide", "give", "take", "carried",
 ]  # fmt: skip
 Place = Literal["grass", "desert", "snow", "beach", "room", "street", "forest"]
 Time = Literal["day", "sunset", "night"]
@@ -37,7 +37,7 @@ OBJECTS: tuple[Kind, ...] = ("ball", "cube", "cylinder", "cone")  # dominoes and
 MECHANICAL: tuple[Motion, ...] = ("fall", "ramp", "swing", "topple", "collide")  # simulated
 SOLO: tuple[Motion, ...] = ("right", "left", "jump", "fall", "spin", "circle", "sway", "approach", "leave")
 SHARED: tuple[Motion, ...] = ("collide", "chase", "orbit", "hide", "give")  # with a partner
-PASSIVE: tuple[Motion, ...] = ("flee", "stand", "carried")  # said, if at all, in the partner's phrase
+PASSIVE: tuple[Motion, ...] = ("flee", "stand", "take", "carried")  # said, if at all, in the partner's phrase
 INDOORS: tuple[Place, ...] = ("room",)  # no weather
 
 
