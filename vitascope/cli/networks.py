@@ -45,6 +45,15 @@ def train_transformer(config: ConfigFile, overrides: Overrides = None, out: RunF
     typer.echo(train_network(config, run, overrides or []))
 
 
+@train.command("judge")
+def train_judge(config: ConfigFile, overrides: Overrides = None, out: RunFolder = None) -> None:
+    """Train the network that reads attributes off videos and captions them, and print its folder."""
+    run = _run_folder(out, config)
+    from vitascope.train.judge import train as train_network
+
+    typer.echo(train_network(config, run, overrides or []))
+
+
 @evaluate.command("codec")
 def evaluate_codec(
     sources: Annotated[
