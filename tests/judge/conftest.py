@@ -1,4 +1,4 @@
-"""Clips that show the world's attributes without a renderer: flat colours, each clip with its own record."""
+"""Clips with attributes and captions of the world that need no renderer: each is a pattern of its own."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def told_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "clips" / f"{seed:06d}"
         write_video(drawn(seed, num_frames), path.with_suffix(".png" if num_frames == 1 else ".mp4"))
         shape = {"num_frames": num_frames, "height": 16, "width": 16, "fps": 8.0}
-        told = {"captions": captions(scene, is_image=num_frames == 1), "attributes": scene.attributes()}
+        texts = captions(scene, is_image=num_frames == 1, num_per_language=1)
+        told = {"captions": texts, "attributes": scene.attributes()}
         record = json.dumps({"id": path.name, **shape, **told}, ensure_ascii=False)
         path.with_suffix(".json").write_text(record, encoding="utf-8")
     return folder

@@ -16,11 +16,13 @@ from vitascope.config import load_config
 from vitascope.data.clips import Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.judge.network import Judge
+from vitascope.judge.scoring import REPORTED
 from vitascope.judge.vocabulary import collect
 from vitascope.train import judge as training
 from vitascope.train.degrade import block_coded, blurred, degrade, smeared
 from vitascope.train.judge import JudgeBatches, JudgeTrainConfig, JudgeTrainer, slot_logits, true_sentence, validate
 from vitascope.train.run import read_checkpoint, step_generator
+from vitascope.world.words import LANGUAGES
 
 
 def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
@@ -31,17 +33,17 @@ def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
 
 def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
     """Fails when video and words don't belong together, or attention to the video is cut: clips share no words then."""
-    overrides = ["steps=150", "learning_rate=4e-3", "batch_clips=6", "degraded=0", "ema_decay=0.9"]
+    overrides = ["steps=150", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
     config = load_config(judge_config, JudgeTrainConfig, overrides)
     trainer, batches = trainer_of(config)
     for step in range(config.steps):
         trainer.step(step, batches.draw(step_generator(0, step)))
     clips = list_clips(config.data)
     scores = validate(trainer.ema, [(clip.read(), true_sentence(clip)) for clip in clips], tmp_path / "bins.png")
-    assert min(scores[name] for name in ("kind", "colour", "setting", "motion", "camera", "groups", "style")) == 1.0
-    videos = [clip.read() for clip in clips[:3]]
-    assert all(trainer.ema.caption(v, "en") in c.captions["en"] for v, c in zip(videos, clips, strict=False))
-    assert all(trainer.ema.caption(v, "zh") in c.captions["zh"] for v, c in zip(videos, clips, strict=False))
+    assert min(scores[name] for name in REPORTED) > 0.95
+    written = [trainer.ema.caption(clip.read(), language) for clip in clips for language in LANGUAGES]
+    told = [clip.captions[language][0] for clip in clips for language in LANGUAGES]
+    assert sum(a == b for a, b in zip(written, told, strict=True)) > 0.8 * len(told)
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
