@@ -28,7 +28,9 @@ VERBS = (
     ["train"],
     ["train", "codec"],
     ["train", "transformer"],
+    ["train", "judge"],
     ["evaluate", "codec"],
+    ["evaluate", "judge"],
     ["evaluate", "physics"],
     ["info"],
 )

@@ -125,6 +125,31 @@ def evaluate_physics(
         typer.echo(out)
 
 
+@evaluate.command("judge")
+def evaluate_judge(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder that `render` made.", show_default=False)],
+    judge: Annotated[Path, typer.Option(metavar="DIR", help="A judge's folder.", show_default=False)],
+    clips: Annotated[int | None, typer.Option("-n", min=2, help="At most this many clips, drawn by the seed.")] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Also write judge.json and judge.png here.")
+    ] = None,
+) -> None:
+    """Read rendered clips and compare with their records: accuracy of each attribute, and of the confidence."""
+    if out is not None:
+        check_folder(out)
+    from vitascope.evaluate.judge import evaluate_judge as evaluate_clips
+    from vitascope.judge.network import Judge
+
+    reader = Judge.load(judge)
+    with progress("judge") as on_progress:
+        report = evaluate_clips(reader.read, data, num_clips=clips, seed=seed, on_progress=on_progress)
+    typer.echo("\n".join(report.lines()))
+    if out is not None:
+        report.write(out)
+        typer.echo(out)
+
+
 def info(
     model: Annotated[str, typer.Argument(metavar="NAME|DIR", help=MODEL_HELP)] = "playground",
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
