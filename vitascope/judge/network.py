@@ -177,7 +177,8 @@ class VideoEncoder(nn.Module):
         moment = sinusoids(seconds.flatten(), channels, shortest=0.25, longest=64.0)
         features = features + rearrange(moment, "bt c -> bt c 1 1")
         x = self.to_token(rearrange(features, "(b t p) c h w -> b t h w (p c)", b=num_videos, p=PAIR))
-        x = rearrange(x + cell_places(rows, columns, x.shape[-1]).to(x), "b t h w d -> b (t h w) d")
+        place = cell_places(rows, columns, x.shape[-1]).to(x.device)
+        x = rearrange(x.float() + place, "b t h w d -> b (t h w) d")  # what blocks add to stays fp32 under autocast
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
