@@ -21,7 +21,7 @@ def test_info_prints_the_card(pipeline: FakePipeline, capsys: pytest.CaptureFixt
     assert pipeline.models == ["playground", "mine"]
 
 
-@pytest.mark.parametrize("network", ["codec", "transformer"])
+@pytest.mark.parametrize("network", ["codec", "transformer", "judge"])
 def test_train_passes_config_run_and_overrides_on(
     network: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

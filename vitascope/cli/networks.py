@@ -45,6 +45,15 @@ def train_transformer(config: ConfigFile, overrides: Overrides = None, out: RunF
     typer.echo(train_network(config, run, overrides or []))
 
 
+@train.command("judge")
+def train_judge(config: ConfigFile, overrides: Overrides = None, out: RunFolder = None) -> None:
+    """Train the network that reads attributes off videos and captions them, and print its folder."""
+    run = _run_folder(out, config)
+    from vitascope.train.judge import train as train_network
+
+    typer.echo(train_network(config, run, overrides or []))
+
+
 @evaluate.command("codec")
 def evaluate_codec(
     sources: Annotated[
@@ -153,6 +162,31 @@ def evaluate_coherence(
         clips = coherence.generated(vitascope.load(model or "playground").generate, num_videos, seed)
     with progress("coherence") as on_progress:
         report = coherence.evaluate_coherence(clips, num_cuts=cuts, loops=loop, on_progress=on_progress)
+    typer.echo("\n".join(report.lines()))
+    if out is not None:
+        report.write(out)
+        typer.echo(out)
+
+
+@evaluate.command("judge")
+def evaluate_judge(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder that `render` made.", show_default=False)],
+    judge: Annotated[Path, typer.Option(metavar="DIR", help="A judge's folder.", show_default=False)],
+    clips: Annotated[int | None, typer.Option("-n", min=2, help="At most this many clips, drawn by the seed.")] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Also write judge.json and judge.png here.")
+    ] = None,
+) -> None:
+    """Read rendered clips and compare with their records: accuracy of each attribute, and of the confidence."""
+    if out is not None:
+        check_folder(out)
+    from vitascope.evaluate.judge import evaluate_judge as evaluate_clips
+    from vitascope.judge.network import Judge
+
+    reader = Judge.load(judge)
+    with progress("judge") as on_progress:
+        report = evaluate_clips(reader.read, data, num_clips=clips, seed=seed, on_progress=on_progress)
     typer.echo("\n".join(report.lines()))
     if out is not None:
         report.write(out)

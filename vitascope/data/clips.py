@@ -31,7 +31,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip on disk: its media file (or the shard that holds it), its shape and its captions by language."""
+    """One clip on disk: its media file (or the shard that holds it), its shape and its captions by language.
+
+    `attributes` say what it shows, where whoever made it knew.
+    """
 
     id: str
     path: Path
@@ -40,6 +43,7 @@ class Clip:
     width: int
     fps: float
     captions: dict[str, list[str]]
+    attributes: dict[str, Any] | None = None
     member: Member | None = None
 
     def read(self, *, size: tuple[int, int] | None = None, max_frames: int | None = None) -> Video:
@@ -61,7 +65,8 @@ class Clip:
     def record(self) -> dict[str, Any]:
         """What training has to know of the clip."""
         shape = {"num_frames": self.num_frames, "height": self.height, "width": self.width, "fps": self.fps}
-        return {"id": self.id, **shape, "captions": self.captions}
+        known = {} if self.attributes is None else {"attributes": self.attributes}
+        return {"id": self.id, **shape, "captions": self.captions, **known}
 
     def some_captions(self, per_language: int) -> list[str]:
         """The first captions of each language, in a fixed order; clips differ in which phrasings come first."""
@@ -159,7 +164,8 @@ def _member_bytes(shard: Path, member: Member) -> bytes:
 
 def _clip(record: dict[str, Any], path: Path, member: Member | None = None) -> Clip:
     shape = {key: record[key] for key in ("num_frames", "height", "width", "fps")}
-    return Clip(id=record["id"], path=path, captions=record["captions"], member=member, **shape)
+    told = {"captions": record["captions"], "attributes": record.get("attributes")}
+    return Clip(id=record["id"], path=path, member=member, **told, **shape)
 
 
 def _read_record(path: Path) -> Clip:

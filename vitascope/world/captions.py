@@ -58,12 +58,20 @@ class Group(NamedTuple):
     count: int
 
 
-def describe(scene: Scene, language: Language, draw: np.random.Generator, *, is_image: bool = False) -> str:
+def describe(
+    scene: Scene,
+    language: Language,
+    draw: np.random.Generator,
+    *,
+    is_image: bool = False,
+    telling: Telling | None = None,
+) -> str:
     """One caption: every actor with its colour, for a video what each does; of the rest now less, now more.
 
-    In black and white nothing has a colour. An image is of the first shot.
+    In black and white nothing has a colour. An image is of the first shot. How much is told is drawn, if not given.
     """
-    telling = (SHORT, PLAIN, PLAIN, DETAILED)[int(draw.integers(4))]
+    if telling is None:
+        telling = (SHORT, PLAIN, PLAIN, DETAILED)[int(draw.integers(4))]
     if is_image:
         return (_image_en if language == "en" else _image_zh)(scene, telling, draw)
     return (_video_en if language == "en" else _video_zh)(scene, telling, draw)

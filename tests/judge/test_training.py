@@ -1,0 +1,160 @@
+"""Training of the judge: it learns, it goes on bit for bit, it stops at what it can't learn from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vitascope.cli import main
+from vitascope.config import load_config
+from vitascope.data.clips import Reader, list_clips
+from vitascope.errors import ConfigError, DatasetError
+from vitascope.judge.network import Judge
+from vitascope.judge.scoring import REPORTED
+from vitascope.judge.vocabulary import collect
+from vitascope.train import judge as training
+from vitascope.train.degrade import block_coded, blurred, degrade, smeared
+from vitascope.train.judge import JudgeBatches, JudgeTrainConfig, JudgeTrainer, slot_logits, true_sentence, validate
+from vitascope.train.run import read_checkpoint, step_generator
+from vitascope.world.words import LANGUAGES
+
+
+def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
+    clips = list_clips(config.data)
+    trainer = JudgeTrainer(config, collect(t for clip in clips for texts in clip.captions.values() for t in texts))
+    return trainer, JudgeBatches(clips, config, trainer.model.vocabulary, Reader(len(clips), 0.0))
+
+
+def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
+    """Fails when video and words don't belong together, or attention to the video is cut: clips share no words then."""
+    overrides = ["steps=150", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
+    config = load_config(judge_config, JudgeTrainConfig, overrides)
+    trainer, batches = trainer_of(config)
+    for step in range(config.steps):
+        trainer.step(step, batches.draw(step_generator(0, step)))
+    clips = list_clips(config.data)
+    scores = validate(trainer.ema, [(clip.read(), true_sentence(clip)) for clip in clips], tmp_path / "bins.png")
+    assert min(scores[name] for name in REPORTED) > 0.95
+    written = [trainer.ema.caption(clip.read(), language) for clip in clips for language in LANGUAGES]
+    told = [clip.captions[language][0] for clip in clips for language in LANGUAGES]
+    assert sum(a == b for a, b in zip(written, told, strict=True)) > 0.8 * len(told)
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """A run's records without what a clock measured."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(judge_config, tmp_path, monkeypatch):
+    """Fails if an optimizer's state, the average or a generator is not part of what is restored."""
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    training.train(judge_config, whole)
+    original: Callable[..., Any] = JudgeTrainer.step
+
+    def step(self: JudgeTrainer, number: int, *arguments: Any) -> Any:
+        if number == 4:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return original(self, number, *arguments)
+
+    monkeypatch.setattr(JudgeTrainer, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(judge_config, parted)
+    assert metrics(parted)[-1]["step"] == 4
+    training.train(judge_config, parted)
+    assert metrics(whole) == metrics(parted)
+    first, second = (read_checkpoint(run / "checkpoints" / "step_00000006") for run in (whole, parted))
+    for group, tensors in first.tensors.items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, second.tensors[group][name]), f"{group} {name}"
+    weights = "judge/diffusion_pytorch_model.safetensors"
+    assert (whole / weights).read_bytes() == (parted / weights).read_bytes()
+
+
+def test_a_run_folder_tells_what_happened(judge_config, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "judge", str(judge_config), "-o", str(run)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(run / "judge")
+    records = metrics(run)
+    assert [r["step"] for r in records if "attributes" in r] == [1, 2, 3, 4, 5, 6]
+    assert [r["step"] for r in records if {"kind", "setting", "calibration error"} <= set(r)] == [3, 6]
+    assert "setting" in captured.err
+    assert sorted(path.name for path in (run / "samples").iterdir()) == ["step_00000003.png", "step_00000006.png"]
+    judge = Judge.load(run / "judge")
+    assert judge.config.temperature != 1.0
+    assert judge.caption(list_clips(load_config(judge_config, JudgeTrainConfig).data)[0].read(), "zh") is not None
+
+
+def test_logits_bar_what_cannot_stand_in_a_slot(judge_config):
+    config = load_config(judge_config, JudgeTrainConfig)
+    trainer, _ = trainer_of(config)
+    clip = list_clips(config.data)[0]
+    sentence = true_sentence(clip)
+    logits, words = slot_logits(trainer.ema, clip.read(), sentence)
+    assert [trainer.ema.vocabulary.tokens[word] for word in words] == [
+        f"{s.attribute}:{v}" for s, v in sentence.items()
+    ]
+    assert torch.isfinite(logits.gather(1, words[:, None])).all()
+    assert torch.isfinite(logits).sum(1).tolist() == [
+        len(trainer.ema.vocabulary.choices[slot.attribute]) for slot in sentence
+    ]
+
+
+def test_other_words_than_the_run_began_with_are_refused(judge_config):
+    config = load_config(judge_config, JudgeTrainConfig)
+    trainer, _ = trainer_of(config)
+    other = JudgeTrainer(config, collect(["only these words"]))
+    with pytest.raises(DatasetError, match="have changed"):
+        other.restore(trainer.checkpoint(1))
+
+
+@pytest.mark.parametrize(("attributes", "said"), [(None, "no attributes"), ({"style": "plain"}, "not the world's")])
+def test_clips_that_do_not_say_what_they_show_are_refused(told_dataset, tmp_path, judge_config, attributes, said):
+    data = tmp_path / "data"
+    (data / "clips").mkdir(parents=True)
+    for path in (told_dataset / "clips").iterdir():
+        (data / "clips" / path.name).write_bytes(path.read_bytes())
+    record = data / "clips" / "000004.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"attributes": attributes}))
+    with pytest.raises(DatasetError, match=f"clip 000004.*{said}"):
+        training.train(judge_config, tmp_path / "run", [f"data={data}"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_typo_in_the_config_is_an_error(judge_config, tmp_path):
+    with pytest.raises(ConfigError, match="widht"):
+        training.train(judge_config, tmp_path / "run", ["judge.widht=3"])
+    with pytest.raises(ConfigError, match="not a multiple"):
+        training.train(judge_config, tmp_path / "run", ["judge.num_heads=5"])
+
+
+def test_degraded_videos_keep_their_colours() -> None:
+    """Fails when a colour may pass for another: the hues of the world's palette lie much further apart."""
+    colours = torch.tensor([[0.8, -0.7, -0.7], [-0.6, -0.3, 0.8], [0.9, 0.8, -0.6], [0.9, 0.2, -0.8]])
+    pixels = colours[:, :, None, None, None].expand(-1, -1, 5, 16, 16).contiguous()
+    assert torch.equal(degrade(pixels, 0.0, step_generator(0, 0)), pixels)
+    for step in range(20):
+        seen = degrade(pixels, 1.0, step_generator(0, step))
+        assert torch.equal(seen, degrade(pixels, 1.0, step_generator(0, step)))
+        assert seen.abs().max() <= 1
+        distance = (seen.mean(dim=(2, 3, 4))[:, None] - colours).norm(dim=2)
+        assert distance.argmin(dim=1).tolist() == [0, 1, 2, 3]
+        assert 1e-3 < (seen - pixels).abs().mean() < 0.3
+
+
+def test_each_degradation_does_what_it_says() -> None:
+    clip = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 4, 16, 16)).astype(np.float32))
+    assert blurred(clip, 1.0).var() < 0.3 * clip.var()
+    torch.testing.assert_close(blurred(torch.ones_like(clip), 1.0), torch.ones_like(clip))
+    torch.testing.assert_close(block_coded(clip, 1e-5), clip, atol=1e-3, rtol=0)
+    assert 0.01 < (block_coded(clip, 0.1) - clip).abs().mean() < 0.5
+    torch.testing.assert_close(smeared(clip, 0.4)[:, 1], 0.6 * clip[:, 1] + 0.4 * clip[:, 0])
+    torch.testing.assert_close(smeared(clip, 0.4)[:, 0], clip[:, 0])

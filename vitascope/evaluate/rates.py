@@ -1,0 +1,49 @@
+"""Shares of attributes that are right, with confidence intervals over clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitascope.judge.scoring import REPORTED, Verdict
+
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+OVERALL = "overall"
+
+Verdicts = Sequence[Sequence[Verdict]]  # of each clip
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share, its 95 % interval, and how many verdicts it is of."""
+
+    accuracy: float
+    low: float
+    high: float
+    num: int
+
+
+def rates(found: Verdicts, seed: int = 0) -> dict[str, Rate]:
+    """The rate of each attribute that occurs, and of all together last."""
+    attributes = [name for name in REPORTED if any(verdict.attribute == name for clip in found for verdict in clip)]
+    parts = {name: [[v for v in clip if v.attribute == name] for clip in found] for name in attributes}
+    return {name: rate(part, seed) for name, part in parts.items()} | {OVERALL: rate(found, seed)}
+
+
+def rate(found: Verdicts, seed: int = 0) -> Rate:
+    """The share that is right. Its interval is a bootstrap's that draws whole clips: a clip's verdicts hang together.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
+    """
+    right = np.array([sum(verdict.right for verdict in clip) for clip in found], dtype=np.float64)
+    total = np.array([len(clip) for clip in found], dtype=np.float64)
+    if total.sum() == 0:
+        return Rate(0.0, 0.0, 1.0, 0)
+    drawn = np.random.default_rng(seed).integers(len(found), size=(NUM_RESAMPLES, len(found)))
+    asked = total[drawn].sum(axis=1)
+    shares = right[drawn].sum(axis=1)[asked > 0] / asked[asked > 0]
+    low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Rate(float(right.sum() / total.sum()), float(low), float(high), int(total.sum()))

@@ -1,0 +1,81 @@
+"""Which of a clip's attributes were read rightly: a reading's sentence against the true one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import permutations
+from typing import NamedTuple
+
+from vitascope.judge.sentence import LOOKS, NONE, Sentence, Slot
+
+REPORTED = (  # what a table shows, in this order; a partner that is read is a relation
+    "kind", "colour", "material", "accessory", "expression", "count", "groups", "motion", "relation",
+    "setting", "camera", "time", "weather", "style", "shots",
+)  # fmt: skip
+UNSEEN = ("colour", "camera", "motion")  # `none` of these means that nobody could tell
+
+
+class Verdict(NamedTuple):
+    """Whether one attribute was read rightly. The confidence is None where there was nothing to read it from."""
+
+    attribute: str
+    right: bool
+    confidence: float | None = None
+
+
+def verdicts(truth: Sentence, seen: Sentence, confidence: Mapping[Slot, float] | None = None) -> list[Verdict]:
+    """One for each attribute that the clip shows.
+
+    Groups are matched so that most comes out right, since which of them is named first says nothing. What can't be
+    seen isn't asked for; neither is a relation where there is none, unless one was read.
+    """
+    match = _match(truth, seen)
+    found = []
+    for slot, value in truth.items():
+        twin = slot if slot.group is None else slot._replace(group=match.get(slot.group))
+        read = seen.get(twin) if slot.group is None or slot.group in match else None
+        if slot.attribute in UNSEEN and value == NONE:
+            continue
+        if slot.attribute == "partner":
+            if value == NONE and read in (NONE, None):
+                continue
+            value = value if value == NONE else str(match.get(int(value) - 1, -1) + 1)
+        name = "relation" if slot.attribute == "partner" else slot.attribute
+        found.append(Verdict(name, read == value, None if confidence is None else confidence.get(twin)))
+    return found
+
+
+def accuracy(found: Iterable[Verdict]) -> dict[str, float]:
+    """The share that is right, of each attribute that occurs, in the order of `REPORTED`."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for verdict in found:
+        right[verdict.attribute].append(verdict.right)
+    return {name: sum(right[name]) / len(right[name]) for name in REPORTED if name in right}
+
+
+def _match(truth: Sentence, seen: Sentence) -> dict[int, int]:
+    """Which group of the reading each true group is; groups left over have none."""
+    true_groups, seen_groups = (_by_group(sentence) for sentence in (truth, seen))
+
+    def agreement(pairs: tuple[tuple[int, int], ...]) -> int:
+        return sum(
+            seen_groups[theirs].get(key) == value for ours, theirs in pairs for key, value in true_groups[ours].items()
+        )
+
+    # fillers (-1) make both sides equally long, so that every way to pair them is a permutation
+    padded = [*seen_groups, *[-1] * max(0, len(true_groups) - len(seen_groups))]
+    ways = (
+        tuple((ours, theirs) for ours, theirs in zip(true_groups, way, strict=True) if theirs >= 0)
+        for way in permutations(padded, len(true_groups))
+    )
+    return dict(max(ways, key=agreement))
+
+
+def _by_group(sentence: Sentence) -> dict[int, dict[tuple[str, int | None], str]]:
+    """What identifies each group: its looks and motions."""
+    groups: dict[int, dict[tuple[str, int | None], str]] = defaultdict(dict)
+    for slot, value in sentence.items():
+        if slot.group is not None and slot.attribute in (*LOOKS, "motion"):
+            groups[slot.group][slot.attribute, slot.shot] = value
+    return groups

@@ -1,0 +1,252 @@
+"""Training of the judge: `vitascope train judge CONFIG`."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from pydantic import Field
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from vitascope.config import load_config
+from vitascope.data.clips import Clip, Reader, list_clips, split_validation
+from vitascope.errors import DatasetError
+from vitascope.judge.calibration import expected_calibration_error, fit_temperature, reliability, reliability_picture
+from vitascope.judge.network import Judge, JudgeConfig, look, sight_size, to_signal
+from vitascope.judge.scoring import accuracy, verdicts
+from vitascope.judge.sentence import Sentence, describe
+from vitascope.judge.vocabulary import Vocabulary, collect
+from vitascope.train.degrade import degrade
+from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
+from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
+from vitascope.video import Video, write_video
+from vitascope.weights import save_network
+from vitascope.world.words import LANGUAGES
+
+MAX_DRAWS = 1000  # of clips in a row for one batch, all of which can't be read
+PADDING = -1
+
+
+class JudgeTrainConfig(RunConfig):
+    """A judge's training run. `degraded` is the share of clips that it sees as if recorded or generated."""
+
+    batch_clips: int = Field(default=16, ge=1, le=1024)
+    degraded: float = Field(default=0.7, ge=0, le=1)
+    caption_weight: float = Field(default=0.5, ge=0)
+    judge: JudgeConfig = JudgeConfig()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Videos, and for each its attribute sentence and a caption; words end in padding."""
+
+    pixels: Float[Tensor, "b 3 t h w"]
+    seconds: Float[Tensor, "b t"]
+    attributes: Int64[Tensor, "b l"]
+    captions: Int64[Tensor, "b m"]
+
+
+class JudgeBatches:
+    """Batches of videos that the judge sees at one size and length, drawn with a generator."""
+
+    def __init__(self, clips: Sequence[Clip], config: JudgeTrainConfig, vocabulary: Vocabulary, reader: Reader):
+        self.config, self.vocabulary, self.reader = config, vocabulary, reader
+        self.by_shape: dict[tuple[int, int, int], list[Clip]] = defaultdict(list)
+        for clip in clips:
+            size = sight_size(clip.height, clip.width, config.judge.short_side)
+            self.by_shape[min(clip.num_frames, config.judge.max_frames), *size].append(clip)
+        self.shapes = sorted(self.by_shape)
+        self.shares = torch.tensor([len(self.by_shape[shape]) for shape in self.shapes], dtype=torch.float64)
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """A batch of one shape.
+
+        Raises:
+            DatasetError: too many clips that can't be read, or whose attributes aren't the world's.
+        """
+        pool = self.by_shape[self.shapes[int(torch.multinomial(self.shares, 1, generator=generator))]]
+        frames, seconds, attributes, captions = [], [], [], []
+        for _ in range(MAX_DRAWS):
+            clip = pool[_below(len(pool), generator)]
+            video = self.reader.read(clip)
+            if video is not None:
+                seen, times = look(video, self.config.judge)
+                frames.append(seen)
+                seconds.append(times)
+                attributes.append(torch.tensor(self.vocabulary.encode_sentence(true_sentence(clip))))
+                captions.append(self._caption(clip, generator))
+            if len(frames) == self.config.batch_clips:
+                break
+        if not frames:
+            raise DatasetError(f"none of {MAX_DRAWS} clips of one shape in a row can be read; {self.reader}")
+        pixels = degrade(to_signal(np.stack(frames)), self.config.degraded, generator)
+        words = (pad_sequence(each, batch_first=True, padding_value=PADDING) for each in (attributes, captions))
+        return Batch(pixels, torch.from_numpy(np.stack(seconds)), *words)
+
+    def _caption(self, clip: Clip, generator: torch.Generator) -> Int64[Tensor, " m"]:
+        """One of the clip's captions, cut to what the judge can write."""
+        languages = [language for language in LANGUAGES if clip.captions.get(language)]
+        if not languages:
+            raise DatasetError(f"clip {clip.id} has no caption in {' or '.join(LANGUAGES)}")
+        language = languages[_below(len(languages), generator)]
+        texts = clip.captions[language]
+        words = self.vocabulary.encode_caption(texts[_below(len(texts), generator)], language)
+        return torch.tensor(words[: self.config.judge.max_words])
+
+
+class JudgeTrainer:
+    """The network of a judge's run, and one step of it."""
+
+    def __init__(self, config: JudgeTrainConfig, tokens: Sequence[str]):
+        self.config = config
+        torch.manual_seed(config.seed)  # initial weights; every later draw has a generator of its own
+        self.model = Judge(config.judge.model_copy(update={"tokens": tuple(tokens)}))
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizers = make_optimizers(
+            self.model, config.learning_rate, _is_hidden, getattr(torch, config.precision)
+        )
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        """Train on one batch; the mean loss of a word, in nats."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            memory = self.model.encoder(batch.pixels, batch.seconds)
+            attributes, captions = (
+                word_loss(self.model, words, memory) for words in (batch.attributes, batch.captions)
+            )
+        loss = attributes + self.config.caption_weight * captions
+        norm = descend(loss, self.model, self.optimizers, self.config.rate(step), step)
+        update_ema(self.ema, self.model, self.config.ema_decay, step)
+        return {"attributes": attributes.item(), "captions": captions.item(), "gradient": norm}
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        """All that resuming needs."""
+        tensors = {"model": self.model.state_dict(), "ema": self.ema.state_dict()}
+        tensors |= {f"optimizer_{i}": optimizer_tensors(optimizer) for i, optimizer in enumerate(self.optimizers)}
+        return Checkpoint(step, tensors, {"tokens": list(self.model.config.tokens)})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to a checkpoint's state.
+
+        Raises:
+            DatasetError: the dataset's captions have other words now than when the run began.
+        """
+        if tuple(checkpoint.state["tokens"]) != self.model.config.tokens:
+            raise DatasetError(f"the captions of {self.config.data} have changed since this run began; begin another")
+        self.model.load_state_dict(checkpoint.tensors["model"])
+        self.ema.load_state_dict(checkpoint.tensors["ema"])
+        for i, optimizer in enumerate(self.optimizers):
+            load_optimizer_tensors(optimizer, checkpoint.tensors[f"optimizer_{i}"])
+
+
+def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = ()) -> Path:
+    """Train a judge, or go on training it; the folder of the finished network.
+
+    Raises:
+        ConfigError: a config that can't be used, or a run folder made with another one.
+        DatasetError: no clips, too few, or clips without the world's attributes.
+    """
+    config = load_config(config_path, JudgeTrainConfig, overrides)
+    clips, validation = split_validation(list_clips(config.data), config.num_validation)
+    for clip in (*clips, *validation):
+        true_sentence(clip)  # refuses what can't be learned before anything is made
+    tokens = collect(text for clip in clips for texts in clip.captions.values() for text in texts)
+    trainer = JudgeTrainer(config, tokens)
+    run = Run(out, config)
+    reader = Reader(len(clips) + len(validation), config.max_bad_share)
+    batches, first_step = JudgeBatches(clips, config, trainer.model.vocabulary, reader), 0
+    checkpoint = run.resume()
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+        first_step = checkpoint.step
+
+    def step(number: int) -> dict[str, float]:
+        began = time.monotonic()
+        figures = trainer.step(number, batches.draw(step_generator(config.seed, number)))
+        return {**figures, "seconds": time.monotonic() - began}
+
+    def known() -> list[tuple[Video, Sentence]]:
+        videos = ((reader.read(clip), true_sentence(clip)) for clip in validation)
+        return [(video, sentence) for video, sentence in videos if video is not None]
+
+    run.train(
+        first_step,
+        step=step,
+        validate=lambda picture: validate(trainer.ema, known(), picture),
+        checkpoint=trainer.checkpoint,
+    )
+    folder = finish(trainer.ema, known(), run.folder / "judge")
+    if reader.problems:
+        print(f"left out: {reader}", file=sys.stderr)
+    return folder
+
+
+def validate(judge: Judge, known: Sequence[tuple[Video, Sentence]], picture: Path) -> dict[str, float]:
+    """Accuracy of each attribute on videos kept from training, and the error of its confidence, with a picture."""
+    found = []
+    for video, sentence in known:
+        reading = judge.read(video)
+        found += verdicts(sentence, reading.sentence, reading.confidence)
+    sure = [verdict for verdict in found if verdict.confidence is not None]
+    bins = reliability([verdict.confidence or 0.0 for verdict in sure], [verdict.right for verdict in sure])
+    write_video(reliability_picture(bins), picture)
+    return {**accuracy(found), "calibration error": expected_calibration_error(bins)}
+
+
+def finish(judge: Judge, known: Sequence[tuple[Video, Sentence]], folder: Path) -> Path:
+    """Fit the temperature on videos kept from training, and save the judge with it."""
+    logits, targets = zip(*(slot_logits(judge, video, sentence) for video, sentence in known), strict=True)
+    temperature = fit_temperature(torch.cat(logits), torch.cat(targets))
+    save_network(judge, judge.config.model_copy(update={"temperature": temperature}), folder)
+    return folder
+
+
+@torch.inference_mode()
+def slot_logits(
+    judge: Judge, video: Video, sentence: Sentence
+) -> tuple[Float[Tensor, "slots v"], Int64[Tensor, " slots"]]:
+    """The logits of each word of a true sentence given those before it, -inf for what can't stand there; the words."""
+    frames, seconds = look(video, judge.config)
+    words = torch.tensor([judge.vocabulary.encode_sentence(sentence)])
+    logits = judge(to_signal(frames[None]), torch.from_numpy(seconds)[None], words)[0, : len(sentence)]
+    barred = torch.full_like(logits, float("-inf"))
+    for row, slot in enumerate(sentence):
+        barred[row, judge.vocabulary.choices[slot.attribute]] = 0
+    return logits + barred, words[0, 1 : len(sentence) + 1]
+
+
+def word_loss(judge: Judge, words: Int64[Tensor, "b l"], memory: Float[Tensor, "b n d"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the words after the mark, padding left out."""
+    logits = judge.decoder(words[:, :-1].clamp_min(0), memory)
+    return F.cross_entropy(logits.float().flatten(0, 1), words[:, 1:].flatten(), ignore_index=PADDING)
+
+
+def true_sentence(clip: Clip) -> Sentence:
+    """What a clip shows, by its record.
+
+    Raises:
+        DatasetError: a record that doesn't say it, or not in the world's words.
+    """
+    if clip.attributes is None:
+        raise DatasetError(f"clip {clip.id} has no attributes: the judge learns from what `vitascope render` makes")
+    try:
+        return describe(clip.attributes, is_image=clip.num_frames == 1)
+    except DatasetError as error:
+        raise DatasetError(f"clip {clip.id}: {error}") from None
+
+
+def _below(bound: int, generator: torch.Generator) -> int:
+    return int(torch.randint(bound, (1,), generator=generator))
+
+
+def _is_hidden(name: str) -> bool:
+    return not any(edge in name for edge in ("stem", "to_token", "words", "positions"))
