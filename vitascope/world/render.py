@@ -79,7 +79,7 @@ def solids(scene: Scene, shot: Shot, performance: Performance, poses: Sequence[P
         surface = MATERIALS[actor.material].finish
         for own, part in actor_parts(actor):
             foot, turn = at.foot, at.turn
-            if part.limb in at.limbs:
+            if part.limb is not None and part.limb in at.limbs:
                 joint = actor.height * np.array((BUILDS[actor.kind].joints or {})[part.limb])
                 turn = at.turn @ at.limbs[part.limb]
                 foot = at.foot + at.turn @ joint - turn @ joint

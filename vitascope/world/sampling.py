@@ -87,9 +87,7 @@ def _draw_shot(draw: Draw, story: Story, before: Shot | None) -> Shot:
     """A story filmed somewhere; after a cut half the time in the same place, and never by the same camera."""
     stays = before is not None and draw.random() < 0.5
     place: Place = before.place if before is not None and stays else pick(draw, PLACES)
-    cameras = _cameras(story)
-    if before is not None:
-        cameras = tuple(camera for camera in cameras if camera != before.camera)
+    cameras: list[Camera] = [camera for camera in _cameras(story) if before is None or camera != before.camera]
     return Shot(
         acts=story.acts,
         place=place,

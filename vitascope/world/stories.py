@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from vitascope.world.cast import MATERIALS
-from vitascope.world.physics import Body, BodyShape, Experiment, Vector, sample_experiment
+from vitascope.world.physics import Body, BodyShape, Experiment, Law, Vector, sample_experiment
 from vitascope.world.scene import Act, Actor
 from vitascope.world.words import (
     ACCESSORIES,
@@ -76,11 +76,11 @@ def draw_sequel(draw: Draw, story: Story) -> Story:
     if story.experiment is not None or any(act.partner is not None for act in story.acts):
         return story
     same = len({act.motion for act in story.acts}) == 1 and len(story.acts) > 1
-    shared = pick(draw, [motion for motion in GROUP_MOTIONS if motion != "fall"])
+    shared: Motion = pick(draw, [motion for motion in GROUP_MOTIONS if motion != "fall"])
     acts = []
     for actor, act in zip(story.actors, story.acts, strict=True):
-        motions = [motion for motion in _motions(actor) if motion not in (act.motion, "fall")]
-        motion = shared if same else pick(draw, motions)
+        others: list[Motion] = [motion for motion in _motions(actor) if motion not in (act.motion, "fall")]
+        motion = shared if same else pick(draw, others)
         acts.append(_own_act(draw, motion, _room(story), act.home))
     return replace(story, acts=tuple(acts))
 
@@ -201,7 +201,7 @@ PLOTS = {
 }
 
 
-def _mechanical(draw: Draw, law, motions: Sequence[Motion], colours: Sequence[Colour], view_width: float) -> Story:
+def _mechanical(draw: Draw, law: Law, motions: Sequence[Motion], colours: Sequence[Colour], view_width: float) -> Story:
     """A story whose actors are an experiment's bodies, of what they are made of."""
     experiment = sample_experiment(law, draw)
     material: Material = "plastic" if law == "topple" else pick(draw, MATERIAL_NAMES)
@@ -237,7 +237,9 @@ def _falling_body(draw: Draw, actor: Actor, act: Act) -> Body:
     shape, half = BODIES[actor.kind]
     size = tuple(actor.height * side for side in half)
     tumbles = actor.kind in ("cube", "cylinder")
-    spin = (_between(draw, -0.1, 0.1), _between(draw, -0.9, 0.9), _between(draw, -0.3, 0.3)) if tumbles else (0.0,) * 3
+    spin: Vector = (0.0, 0.0, 0.0)
+    if tumbles:
+        spin = (_between(draw, -0.1, 0.1), _between(draw, -0.9, 0.9), _between(draw, -0.3, 0.3))
     position = (*act.home, act.lift + size[2])
     return Body(shape, (size[0], size[1], size[2]), position, spin=spin, mass=MATERIALS[actor.material].density)
 
