@@ -163,6 +163,18 @@ def test_an_existing_file_is_replaced(pipeline: FakePipeline, tmp_path: Path) ->
     assert read_video("cat.mp4").num_frames == 2
 
 
+def test_what_is_given_is_never_written_over(
+    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An interrupt would leave a piece of it. Checked to fail: when the inputs aren't passed on."""
+    (tmp_path / "clip.mp4").write_bytes(b"mine")
+    for words in (["extend", "clip.mp4", "--seconds", "1"], ["loop", "clip.mp4"], ["edit", "clip.mp4", "red"]):
+        strength = ["--strength", "0.5"] if words[0] == "edit" else []
+        assert cli.main([*words, *strength, "-o", "./clip.mp4"]) == 2
+        assert "clip.mp4 is also what is given" in capsys.readouterr().err
+    assert (tmp_path / "clip.mp4").read_bytes() == b"mine"
+
+
 def test_a_sheet_shows_frames_of_every_video(pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["generate", "cat", "-n", "2", "--sheet", "cat.png"]) == 0
     assert capsys.readouterr().out == "cat-0.mp4\ncat-1.mp4\ncat.png\n"

@@ -41,9 +41,19 @@ class Outputs:
 
 
 def plan_outputs(
-    out: Path | None, name: str, seed: int, num_videos: int, sheet: Path | None, *, is_image: bool
+    out: Path | None,
+    name: str,
+    seed: int,
+    num_videos: int,
+    sheet: Path | None,
+    *,
+    is_image: bool,
+    inputs: Sequence[Path] = (),
 ) -> Outputs:
-    """The files, after finding out that they can be written; `name` is for those that are given none."""
+    """The files, after finding out that they can be written; `name` is for those that are given none.
+
+    None of them may be one of the inputs: an interrupt would leave the user with a piece of it.
+    """
     if seed + num_videos - 1 > MAX_SEED:
         refuse(f"--seed {seed} leaves no room for {num_videos} seeds")
     seeds = range(seed, seed + num_videos)
@@ -51,6 +61,9 @@ def plan_outputs(
     _check_writable([*paths, *([sheet] if sheet else [])])
     if sheet is not None and sheet.suffix.lower() not in STILL:
         refuse(f"--sheet {sheet}: name an image, one of {' '.join(STILL)}")
+    for path in [*paths, *([sheet] if sheet else [])]:
+        if path.exists() and any(path.samefile(given) for given in inputs if given.exists()):
+            refuse(f"--out {path} is also what is given; name another file")
     if sheet in paths:
         refuse(f"--sheet {sheet} is also the output; name another file")
     return Outputs(paths, seeds, sheet)

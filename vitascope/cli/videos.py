@@ -80,7 +80,8 @@ def generate(
             check_file(file, option)
     if out is not None and out.suffix.lower() in STILL and not out.is_dir() and seconds is None and frames is None:
         frames = 1
-    outputs = plan_outputs(out, prompt, seed, num_videos, sheet, is_image=frames == 1)
+    given = [file for file in (image, last_image, *(reference or [])) if file is not None]
+    outputs = plan_outputs(out, prompt, seed, num_videos, sheet, is_image=frames == 1, inputs=given)
 
     pipeline = vitascope.load(model, dtype=dtype.value)
     from vitascope.generate import abilities
@@ -122,7 +123,7 @@ def extend(
 ) -> None:
     """Make what follows a video, or what precedes it."""
     check_file(video)
-    outputs = plan_outputs(out, f"{video.stem} extended", seed, num_videos, sheet, is_image=False)
+    outputs = plan_outputs(out, f"{video.stem} extended", seed, num_videos, sheet, is_image=False, inputs=[video])
     pipeline = vitascope.load(model, dtype=dtype.value)
     from vitascope.generate import abilities
 
@@ -164,7 +165,7 @@ def fill(
 ) -> None:
     """Make missing parts of a video."""
     check_file(video)
-    outputs = plan_outputs(out, f"{video.stem} filled", seed, num_videos, sheet, is_image=False)
+    outputs = plan_outputs(out, f"{video.stem} filled", seed, num_videos, sheet, is_image=False, inputs=[video])
     pipeline = vitascope.load(model, dtype=dtype.value)
     from vitascope.generate import abilities
 
@@ -196,7 +197,9 @@ def connect(
     """Make what leads from one video to another."""
     check_file(before)
     check_file(after)
-    outputs = plan_outputs(out, f"{before.stem} to {after.stem}", seed, num_videos, sheet, is_image=False)
+    outputs = plan_outputs(
+        out, f"{before.stem} to {after.stem}", seed, num_videos, sheet, is_image=False, inputs=[before, after]
+    )
     pipeline = vitascope.load(model, dtype=dtype.value)
     from vitascope.generate import abilities
 
@@ -233,7 +236,7 @@ def loop(
 ) -> None:
     """Make what leads from a video's end back to its beginning."""
     check_file(video)
-    outputs = plan_outputs(out, f"{video.stem} looped", seed, num_videos, sheet, is_image=False)
+    outputs = plan_outputs(out, f"{video.stem} looped", seed, num_videos, sheet, is_image=False, inputs=[video])
     pipeline = vitascope.load(model, dtype=dtype.value)
     from vitascope.generate import abilities
 
@@ -271,7 +274,15 @@ def edit(
     if mask is not None:
         check_file(mask, "--mask")
     is_image = video.suffix.lower() in STILL
-    outputs = plan_outputs(out, f"{video.stem} edited", seed, num_videos, sheet, is_image=is_image)
+    outputs = plan_outputs(
+        out,
+        f"{video.stem} edited",
+        seed,
+        num_videos,
+        sheet,
+        is_image=is_image,
+        inputs=[video, *([mask] if mask else [])],
+    )
     pipeline = vitascope.load(model, dtype=dtype.value)
     from vitascope.generate import abilities
 

@@ -279,12 +279,12 @@ def extended_by(pipeline: Pipeline, seed: int) -> Continue:
 
 
 def continuations(folder: Path) -> Continue:
-    """Those of another system: `NAME.mp4` for each trial, which begins with the trial's given frames.
+    """Those of another system: `NAME.mp4` for each trial, which begins with the trial's given frames; any rate.
 
     Raises:
         MediaError: when called, for a file that is missing or can't be read.
     """
-    return lambda trial: read_video(folder / f"{trial.name}.mp4")
+    return lambda trial: read_video(folder / f"{trial.name}.mp4", fps=trial.clip.fps)
 
 
 def write_given(trials: Sequence[Trial], folder: Path) -> Path:

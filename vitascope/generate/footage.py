@@ -81,9 +81,14 @@ def _duration(media: Media) -> float:
 
 
 def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
-    """The part between two seconds at another rate: the frame on screen in the middle of each new one."""
-    times = start + (np.arange(max(1, round((stop - start) * fps))) + 0.5) / fps
-    return Video(video.frames[np.minimum((times * float(video.fps)).astype(int), video.num_frames - 1)], fps)
+    """The part between two seconds at another rate: the frame on screen as each new one begins, as of a file's.
+
+    A single frame is a still, whatever its rate.
+    """
+    count = 1 if video.num_frames == 1 else max(1, round((stop - start) * fps))
+    times = start + np.arange(count) / fps
+    shown = (times * float(video.fps) + 1e-6).astype(int)
+    return Video(video.frames[np.minimum(shown, video.num_frames - 1)], fps)
 
 
 def fit_image(image: Media, height: int, width: int) -> Video:

@@ -97,9 +97,12 @@ def _draw_frames(pattern: str, frames: int, generator: torch.Generator) -> Seque
             return range(count)
         case "ending":
             return range(frames - count, frames)
-        case "both_ends":  # of two frames, one end is all there is room for
-            before = int(torch.randint(1, count + 1, (1,), generator=generator))
+        case "both_ends" if frames > 2:  # of two frames, one end is all there is room for
+            count = int(torch.randint(2, frames, (1,), generator=generator))
+            before = int(torch.randint(1, count, (1,), generator=generator))
             return [*range(before), *range(frames - (count - before), frames)]
+        case "both_ends":
+            return [0]
     return torch.randperm(frames, generator=generator)[:count].tolist()
 
 

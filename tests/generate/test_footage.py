@@ -1,0 +1,27 @@
+"""Given footage is fitted the same whether it comes as a file or as frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vitascope.generate.footage import Shape, fit_video
+from vitascope.video import Video, write_video
+
+
+def test_a_video_and_its_file_give_the_same_frames(tmp_path: Path) -> None:
+    """Of 24 frames a second every third. Fails when frames are taken from the middle of each new one's time."""
+    levels = np.linspace(20, 230, 25).round().astype(np.uint8)
+    video = Video(np.broadcast_to(levels[:, None, None, None], (25, 32, 32, 3)).copy(), 24.0)
+    write_video(video, tmp_path / "ramp.mp4")
+    shape = Shape(32, 32, 8.0)
+    frames, file = (fit_video(media, shape).frames.mean(axis=(1, 2, 3)) for media in (video, tmp_path / "ramp.mp4"))
+    assert frames[0] == 20
+    np.testing.assert_allclose(frames[:8], levels[:24:3], atol=0.01)
+    np.testing.assert_allclose(file[:8], frames[:8], atol=4)
+
+
+def test_a_still_stays_one_frame() -> None:
+    still = Video(np.zeros((1, 32, 32, 3), np.uint8), 1.0)
+    assert fit_video(still, Shape(32, 32, 8.0)).num_frames == 1
