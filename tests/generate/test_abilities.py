@@ -234,6 +234,7 @@ def test_what_fits_needs_no_note(keeper, caplog):
         (lambda p: p.extend(moving(5), seconds=float("nan")), "nan seconds"),
         (lambda p: p.fill(moving(9), [(2, 3)]), "there are some from 0 to 1 s"),
         (lambda p: p.fill(moving(9), [(0, 2)]), "all of the video is missing"),
+        (lambda p: p.fill(moving(9), [(0, 0.5), (0.75, 2)]), "too little of the video is left"),
         (lambda p: p.fill(moving(9), []), "say what is missing"),
         (lambda p: p.edit(moving(9), "a cat", strength=0), "strength of 0"),
         (

@@ -109,7 +109,7 @@ def evaluate_physics(
         refuse(f"--videos {videos}: no such folder")
     from vitascope.evaluate import physics
 
-    pipeline = vitascope.load(model)
+    pipeline = vitascope.load(model, weights=videos is None and write_given is None)
     config = pipeline.config
     size = {"height": config.height, "width": config.width, "fps": config.fps, "num_frames": config.num_frames}
     made = physics.make_trials(trials, seed=seed, num_given=given, **size)

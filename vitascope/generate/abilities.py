@@ -162,6 +162,8 @@ def fill(
     stream = _stretched(clip.frames, spare)
     wanted = np.concatenate([np.repeat(is_missing[:1], spare), is_missing])
     holes = _cells_with(wanted, step)
+    if holes.all():
+        raise SizeError(f"too little of the video is left to go by: latent frames hold {step} frames; use generate")
     num_anew = int(_frames_of(holes, step, len(wanted)).sum() - wanted.sum())
     if num_anew:
         _log.warning("%d frames beside what is missing are made anew: latent frames hold %d frames", num_anew, step)
