@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.world.stages import scenes
+from vitascope.errors import ConfigError
+from vitascope.world import sampling
 from vitascope.world.sampling import count_combinations, is_held_out, sample_scene
 from vitascope.world.scene import Act, Actor, Scene, Shot
 from vitascope.world.words import (
@@ -119,6 +121,14 @@ def test_held_out_combinations_are_kept_from_training() -> None:
     assert not any(held_out(*each) for scene in scenes(500) for each in everything(scene))
     for seed in range(150):
         assert held_out(*everything(sample_scene(seed, "held_out"))[0])
+
+
+def test_a_share_of_what_never_happens_is_one_line_and_no_endless_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two combinations are held out, and nobody ever does them."""
+    monkeypatch.setattr(sampling, "MAX_DRAWS", 300)
+    assert count_combinations("held_out", 1e-4) > 0
+    with pytest.raises(ConfigError, match="no scene of the split 'held_out' found"):
+        sample_scene(0, "held_out", 1e-4)
 
 
 def test_every_combination_is_in_exactly_one_split() -> None:

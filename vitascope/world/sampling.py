@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from vitascope.errors import ConfigError
 from vitascope.production import Split, is_within_share
 from vitascope.world.scene import WORLD_VERSION, Scene, Shot
 from vitascope.world.stories import Draw, Story, draw_sequel, draw_story, pick
@@ -24,6 +25,7 @@ from vitascope.world.words import (
 )
 
 SHARES = {"more shots": 0.2, "weather": 0.25, "style": 0.2}  # of the clips that have it, at full variety
+MAX_DRAWS = 20_000  # of scenes that are in the other split
 LEVEL: tuple[Camera, ...] = ("still", "zoom_in", "zoom_out", "pan_left", "pan_right")  # these don't look over a wall
 FRAMED: tuple[Camera, ...] = tuple(camera for camera in CAMERAS if camera not in ("follow", "close"))
 
@@ -36,9 +38,12 @@ def sample_scene(seed: int, split: Split = "train", held_out_share: float = 0.1,
 
     No actor of a training scene is ever a held-out combination; in a held-out scene the first actor is one from the
     start. A share that leaves the split without any combination has no scene: see `count_combinations`.
+
+    Raises:
+        ConfigError: a share of which no scene is found, since what it holds back, or leaves, never happens.
     """
     draw = np.random.default_rng([WORLD_VERSION, seed])
-    while True:
+    for _ in range(MAX_DRAWS):
         scene = _draw_scene(seed, draw, variety)
         held_out = [
             is_held_out(actor.colour, actor.kind, act.motion, shot.place, held_out_share)
@@ -47,6 +52,7 @@ def sample_scene(seed: int, split: Split = "train", held_out_share: float = 0.1,
         ]
         if held_out[0] if split == "held_out" else not any(held_out):
             return scene
+    raise ConfigError(f"held_out_share {held_out_share}: no scene of the split {split!r} found; choose another share")
 
 
 def is_held_out(colour: str, kind: str, motion: str, place: str, share: float) -> bool:
