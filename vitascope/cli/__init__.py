@@ -21,7 +21,8 @@ import typer.main
 
 import vitascope
 from vitascope.cli.datasets import prepare, render
-from vitascope.cli.networks import evaluate, export, info, train
+from vitascope.cli.evaluate import evaluate
+from vitascope.cli.networks import export, info, train
 from vitascope.cli.outputs import Terminated
 from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError

@@ -1,4 +1,4 @@
-"""`vitascope evaluate coherence`: what it takes, prints, writes and refuses."""
+"""`vitascope evaluate`: what its verbs take, print, write and refuse."""
 
 from __future__ import annotations
 
