@@ -11,7 +11,9 @@ Importing this package loads nothing heavy: what is below is imported when it is
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from vitascope.numbers import Dtype
 
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
@@ -23,9 +25,7 @@ __version__ = "0.1.0"
 __all__ = ["Pipeline", "Sampling", "Video", "__version__", "load"]
 
 
-def load(
-    model: str | Path = "playground", *, dtype: Literal["float32", "bfloat16"] = "float32", weights: bool = True
-) -> Pipeline:
+def load(model: str | Path = "playground", *, dtype: Dtype = "float32", weights: bool = True) -> Pipeline:
     """The model of a bundled name, a folder or a Hugging Face id (owner/name, downloaded), ready to generate.
 
     `dtype` is the transformer's, and a large text encoder's. With weights=False nothing is read but sizes: enough for

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -12,15 +14,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vitascope.config import Config, parse_config
-from vitascope.errors import ModelError
+from vitascope.errors import ModelError, reason
 from vitascope.files import replacing_folder, sha256
+from vitascope.numbers import Dtype
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
-Dtype = Literal["float32", "bfloat16"]
-_DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -47,13 +50,37 @@ def save_network(network: nn.Module, config: Config, folder: Path, dtype: torch.
         (temporary / "config.json").write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class SavedNetwork(Generic[NetworkT]):
+    """A network in the folder that `save_network` wrote, without its weights."""
+
+    build: Callable[[], NetworkT]
+    folder: Path
+
+    @property
+    def network(self) -> NetworkT:
+        """On the meta device: it has a shape only."""
+        with torch.device("meta"):
+            return self.build().eval()
+
+    def load(self, dtype: torch.dtype) -> NetworkT:
+        """The network with its weights.
+
+        Raises:
+            ModelError: as `load_weights`.
+        """
+        network = self.build()
+        load_weights(network, self.folder)
+        return network.to(dtype).eval()
+
+
 def load_network_config(folder: Path, class_name: str, kind: type[ConfigT]) -> ConfigT:
     """The config of a network's folder.
 
     Raises:
         ModelError: no config.json, not JSON, or of another class.
     """
-    tree = _read_tree(folder)
+    tree = read_json(folder / "config.json", cure="give the folder of a network")
     if tree.get("_class_name") != f"Vitascope{class_name}":
         raise ModelError(f"{folder / 'config.json'} describes {tree.get('_class_name')!r}, not Vitascope{class_name}")
     public = {key: value for key, value in tree.items() if not key.startswith("_")}
@@ -69,23 +96,27 @@ def load_weights(network: nn.Module, folder: Path) -> None:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"no weights {path}")
-    if sha256(path) != _read_tree(folder).get("_sha256"):
+    if sha256(path) != read_json(folder / "config.json", cure="give the folder of a network").get("_sha256"):
         raise ModelError(f"{path} is damaged: its SHA-256 is not the one in config.json")
     try:
         tensors = {name: value.float() for name, value in load_file(path).items()}
         network.load_state_dict(tensors, strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path} doesn't fit its config: {' '.join(str(error).split())[:300]}") from None
+        raise ModelError(f"{path} doesn't fit its config: {reason(error)[:300]}") from None
 
 
-def _read_tree(folder: Path) -> dict[str, object]:
-    path = folder / "config.json"
+def read_json(path: Path, cure: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ModelError: no such file, or it holds something else; the message ends with the cure.
+    """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"no model here: {path} is missing") from None
+        raise ModelError(f"{path} is missing; {cure}") from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from None
+        raise ModelError(f"{path} is not readable JSON ({reason(error)}); {cure}") from None
     if not isinstance(tree, dict):
-        raise ModelError(f"{path} holds no JSON object")
+        raise ModelError(f"{path} holds no JSON object; {cure}")
     return tree

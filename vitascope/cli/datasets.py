@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitascope.cli.options import MAX_SEED, check_folder, check_positive, check_sizes, refuse
+from vitascope.cli.options import MAX_SEED, check_folder, check_positive, check_size_texts, refuse
 from vitascope.progress import progress
 
 prepare = typer.Typer(
@@ -30,7 +30,8 @@ def render(
     config: Annotated[Path | None, typer.Option(metavar="TOML", help="Settings; options given here win.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Clip k of a seed is always the same.")] = None,
     size: Annotated[
-        list[str] | None, typer.Option(metavar="WxH", callback=check_sizes, help="Repeat it for a mixture of sizes.")
+        list[str] | None,
+        typer.Option(metavar="WxH", callback=check_size_texts, help="Repeat it for a mixture of sizes."),
     ] = None,
     frames: Annotated[list[int] | None, typer.Option(min=1, help="Frames per video; repeatable.")] = None,
     fps: Annotated[list[float] | None, typer.Option(min=0.1, max=1000, help="Frames per second; repeatable.")] = None,
@@ -66,7 +67,7 @@ def prepare_videos(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the dataset.", show_default=False)],
     size: Annotated[
         list[str] | None,
-        typer.Option(metavar="WxH", callback=check_sizes, help="Repeat it: each video takes the nearest shape."),
+        typer.Option(metavar="WxH", callback=check_size_texts, help="Repeat it: each video takes the nearest shape."),
     ] = None,
     fps: Annotated[float | None, typer.Option(callback=check_positive, help="Frames per second.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Most frames of a clip.")] = None,
@@ -102,7 +103,8 @@ def prepare_emoji(
     clips: Annotated[int, typer.Option(min=1, help="How many clips.", show_default=False)],
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Clip k of a seed is always the same.")] = None,
     size: Annotated[
-        list[str] | None, typer.Option(metavar="WxH", callback=check_sizes, help="Repeat it for a mixture of sizes.")
+        list[str] | None,
+        typer.Option(metavar="WxH", callback=check_size_texts, help="Repeat it for a mixture of sizes."),
     ] = None,
     frames: Annotated[list[int] | None, typer.Option(min=1, help="Frames per video; repeatable.")] = None,
     fps: Annotated[list[float] | None, typer.Option(min=0.1, max=1000, help="Frames per second; repeatable.")] = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import vitascope
-from vitascope.cli.options import MODEL_HELP, Dtype, DtypeOption, check_folder, refuse
+from vitascope.cli.options import MODEL_HELP, DtypeOption, check_folder, refuse
 
 train = typer.Typer(help="Train a network. To resume, run the same command again.", rich_markup_mode=None)
 
@@ -52,11 +52,11 @@ def train_judge(config: ConfigFile, overrides: Overrides = None, out: RunFolder 
 
 def info(
     model: Annotated[str, typer.Argument(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
     """Print a model's card: its networks, how it was trained, and what a video takes. Its weights aren't read."""
-    card = vitascope.load(model, dtype=dtype.value, weights=False).card(measure=True)
+    card = vitascope.load(model, dtype=dtype, weights=False).card(measure=True)
     if as_json:
         import json
 
@@ -69,7 +69,7 @@ def info(
 def export(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; one that exists is refused.")],
     model: Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
 ) -> None:
     """Write a model in diffusers' layout, with diffusers' classes where it has them, and print its folder."""
     check_folder(out)
@@ -79,7 +79,7 @@ def export(
     from vitascope.interop.export import export_model
     from vitascope.weights import torch_dtype
 
-    for note in export_model(find_model(model), out, torch_dtype(dtype.value)):
+    for note in export_model(find_model(model), out, torch_dtype(dtype)):
         typer.echo(note, err=True)
     typer.echo(out)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 import os
 import re
@@ -11,16 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from vitascope.numbers import Dtype
+
 MAX_SEED = 2**63 - 1
 MAX_VIDEOS = 10_000
 MODEL_HELP = "A bundled model, a model's folder, or a Hugging Face id (owner/name), which is downloaded."
-
-
-class Dtype(enum.StrEnum):
-    """What the transformer's weights are held in."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
 
 
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of the transformer; bfloat16 halves its memory.")]
@@ -45,7 +39,7 @@ def check_not_negative(value: float | None) -> float | None:
     return value
 
 
-def check_size(value: str | None) -> str | None:
+def check_size_text(value: str | None) -> str | None:
     """Refuse what is not WIDTHxHEIGHT."""
     if value is not None and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", value, re.ASCII):
         raise typer.BadParameter(f"{value!r} is not WIDTHxHEIGHT in pixels, such as 128x96.")
@@ -66,10 +60,10 @@ def check_file(path: Path, option: str = "") -> None:
         refuse(f"{option} {path}: no such file".strip())
 
 
-def check_sizes(values: list[str] | None) -> list[str] | None:
+def check_size_texts(values: list[str] | None) -> list[str] | None:
     """Refuse a list in which one is not WIDTHxHEIGHT."""
     for value in values or []:
-        check_size(value)
+        check_size_text(value)
     return values
 
 
@@ -84,7 +78,7 @@ def check_folder(out: Path) -> None:
 
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 OptionalPrompt = Annotated[str, typer.Argument(help="What happens, in English or Chinese.", show_default=False)]
-Size = Annotated[str | None, typer.Option(metavar="WxH", callback=check_size, help="Width and height in pixels.")]
+Size = Annotated[str | None, typer.Option(metavar="WxH", callback=check_size_text, help="Width and height in pixels.")]
 Rate = Annotated[float | None, typer.Option(callback=check_positive, help="Frames per second.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps: more is slower and finer.")]
 Guidance = Annotated[

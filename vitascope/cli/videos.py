@@ -10,7 +10,6 @@ import typer
 
 import vitascope
 from vitascope.cli.options import (
-    Dtype,
     DtypeOption,
     Guidance,
     Model,
@@ -63,7 +62,7 @@ def generate(
     guidance: Guidance = None,
     negative: Negative = "",
     model: Model = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,
@@ -83,7 +82,7 @@ def generate(
     given = [file for file in (image, last_image, *(reference or [])) if file is not None]
     outputs = plan_outputs(out, prompt, seed, num_videos, sheet, is_image=frames == 1, inputs=given)
 
-    pipeline = vitascope.load(model, dtype=dtype.value)
+    pipeline = vitascope.load(model, dtype=dtype)
     from vitascope.generate import abilities
 
     if seconds is not None:
@@ -116,7 +115,7 @@ def extend(
     guidance: Guidance = None,
     negative: Negative = "",
     model: Model = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,
@@ -124,7 +123,7 @@ def extend(
     """Make what follows a video, or what precedes it."""
     check_file(video)
     outputs = plan_outputs(out, f"{video.stem} extended", seed, num_videos, sheet, is_image=False, inputs=[video])
-    pipeline = vitascope.load(model, dtype=dtype.value)
+    pipeline = vitascope.load(model, dtype=dtype)
     from vitascope.generate import abilities
 
     height, width = sides(size)
@@ -158,7 +157,7 @@ def fill(
     guidance: Guidance = None,
     negative: Negative = "",
     model: Model = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,
@@ -166,7 +165,7 @@ def fill(
     """Make missing parts of a video."""
     check_file(video)
     outputs = plan_outputs(out, f"{video.stem} filled", seed, num_videos, sheet, is_image=False, inputs=[video])
-    pipeline = vitascope.load(model, dtype=dtype.value)
+    pipeline = vitascope.load(model, dtype=dtype)
     from vitascope.generate import abilities
 
     height, width = sides(size)
@@ -189,7 +188,7 @@ def connect(
     guidance: Guidance = None,
     negative: Negative = "",
     model: Model = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,
@@ -200,7 +199,7 @@ def connect(
     outputs = plan_outputs(
         out, f"{before.stem} to {after.stem}", seed, num_videos, sheet, is_image=False, inputs=[before, after]
     )
-    pipeline = vitascope.load(model, dtype=dtype.value)
+    pipeline = vitascope.load(model, dtype=dtype)
     from vitascope.generate import abilities
 
     height, width = sides(size)
@@ -229,7 +228,7 @@ def loop(
     guidance: Guidance = None,
     negative: Negative = "",
     model: Model = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,
@@ -237,7 +236,7 @@ def loop(
     """Make what leads from a video's end back to its beginning."""
     check_file(video)
     outputs = plan_outputs(out, f"{video.stem} looped", seed, num_videos, sheet, is_image=False, inputs=[video])
-    pipeline = vitascope.load(model, dtype=dtype.value)
+    pipeline = vitascope.load(model, dtype=dtype)
     from vitascope.generate import abilities
 
     height, width = sides(size)
@@ -264,7 +263,7 @@ def edit(
     guidance: Guidance = None,
     negative: Negative = "",
     model: Model = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,
@@ -283,7 +282,7 @@ def edit(
         is_image=is_image,
         inputs=[video, *([mask] if mask else [])],
     )
-    pipeline = vitascope.load(model, dtype=dtype.value)
+    pipeline = vitascope.load(model, dtype=dtype)
     from vitascope.generate import abilities
 
     height, width = sides(size)

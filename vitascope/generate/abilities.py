@@ -21,10 +21,11 @@ from vitascope.errors import SizeError
 from vitascope.generate.canvas import reference_pin
 from vitascope.generate.footage import Media, Shape, fit_image, fit_video, fitted_shape, held, part_of
 from vitascope.generate.model_folder import PipelineConfig
-from vitascope.generate.sizes import check_size, outside_training
+from vitascope.generate.sizes import check_makeable, outside_training
 from vitascope.generate.timeline import Lattice, Timeline
 from vitascope.model.text import check_prompt
-from vitascope.video import Number, Video
+from vitascope.numbers import Number
+from vitascope.video import Video
 
 _log = logging.getLogger(__name__)
 
@@ -258,7 +259,7 @@ def _shape(
 
 
 def _check(shape: Shape, num_frames: int, config: PipelineConfig) -> None:
-    check_size(shape.height, shape.width, num_frames, shape.fps)
+    check_makeable(shape.height, shape.width, num_frames, shape.fps)
     trained = (config.height, config.width, config.num_frames, config.fps)
     note = outside_training(shape.height, shape.width, num_frames, shape.fps, trained)
     if note is not None:

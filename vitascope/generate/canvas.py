@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitascope.errors import SizeError
-from vitascope.model.patches import Number, Patch, Sample, TokenGroup, make_sample, token_group, unpatchify
+from vitascope.model.patches import Patch, Sample, TokenGroup, make_sample, token_group, unpatchify
+from vitascope.numbers import Number
 
 REFERENCE_TIME = -64  # latent frames: before anything that a window shows
 

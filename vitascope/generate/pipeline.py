@@ -27,12 +27,13 @@ from vitascope.generate.sizes import MAX_STEPS
 from vitascope.generate.timeline import Lattice, Timeline
 from vitascope.interop.parts import load_codec, load_transformer
 from vitascope.interop.wan_folder import is_wan, load_wan
-from vitascope.model.diffusion import Number, add_noise, sigma_schedule, to_clean, to_velocity
+from vitascope.model.diffusion import add_noise, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
 from vitascope.model.text import PromptEncoder, TextEncoder
 from vitascope.model.transformer import Transformer
+from vitascope.numbers import Dtype, Number
 from vitascope.video import Video
-from vitascope.weights import Dtype, torch_dtype
+from vitascope.weights import torch_dtype
 
 
 @dataclass(frozen=True)

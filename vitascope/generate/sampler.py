@@ -12,7 +12,7 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor
 
-from vitascope.model.diffusion import Number
+from vitascope.numbers import Number
 
 Velocity = Callable[[Tensor, float], Tensor]
 """(x at sigma, sigma) -> d x / d sigma."""

@@ -13,7 +13,7 @@ MAX_STEPS = 1000
 MAX_ASPECT = 3.0
 
 
-def check_size(height: int, width: int, num_frames: int, fps: float) -> None:
+def check_makeable(height: int, width: int, num_frames: int, fps: float) -> None:
     """Refuse sizes that can't be made, before anything is allocated.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vitascope.config import parse_config
 from vitascope.errors import ConfigError, ModelError, reason
 from vitascope.files import replacing_folder
+from vitascope.weights import NetworkT, read_json
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX_OF = "{}.index.json"  # which shard holds what, beside the shards
@@ -35,7 +36,6 @@ class PeerConfig(BaseModel):
 
 
 PeerT = TypeVar("PeerT", bound=PeerConfig)
-NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -75,67 +75,49 @@ def read_config(folder: Path, class_name: str, kind: type[PeerT]) -> PeerT:
         raise ModelError(f"{path}: {_first_complaint(error)}; this form of {class_name} can't be loaded") from None
 
 
-def read_json(path: Path, cure: str) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        ModelError: no such file, or it holds something else; the message ends with the cure.
-    """
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing; {cure}") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON ({reason(error)}); {cure}") from None
-    if not isinstance(tree, dict):
-        raise ModelError(f"{path} holds no JSON object; {cure}")
-    return tree
-
-
 @dataclass(frozen=True)
 class Stored(Generic[NetworkT]):
-    """A network on the meta device, and files that `open_network` found to hold exactly its weights."""
+    """A network on the meta device, as a folder's config describes it, and where its weights are to lie there."""
 
     network: NetworkT
     places: Places
-    files: Mapping[str, Path]  # by the name of the tensor there
+    folder: Path
+    weights: str = WEIGHTS  # the file, or the whole that shards make up
+    unused: frozenset[str] = frozenset()  # tensors that may be there too
+
+    def check(self) -> dict[str, Path]:
+        """The file of each tensor. All names and shapes are checked by the files' heads; no weights are read.
+
+        Raises:
+            ModelError: a file is missing, damaged or a pickle, or doesn't hold exactly this network's tensors.
+        """
+        held = file_of_tensor(self.folder, self.weights)
+        files = {name: path for name, path in held.items() if name not in self.unused}
+        _check_names(self.folder, files, self.places)
+        _check_shapes(files, self.places)
+        return files
 
     def load(self, dtype: torch.dtype) -> NetworkT:
         """The network with its weights.
 
         Raises:
-            ModelError: a file that can't be read after all.
+            ModelError: as `check`.
         """
+        files = self.check()
         owners = defaultdict[str, list[str]](list)  # two tensors of ours that are one there share their memory
         for ours, spot in self.places.items():
             owners[spot.name].append(ours)
         tensors: dict[str, Tensor] = {}
-        for path in sorted(set(self.files.values())):
+        for path in sorted(set(files.values())):
             try:
                 with safe_open(path, framework="pt", device="cpu") as file:
-                    for name in (name for name, holder in self.files.items() if holder == path):
+                    for name in (name for name, holder in files.items() if holder == path):
                         tensor = file.get_tensor(name).to(dtype)
                         tensors |= {ours: self.places[ours].to_ours(tensor) for ours in owners[name]}
             except (OSError, SafetensorError) as error:
                 raise ModelError(f"{path} can't be read ({reason(error)}); download it again") from None
         self.network.load_state_dict(tensors, strict=True, assign=True)
         return self.network.eval()
-
-
-def open_network(
-    network: NetworkT, folder: Path, places: Places, *, weights: str = WEIGHTS, unused: Collection[str] = ()
-) -> Stored[NetworkT]:
-    """A network on the meta device with the files of its weights, all names and shapes checked; no weights are read.
-
-    `weights` is the name of the file, or of the whole that shards make up; tensors named in `unused` may be there too.
-
-    Raises:
-        ModelError: a file is missing, damaged or a pickle, or doesn't hold exactly this network's tensors.
-    """
-    files = {name: path for name, path in file_of_tensor(folder, weights).items() if name not in unused}
-    _check_names(folder, files, places)
-    _check_shapes(files, places)
-    return Stored(network.eval(), places, files)
 
 
 def save_component(

@@ -11,9 +11,8 @@ import torch
 from vitascope.errors import ModelError
 from vitascope.files import replacing_folder
 from vitascope.interop import wan_codec, wan_transformer
-from vitascope.interop.diffusers_folder import read_json
 from vitascope.interop.parts import load_codec, load_transformer
-from vitascope.weights import save_network
+from vitascope.weights import read_json, save_network
 
 INDEX = "model_index.json"
 COPIED = ("text_encoder", "tokenizer")

@@ -1,22 +1,21 @@
-"""One network's folder, whoever wrote it: ours, or a peer's class that is ours by other names."""
+"""A network's folder, by the class that its config names: ours, or a peer's that is ours by other names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
 from vitascope.interop import wan_codec, wan_original, wan_transformer
-from vitascope.interop.diffusers_folder import Stored, read_json
+from vitascope.interop.diffusers_folder import Stored
 from vitascope.model.transformer import Transformer, TransformerConfig
-from vitascope.weights import load_network_config, load_weights
+from vitascope.weights import NetworkT, SavedNetwork, load_network_config, read_json
 
-_TRANSFORMERS = {
-    wan_transformer.CLASS: wan_transformer.open_wan_transformer,
-    wan_original.CLASS: wan_original.open_original_transformer,
-}
+OpenedT = TypeVar("OpenedT")
 
 
 def load_codec(folder: Path, *, weights: bool = True) -> Codec:
@@ -25,16 +24,8 @@ def load_codec(folder: Path, *, weights: bool = True) -> Codec:
     Raises:
         ModelError: a file is missing or damaged, holds a pickle, or another network.
     """
-    if _class_of(folder) == wan_codec.CLASS:
-        stored = wan_codec.open_wan_codec(folder)
-        return stored.load(torch.float32) if weights else stored.network
-    config = load_network_config(folder, "Codec", CodecConfig)
-    if not weights:
-        with torch.device("meta"):
-            return Codec(config)
-    codec = Codec(config)
-    load_weights(codec, folder)
-    return codec
+    codec = _opened(folder, _CODECS)
+    return codec.load(torch.float32) if weights else codec.network
 
 
 def load_transformer(folder: Path, dtype: torch.dtype, *, weights: bool = True) -> Transformer:
@@ -43,20 +34,38 @@ def load_transformer(folder: Path, dtype: torch.dtype, *, weights: bool = True) 
     Raises:
         ModelError: a file is missing or damaged, holds a pickle, or another network.
     """
-    if opened := _TRANSFORMERS.get(_class_of(folder)):
-        stored: Stored[Transformer] = opened(folder)
-        return stored.load(dtype) if weights else stored.network.to(dtype)
+    transformer = _opened(folder, _TRANSFORMERS)
+    return transformer.load(dtype) if weights else transformer.network.to(dtype)
+
+
+def _open_our_codec(folder: Path) -> SavedNetwork[Codec]:
+    config = load_network_config(folder, "Codec", CodecConfig)
+    return SavedNetwork(lambda: Codec(config), folder)
+
+
+def _open_our_transformer(folder: Path) -> SavedNetwork[Transformer]:
     config = load_network_config(folder, "Transformer", TransformerConfig)
-    if not weights:
-        with torch.device("meta"):
-            return Transformer(config).to(dtype)
-    transformer = Transformer(config)
-    load_weights(transformer, folder)
-    return transformer.to(dtype)
+    return SavedNetwork(lambda: Transformer(config), folder)
 
 
-def _class_of(folder: Path) -> str:
+Opened = SavedNetwork[NetworkT] | Stored[NetworkT]
+"""A network without its weights: `network` has its shape, `load` reads them."""
+
+_CODECS: dict[str, Callable[[Path], Opened[Codec]]] = {
+    "VitascopeCodec": _open_our_codec,
+    wan_codec.CLASS: wan_codec.open_wan_codec,
+}
+_TRANSFORMERS: dict[str, Callable[[Path], Opened[Transformer]]] = {
+    "VitascopeTransformer": _open_our_transformer,
+    wan_transformer.CLASS: wan_transformer.open_wan_transformer,
+    wan_original.CLASS: wan_original.open_original_transformer,
+}
+
+
+def _opened(folder: Path, kinds: Mapping[str, Callable[[Path], OpenedT]]) -> OpenedT:
+    """What opens this class of network, with the folder opened."""
     path = folder / "config.json"
-    if not path.is_file():
-        raise ModelError(f"no model here: {path} is missing")
-    return str(read_json(path, cure="download it again").get("_class_name"))
+    found = read_json(path, cure="give the folder of a whole model").get("_class_name")
+    if found not in kinds:
+        raise ModelError(f"{path} describes {found!r}, not {' or '.join(kinds)}")
+    return kinds[found](folder)

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitascope.errors import ModelError, PromptError, reason
-from vitascope.interop.diffusers_folder import Stored, file_of_tensor, open_network, place, read_json
+from vitascope.interop.diffusers_folder import Stored, file_of_tensor, place
+from vitascope.weights import read_json
 
 CLASS = "UMT5EncoderModel"
 WEIGHTS = "model.safetensors"
@@ -68,30 +69,45 @@ class UMT5Encoder:
 
 @dataclass(frozen=True)
 class StoredUMT5:
-    """An encoder without its weights, and its files, checked."""
+    """An encoder without its weights, as a folder's config describes it, and its tokenizer."""
 
-    stored: Stored[Any]
+    network: nn.Module
     tokenizer: Any
+    folder: Path
 
     @property
     def empty(self) -> UMT5Encoder:
         """The encoder on the meta device: it has a size, and can't encode."""
-        return UMT5Encoder(self.stored.network, self.tokenizer)
+        return UMT5Encoder(self.network, self.tokenizer)
+
+    def check(self) -> Stored[nn.Module]:
+        """Where its weights lie, after all names and shapes were checked.
+
+        Raises:
+            ModelError: as `Stored.check`.
+        """
+        held = file_of_tensor(self.folder, WEIGHTS)
+        words = next((name for name in TIED if name in held), WORDS)
+        state = self.network.state_dict()
+        places = {name: place(words if name in TIED else name, tensor) for name, tensor in state.items()}
+        stored = Stored(self.network, places, self.folder, WEIGHTS, unused=frozenset(TIED) - {words})
+        stored.check()
+        return stored
 
     def load(self, dtype: torch.dtype) -> UMT5Encoder:
         """The encoder with its weights.
 
         Raises:
-            ModelError: a file that can't be read after all.
+            ModelError: as `check`.
         """
-        network = self.stored.load(dtype).requires_grad_(False)
+        network = self.check().load(dtype).requires_grad_(False)
         words = network.get_submodule("shared")
         network.get_submodule("encoder").embed_tokens = words  # one table again, which counts once
         return UMT5Encoder(network, self.tokenizer)
 
 
 def open_umt5(folder: Path, tokenizer_folder: Path) -> StoredUMT5:
-    """The encoder in a folder that `transformers` wrote, with all names and shapes checked.
+    """The encoder in a folder that `transformers` wrote, without its weights.
 
     Raises:
         ModelError: a file is missing or damaged, holds a pickle, or another network.
@@ -109,11 +125,7 @@ def open_umt5(folder: Path, tokenizer_folder: Path) -> StoredUMT5:
             network = UMT5EncoderModel(UMT5Config.from_dict(tree))
     except Exception as error:  # `transformers` raises many kinds
         raise ModelError(f"{path}: {reason(error)}; this form of {CLASS} can't be loaded") from None
-    held = file_of_tensor(folder, WEIGHTS)
-    words = next((name for name in TIED if name in held), WORDS)
-    places = {name: place(words if name in TIED else name, tensor) for name, tensor in network.state_dict().items()}
-    stored = open_network(network, folder, places, weights=WEIGHTS, unused=set(TIED) - {words})
-    return StoredUMT5(stored, _read_tokenizer(tokenizer_folder, len(network.get_parameter(WORDS))))
+    return StoredUMT5(network, _read_tokenizer(tokenizer_folder, len(network.get_parameter(WORDS))), folder)
 
 
 def clean_prompt(prompt: str) -> str:

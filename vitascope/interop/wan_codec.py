@@ -16,7 +16,6 @@ from vitascope.interop.diffusers_folder import (
     PeerConfig,
     Places,
     Stored,
-    open_network,
     our_config,
     place,
     read_config,
@@ -84,7 +83,7 @@ def load_wan_codec(folder: str | Path) -> Codec:
 
 
 def open_wan_codec(folder: Path) -> Stored[Codec]:
-    """The codec without its weights, and its files, checked.
+    """The codec without its weights, as the folder's config describes it.
 
     Raises:
         ModelError: as `load_wan_codec`.
@@ -108,7 +107,7 @@ def open_wan_codec(folder: Path) -> Stored[Codec]:
     )
     with torch.device("meta"):
         codec = Codec(config)
-    return open_network(codec, folder, tensor_places(codec))
+    return Stored(codec, tensor_places(codec), folder)
 
 
 def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:

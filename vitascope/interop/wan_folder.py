@@ -11,8 +11,9 @@ import torch
 from vitascope.codec.network import Codec
 from vitascope.errors import ModelError
 from vitascope.interop import umt5, wan_codec, wan_transformer
-from vitascope.interop.diffusers_folder import Stored, read_json
+from vitascope.interop.diffusers_folder import Stored
 from vitascope.model.transformer import Transformer
+from vitascope.weights import read_json
 
 INDEX = "model_index.json"
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
@@ -49,8 +50,8 @@ def is_wan(folder: Path) -> bool:
 def load_wan(folder: Path, dtype: torch.dtype, *, weights: bool = True) -> WanModel:
     """The model in a folder of a `WanPipeline` or `WanImageToVideoPipeline`. The codec is float32, whatever `dtype`.
 
-    All parts are checked before the first weight is read; with weights=False none is, and the networks stay on the meta
-    device.
+    All files are checked before the first weight is read. With weights=False the configs alone are looked at, and the
+    networks stay on the meta device.
 
     Raises:
         ModelError: a part is missing, damaged, a pickle, or of a form that our networks don't have.
@@ -67,6 +68,8 @@ def load_wan(folder: Path, dtype: torch.dtype, *, weights: bool = True) -> WanMo
     _check_fit(codec, transformer, text_encoder.empty, folder)
     if not weights:
         return WanModel(codec.network, transformer.network.to(dtype), text_encoder.empty.to(dtype), settings)
+    for part in (codec, transformer, text_encoder):
+        part.check()
     return WanModel(codec.load(torch.float32), transformer.load(dtype), text_encoder.load(dtype), settings)
 
 

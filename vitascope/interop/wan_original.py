@@ -15,7 +15,7 @@ import torch
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.interop import wan_codec, wan_transformer
-from vitascope.interop.diffusers_folder import PeerConfig, Stored, open_network, our_config, read_config
+from vitascope.interop.diffusers_folder import PeerConfig, Stored, our_config, read_config
 from vitascope.interop.wan_transformer import TABLE
 from vitascope.model.transformer import Transformer, TransformerConfig
 
@@ -106,7 +106,7 @@ def load_original_transformer(folder: str | Path, dtype: torch.dtype = torch.flo
 
 
 def open_original_transformer(folder: Path) -> Stored[Transformer]:
-    """The transformer without its weights, and its files, checked.
+    """The transformer without its weights, as the folder's config describes it.
 
     Raises:
         ModelError: as `load_original_transformer`.
@@ -135,7 +135,7 @@ def open_original_transformer(folder: Path) -> Stored[Transformer]:
     places = {
         ours: replace(spot, name=original_name(ours)) for ours, spot in wan_transformer.tensor_places(network).items()
     }
-    return open_network(network, folder, places)
+    return Stored(network, places, folder)
 
 
 def original_name(ours: str) -> str:
@@ -161,7 +161,7 @@ def load_original_codec(path: str | Path, config: CodecConfig = CODEC_21) -> Cod
         ours: replace(spot, name=original_codec_name(ours, config))
         for ours, spot in wan_codec.tensor_places(codec).items()
     }
-    return open_network(codec, path.parent, places, weights=path.name).load(torch.float32)
+    return Stored(codec, places, path.parent, weights=path.name).load(torch.float32)
 
 
 def original_codec_name(ours: str, config: CodecConfig) -> str:

@@ -16,7 +16,6 @@ from vitascope.interop.diffusers_folder import (
     Place,
     Places,
     Stored,
-    open_network,
     our_config,
     place,
     read_config,
@@ -82,7 +81,7 @@ def load_wan_transformer(folder: str | Path, dtype: torch.dtype = torch.float32)
 
 
 def open_wan_transformer(folder: Path) -> Stored[Transformer]:
-    """The transformer without its weights, and its files, checked.
+    """The transformer without its weights, as the folder's config describes it.
 
     Raises:
         ModelError: as `load_wan_transformer`.
@@ -108,7 +107,7 @@ def open_wan_transformer(folder: Path) -> Stored[Transformer]:
     )
     with torch.device("meta"):
         network = Transformer(config)
-    return open_network(network, folder, tensor_places(network))
+    return Stored(network, tensor_places(network), folder)
 
 
 def save_wan_transformer(transformer: Transformer, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:

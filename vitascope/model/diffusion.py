@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vitascope.numbers import Number
+
 Prediction = Literal["clean", "velocity"]
-Number = int | float  # type checks at run time don't take 24 for a float
 
 LOSS_MIN_SIGMA = 0.05  # the loss divides by no less. Source: Li and He 2025 (arXiv:2511.13720)
 STEP_MIN_SIGMA = 1e-4  # nor does a sampler: it only keeps given rows, whose sigma is 0, finite

@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitascope.errors import SizeError
+from vitascope.numbers import Number
 
 Patch = tuple[int, int, int]
-Number = int | float  # type checks at run time don't take 24 for a float
 
 
 @dataclass(frozen=True)

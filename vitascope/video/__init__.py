@@ -4,7 +4,7 @@ codecs, colour matrices and timestamps.
 
 from __future__ import annotations
 
-from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MAX_PIXELS, MIN_FPS, MIN_SIDE, Number, Video
+from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MAX_PIXELS, MIN_FPS, MIN_SIDE, Video
 from vitascope.video.reading import MAX_CLIP_BYTES, SEEK_FROM, read_duration, read_video
 from vitascope.video.sheet import contact_sheet
 from vitascope.video.writing import VideoWriter, write_video
@@ -17,7 +17,6 @@ __all__ = [
     "MIN_FPS",
     "MIN_SIDE",
     "SEEK_FROM",
-    "Number",
     "Video",
     "VideoWriter",
     "contact_sheet",

@@ -6,19 +6,17 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
 from vitascope.errors import SizeError
+from vitascope.numbers import Number
 from vitascope.video.pixels import resized
 
 MIN_SIDE = 16  # pixels; smaller is not a picture that a codec takes
 MAX_PIXELS = 64 * 2**20  # a frame; more is refused before it is decoded
 MIN_FPS, MAX_FPS = 0.01, 1000.0
 IMAGE_FPS = 1.0  # the rate that a still picture is given
-
-Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,9 @@
+"""Numbers: what a caller may give as one, and what a network's are held in. Light, for those who only name them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
+Dtype: TypeAlias = Literal["float32", "bfloat16"]
