@@ -28,16 +28,15 @@ __all__ = ["Pipeline", "Sampling", "Video", "__version__", "load"]
 def load(model: str | Path = "playground", *, dtype: Dtype = "float32", weights: bool = True) -> Pipeline:
     """The model of a bundled name, a folder or a Hugging Face id (owner/name, downloaded), ready to generate.
 
-    `dtype` is the transformer's, and a large text encoder's. With weights=False nothing is read but sizes: enough for
-    `Pipeline.card`.
+    `dtype` is the transformer's, and a large text encoder's. With weights=False only configs are read, or downloaded:
+    enough for `Pipeline.card`.
 
     Raises:
         ModelError: no such model, or a part of it is missing or damaged.
     """
-    from vitascope.generate.model_folder import find_model
-    from vitascope.generate.pipeline import Pipeline
+    from vitascope.generate.loading import load as load_model
 
-    return Pipeline.load(find_model(model), dtype, weights=weights)
+    return load_model(model, dtype, weights=weights)
 
 
 def __getattr__(name: str) -> Any:

@@ -35,6 +35,20 @@ def test_a_folder_of_files_gets_a_table_json_and_a_picture(
     assert pipeline.models == []  # nothing was loaded
 
 
+def test_a_codec_is_measured_without_the_rest_of_its_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vitascope.codec.network import Codec, CodecConfig
+    from vitascope.weights import save_network
+
+    config = CodecConfig(latent_channels=4, base_width=8)
+    save_network(Codec(config), config, tmp_path / "model" / "vae")
+    write_video(still(), tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["evaluate", "codec", "clip.mp4", "--model", "model", "--frames", "5"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["clip.mp4", "32x32", "5"]
+
+
 def test_a_model_is_asked_for_held_out_prompts(
     pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

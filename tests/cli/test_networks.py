@@ -52,12 +52,12 @@ def test_a_model_that_is_not_there_is_one_line(
     bundled: list[str],
     said: str,
 ) -> None:
-    from vitascope.generate import model_folder
+    from vitascope.generate import loading
 
     for name in bundled:
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "model_index.json").touch()
-    monkeypatch.setattr(model_folder.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
     assert cli.main(["info", "medium"]) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)

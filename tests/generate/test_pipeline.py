@@ -15,7 +15,8 @@ from vitascope.codec.streaming import encode_video, reconstruct
 from vitascope.errors import ModelError, PromptError, SizeError
 from vitascope.generate.canvas import Canvas, Pin, given_frames, make_canvas
 from vitascope.generate.footage import fit_image, pad_to
-from vitascope.generate.model_folder import find_model, read_model_index
+from vitascope.generate.loading import find_model, load_codec
+from vitascope.generate.model_folder import read_model_index
 from vitascope.generate.pipeline import Pipeline
 from vitascope.model.patches import pack, unpack
 from vitascope.video import Video
@@ -211,6 +212,7 @@ def test_half_precision_stays_near(pipeline, model_folder):
 def test_a_card_needs_no_weights(pipeline, model_folder):
     empty = Pipeline.load(model_folder, weights=False)
     assert all(parameter.is_meta for parameter in empty.transformer.parameters())
+    assert all(weight.is_meta for weight in empty.text_encoder.weights.values())
     assert empty.card() == pipeline.card()
 
 
@@ -258,6 +260,12 @@ def test_an_unknown_model_is_refused_and_a_folder_found(tmp_path):
     with pytest.raises(ModelError, match="no model 'nonsense'"):
         find_model("nonsense")
     assert find_model(tmp_path) == tmp_path
+
+
+def test_a_codec_is_loaded_without_the_rest_of_its_model(pipeline, model_folder, tmp_path):
+    (tmp_path / "vae").symlink_to(model_folder / "vae", target_is_directory=True)
+    codec = load_codec(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(codec.parameters(), pipeline.codec.parameters(), strict=True))
 
 
 def test_the_card_tells_the_size_of_every_part(pipeline):

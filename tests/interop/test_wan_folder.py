@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import vitascope
 from vitascope import cli
 from vitascope.errors import ModelError
+from vitascope.generate.loading import load_codec
 from vitascope.interop import diffusers_folder, hub, umt5
 from vitascope.interop.diffusers_folder import INDEX_OF, WEIGHTS
 
@@ -162,26 +163,56 @@ def test_a_missing_package_is_one_line(wan_folder, package, monkeypatch, capsys)
     assert capsys.readouterr().err == wanted
 
 
-def test_an_id_is_asked_of_the_hub_and_nothing_else_is(wan_folder, monkeypatch, tmp_path):
-    """Without a network: what would be asked is recorded. Pickles are never fetched."""
+ID = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+CONFIGS = (ID, ["model_index.json", "*/*.json", "*/spiece.model"])
+WHOLE = (ID, [*CONFIGS[1], "*/*.safetensors"])  # no pickles
+
+
+@pytest.fixture
+def asked(wan_folder, monkeypatch, tmp_path) -> list[tuple[str, list[str]]]:
+    """What is asked of a hub that is this folder, without a network: ids and patterns of files."""
     import huggingface_hub
 
-    asked = []
+    requests = []
 
     def snapshot(model: str, allow_patterns: list[str]) -> str:
-        asked.append(model)
-        assert not any(pattern.endswith((".bin", ".pt", ".pth")) or pattern == "*" for pattern in allow_patterns)
+        requests.append((model, allow_patterns))
         return str(wan_folder)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    return requests
+
+
+def test_an_id_is_asked_of_the_hub_and_nothing_else_is(wan_folder, asked):
     vitascope.load(wan_folder, weights=False)
     for model in ("nonsense", "../wan-ai/x", "a/b/c", "/owner/name", "owner/"):
         with pytest.raises(ModelError, match="no model"):
             vitascope.load(model)
     assert asked == []
-    assert vitascope.load("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", weights=False).config.shift == 3.0
-    assert asked == ["Wan-AI/Wan2.1-T2V-1.3B-Diffusers"]
+    assert vitascope.load(ID).config.shift == 3.0
+    assert asked == [CONFIGS, WHOLE]
+
+
+def test_a_card_of_an_id_needs_no_download_of_weights(wan_folder, asked, capsys):
+    for weights in wan_folder.rglob("*.safetensors"):
+        weights.unlink()
+    assert cli.main(["info", ID]) == 0
+    assert "parameters.transformer: " in capsys.readouterr().out
+    assert asked == [CONFIGS]
+
+
+@pytest.mark.parametrize("damage", ["another pipeline", "another text encoder"])
+def test_an_id_that_cannot_be_loaded_is_refused_before_its_weights_come(wan_folder, asked, damage):
+    DAMAGE[damage][0](wan_folder)
+    with pytest.raises(ModelError):
+        vitascope.load(ID)
+    assert asked == [CONFIGS]
+
+
+def test_of_an_id_whose_codec_is_wanted_nothing_else_comes(asked):
+    assert load_codec(ID).latent_channels == 4
+    assert {Path(pattern).parent.name for _, patterns in asked for pattern in patterns} == {"", "vae"}
 
 
 def test_a_hub_that_does_not_answer_is_one_line(monkeypatch, capsys):

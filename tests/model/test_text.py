@@ -39,6 +39,13 @@ def test_states_equal_the_recorded_ones(states: list[torch.Tensor], index: int) 
     torch.testing.assert_close(pooled[:8], torch.tensor(fixture["pooled_first8"]), atol=1e-4, rtol=0)
 
 
+def test_without_weights_it_has_the_same_size(encoder: TextEncoder, tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "config.json", tmp_path)  # and nothing else
+    empty = TextEncoder.load(tmp_path, FOLDER.parent / "tokenizer", weights=False)
+    assert all(weight.is_meta for weight in empty.weights.values())
+    assert (empty.num_parameters, empty.num_bytes) == (encoder.num_parameters, encoder.num_bytes)
+
+
 def test_the_encoder_says_its_sizes(encoder: TextEncoder) -> None:
     assert (encoder.width, encoder.max_tokens, encoder.num_layers) == (384, 512, 12)
 
@@ -155,13 +162,14 @@ def _spoil_weights(folder: Path, drop: str = "", add: str = "") -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda f: (f / "config.json").unlink(), "no file"),
-        (lambda f: (f / "config.json").write_text("{"), "not a text encoder's config"),
-        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\0"), "not a text encoder's config"),
-        (lambda f: (f / "config.json").write_text("[]"), "not a text encoder's config"),
+        (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+        (lambda f: (f / "config.json").write_text("{"), "not readable JSON"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\0"), "not readable JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), "holds no JSON object"),
         (lambda f: (f / "config.json").write_text("{}"), "lacks 'hidden_size'"),
         (lambda f: _spoil_config(f, model_type="t5"), "knows 'bert' only"),
         (lambda f: _spoil_config(f, hidden_size="wide"), "positive whole number"),
+        (lambda f: _spoil_config(f, type_vocab_size=[2]), "positive whole number"),
         (lambda f: _spoil_config(f, num_attention_heads=7), "multiple"),
         (lambda f: _spoil_config(f, num_hidden_layers=13), r"encoder\.layer\.12\.\S+ is missing"),
         (lambda f: _spoil_config(f, num_hidden_layers=11), "has no place"),

@@ -48,8 +48,9 @@ def evaluate_codec(
         if not source.exists():
             refuse(f"{source}: no such file or folder")
     from vitascope.evaluate.codec import evaluate_codec as evaluate_clips
+    from vitascope.generate.loading import load_codec
 
-    codec = vitascope.load(model).codec
+    codec = load_codec(model)
     with progress("codec") as on_progress:
         report = evaluate_clips(codec, sources, rows=rows, max_frames=frames, on_progress=on_progress)
     _tell(report, out)

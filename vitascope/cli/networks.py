@@ -55,7 +55,7 @@ def info(
     dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
-    """Print a model's card: its networks, how it was trained, and what a video takes. Its weights aren't read."""
+    """Print a model's card: its networks, how it was trained, and what a video takes. Its weights aren't needed."""
     card = vitascope.load(model, dtype=dtype, weights=False).card(measure=True)
     if as_json:
         import json
@@ -75,7 +75,7 @@ def export(
     check_folder(out)
     if out.exists():
         refuse(f"{out} exists; name a new folder")
-    from vitascope.generate.model_folder import find_model
+    from vitascope.generate.loading import find_model
     from vitascope.interop.export import export_model
     from vitascope.weights import torch_dtype
 

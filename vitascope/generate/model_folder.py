@@ -1,9 +1,7 @@
-"""A model's folder: where it is found, and what `model_index.json` says of how the model is meant to be used."""
+"""What a model's folder says in `model_index.json`: how the model is meant to be used."""
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +10,9 @@ from pydantic import Field
 from vitascope.config import Config, parse_config
 from vitascope.errors import ModelError
 from vitascope.generate.sizes import MAX_FRAMES, MAX_SIDE, MAX_STEPS, MIN_SIDE
-from vitascope.interop.hub import download, is_hub_id
 from vitascope.interop.wan_folder import PIPELINES
 from vitascope.model.diffusion import shift_factor
+from vitascope.weights import read_json
 
 
 class PipelineConfig(Config):
@@ -49,33 +47,8 @@ def read_model_index(folder: Path) -> PipelineConfig:
         ModelError: no model_index.json, or one of another system.
     """
     path = folder / "model_index.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"no model in {folder}: model_index.json is missing; of Wan's models take those in diffusers' layout"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict) or tree.get("_class_name") != "VitascopePipeline":
-        found = tree.get("_class_name") if isinstance(tree, dict) else None
+    tree = read_json(path, cure="of Wan's models take those in diffusers' layout")
+    found = tree.get("_class_name")
+    if found != "VitascopePipeline":
         raise ModelError(f"{path} doesn't describe a Vitascope model or a {' or '.join(PIPELINES)}, but {found!r}")
     return parse_config(tree.get("pipeline", {}), PipelineConfig, source=str(path))
-
-
-def find_model(model: str | Path) -> Path:
-    """The folder of a bundled model's name, of a path, or of a Hugging Face id (owner/name), which is downloaded.
-
-    Raises:
-        ModelError: none of them; the message lists the bundled names.
-    """
-    bundled = Path(str(resources.files("vitascope"))) / "models"
-    names = sorted(path.parent.name for path in bundled.glob("*/model_index.json"))
-    if str(model) in names:
-        return bundled / str(model)
-    if Path(model).is_dir():
-        return Path(model)
-    if isinstance(model, str) and is_hub_id(model):
-        return download(model)
-    known = f"a folder, or one of {', '.join(names)}" if names else "a model's folder; no model is bundled here"
-    raise ModelError(f"no model {str(model)!r}: give {known}")

@@ -79,7 +79,8 @@ class Pipeline:
         config = read_model_index(folder)
         codec = load_codec(folder / "vae", weights=weights)
         transformer = load_transformer(folder / "transformer", torch_dtype(dtype), weights=weights)
-        return cls(codec, transformer, TextEncoder.load(folder / "text_encoder", folder / "tokenizer"), config)
+        text_encoder = TextEncoder.load(folder / "text_encoder", folder / "tokenizer", weights=weights)
+        return cls(codec, transformer, text_encoder, config)
 
     def generate(
         self,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vitascope.errors import ModelError, reason
 
-FILES = ("model_index.json", "*/*.json", "*/*.safetensors", "*/spiece.model")  # no pickles, no pictures
+CONFIGS = ("{}/*.json", "{}/spiece.model")  # of a part
+WEIGHTS = ("{}/*.safetensors",)  # no pickles
 
 
 def is_hub_id(model: str) -> bool:
@@ -15,8 +16,10 @@ def is_hub_id(model: str) -> bool:
     return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model, re.ASCII) is not None
 
 
-def download(model: str) -> Path:
+def download(model: str, part: str = "*", *, weights: bool = True) -> Path:
     """The folder of a Hugging Face model, downloaded where it isn't in the cache yet.
+
+    Only a part of it, such as `vae`, if one is named; without weights, what describes it and its tokenizer alone.
 
     Raises:
         ModelError: no such model, or no way to get it.
@@ -24,8 +27,9 @@ def download(model: str) -> Path:
     """
     from huggingface_hub import snapshot_download
 
+    files = ["model_index.json", *(kind.format(part) for kind in (CONFIGS + WEIGHTS if weights else CONFIGS))]
     try:
-        return Path(snapshot_download(model, allow_patterns=list(FILES)))
+        return Path(snapshot_download(model, allow_patterns=files))
     except Exception as error:  # of HTTP, of the hub or of the disk, by the version installed
         what = reason(error).split(". ")[0][:200]
         raise ModelError(

@@ -5,7 +5,6 @@ Weights may lie in 4-bit blocks (Q4_0, 32 columns with one scale); they are floa
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from vitascope.errors import ModelError, PromptError
+from vitascope.weights import read_json
 
 MAX_CHARACTERS = 32_000
 _SPECIAL = re.compile(r"</?s>|<pad>|<unk>|<mask>")  # written in a prompt they would become the marks themselves
@@ -80,10 +80,11 @@ class TextEncoder:
         return self.weights["embeddings.word_embeddings.weight"].device
 
     @classmethod
-    def load(cls, folder: Path, tokenizer_folder: Path | None = None) -> TextEncoder:
+    def load(cls, folder: Path, tokenizer_folder: Path | None = None, *, weights: bool = True) -> TextEncoder:
         """The encoder in a folder with config.json and model.safetensors, on the CPU.
 
-        tokenizer.json is taken from `tokenizer_folder`; without one from `folder`, or from `tokenizer` beside it.
+        tokenizer.json is taken from `tokenizer_folder`; without one from `folder`, or from `tokenizer` beside it. With
+        weights=False it has a size only, on the meta device.
 
         Raises:
             ModelError: a file is missing or corrupt, or describes another network than this one.
@@ -92,13 +93,17 @@ class TextEncoder:
         config = _read_config(folder / "config.json")
         if tokenizer_folder is None:
             tokenizer_folder = folder if (folder / "tokenizer.json").exists() else folder.parent / "tokenizer"
-        weights = _read_weights(folder / "model.safetensors")
-        _check_shapes(weights, config, folder)
+        shapes = _weight_shapes(config)
+        if weights:
+            table = _read_weights(folder / "model.safetensors")
+            _check_shapes(table, shapes, folder)
+        else:
+            table = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         tokenizer = _read_tokenizer(Path(tokenizer_folder) / "tokenizer.json")
         if tokenizer.get_vocab_size() > config["vocab_size"]:
             raise ModelError(f"{tokenizer_folder} has more tokens than {folder} has word vectors; they don't belong")
         return cls(
-            weights=weights,
+            weights=table,
             tokenizer=tokenizer,
             num_layers=config["num_hidden_layers"],
             num_heads=config["num_attention_heads"],
@@ -200,26 +205,21 @@ def check_prompt(text: str) -> str:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
-        for key, value in wanted.items():
-            if config.get(key, value) != value:
-                raise ModelError(f"{path}: {key} is {config[key]!r}; this encoder knows {value!r} only")
-        for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
-            if not isinstance(config[key], int) or config[key] < 1:
-                raise ModelError(f"{path}: {key} is {config[key]!r}; it is a positive whole number")
-        if config["hidden_size"] % config["num_attention_heads"]:
-            raise ModelError(f"{path}: hidden_size is not a multiple of num_attention_heads")
-        config.setdefault("max_position_embeddings", 512)
-        config.setdefault("layer_norm_eps", 1e-12)
-        return config
-    except FileNotFoundError:
-        raise ModelError(f"no file {path}; a text encoder's folder has config.json and model.safetensors") from None
-    except KeyError as error:
-        raise ModelError(f"{path} lacks {error}") from None
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise ModelError(f"{path} is not a text encoder's config: {_one_line(error)}") from None
+    defaults = {"max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
+    config = defaults | read_json(path, cure="a text encoder's folder has config.json and model.safetensors")
+    wanted = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
+    for key, value in wanted.items():
+        if config.get(key, value) != value:
+            raise ModelError(f"{path}: {key} is {config[key]!r}; this encoder knows {value!r} only")
+    sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    for key in (*sizes, "max_position_embeddings", "type_vocab_size"):
+        if key not in config:
+            raise ModelError(f"{path} lacks {key!r}")
+        if not isinstance(config[key], int) or config[key] < 1:
+            raise ModelError(f"{path}: {key} is {config[key]!r}; it is a positive whole number")
+    if config["hidden_size"] % config["num_attention_heads"]:
+        raise ModelError(f"{path}: hidden_size is not a multiple of num_attention_heads")
+    return config
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -251,12 +251,12 @@ def _unpack_blocks(packed: Tensor, scale: Tensor) -> Tensor:
     return rearrange(values * scale.float()[..., None], "rows blocks values -> rows (blocks values)")
 
 
-def _check_shapes(weights: dict[str, Tensor], config: dict[str, Any], folder: Path) -> None:
+def _weight_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     e, hidden = config["hidden_size"], config["intermediate_size"]
     wanted: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config["vocab_size"], e),
         "embeddings.position_embeddings.weight": (config["max_position_embeddings"], e),
-        "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size", 2), e),
+        "embeddings.token_type_embeddings.weight": (config["type_vocab_size"], e),
     }
     norms, linears = ["embeddings.LayerNorm"], {}
     for layer in range(config["num_hidden_layers"]):
@@ -269,6 +269,10 @@ def _check_shapes(weights: dict[str, Tensor], config: dict[str, Any], folder: Pa
         wanted |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
     for name in norms:
         wanted |= {f"{name}.weight": (e,), f"{name}.bias": (e,)}
+    return wanted
+
+
+def _check_shapes(weights: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], folder: Path) -> None:
     for name, shape in wanted.items():
         found = tuple(weights[name].shape) if name in weights else None
         if found != shape:
