@@ -14,7 +14,8 @@ class FakePipeline:
 
     def __init__(self) -> None:
         self.config = types.SimpleNamespace(fps=8.0)
-        self.lattice = object()
+        self.num_given = 0  # frames
+        self.lattice = types.SimpleNamespace(num_given_first=lambda timeline: self.num_given)
         self.models: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.failure: BaseException | None = None

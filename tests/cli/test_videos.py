@@ -120,6 +120,16 @@ def test_an_interrupt_keeps_what_is_decoded(
     assert read_video("cat.mp4").num_frames == 1
 
 
+def test_an_interrupt_keeps_no_copy_of_what_was_given(
+    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cat.mp4").touch()
+    pipeline.failure, pipeline.fails_after, pipeline.num_given = KeyboardInterrupt(), 1, 1
+    assert cli.main(["extend", "cat.mp4", "--seconds", "1"]) == 130
+    assert capsys.readouterr().err == "vitascope: interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.mp4"]
+
+
 def test_an_error_half_way_leaves_nothing(pipeline: FakePipeline, tmp_path: Path) -> None:
     pipeline.failure, pipeline.fails_after = OSError("no space"), 1
     assert cli.main(["generate", "a cat", "-o", "cat.mp4"]) == 1
@@ -146,6 +156,17 @@ def test_names_of_the_files(
     assert capsys.readouterr().out.split("\n")[:-1] == paths
     assert [asked["seed"] for asked in pipeline.asked if "seed" in asked] == seeds
     assert all(Path(path).is_file() for path in paths)
+
+
+def test_a_made_up_name_is_a_new_one(pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was made of the same footage before stays; only a file that -o names is replaced."""
+    Path("ball.mp4").touch()
+    edit = ["edit", "ball.mp4", "snow", "--strength", "0.5"]
+    two = [*edit, "-n", "2", "-o", "out.mp4"]
+    for words in (edit, edit, [*edit, "-n", "2"], two, two):
+        assert cli.main(words) == 0
+    made = ["ball-edited-0", "ball-edited-0-2", "ball-edited-0-3", "ball-edited-1", "out-1", "out-2", "out-3", "out-4"]
+    assert capsys.readouterr().out.split() == [f"{name}.mp4" for name in made]
 
 
 def test_a_long_prompt_gives_a_short_name() -> None:

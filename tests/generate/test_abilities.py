@@ -75,6 +75,18 @@ def test_an_extended_video_begins_with_the_given_one(keeper, num_given):
     assert psnr(video.frames[-8:], np.repeat(given.frames[-1:], 8, axis=0)) < 20  # the rest is the transformer's
 
 
+@pytest.mark.parametrize("num_given", [1, 2, 7, 9])
+def test_the_given_frames_that_come_first_are_counted(keeper, num_given):
+    """Those of the timeline that an interrupt needn't keep; the ones that fill up latent frames are never shown."""
+    lattice, config, given = keeper.lattice, keeper.config, moving(num_given)
+    forward, backward = (
+        abilities.extend(lattice, config, given, "", seconds=1, backward=backward) for backward in (False, True)
+    )
+    mask = Video(np.repeat(given.frames[:1, :, :1], 48, axis=2), 1.0)  # white above, black below
+    masked = abilities.edit(lattice, config, given, "a cat", strength=1, mask=mask)
+    assert [lattice.num_given_first(timeline) for timeline in (forward, backward, masked)] == [num_given, 0, 0]
+
+
 @pytest.mark.parametrize("seconds", [0.5, 0.75, 4])
 def test_a_video_extended_backward_ends_with_the_given_one(keeper, seconds):
     given = moving(17)

@@ -95,8 +95,8 @@ Out = Annotated[
     typer.Option(
         "-o",
         "--out",
-        help="File or existing folder; an existing file is replaced.",
-        show_default="<name>-<seed>.mp4",
+        help="File, replaced if it exists, or an existing folder.",
+        show_default="a new file: <name>-<seed>.mp4",
     ),
 ]
 Sheet = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an image of its frames.")]

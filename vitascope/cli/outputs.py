@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def write_videos(
     for seed, path in zip(outputs.seeds, outputs.paths, strict=True):
         with progress(str(path)) as on_progress:
             frames = pipeline.stream(timeline, Sampling(seed, steps, guidance, negative), on_progress)
-            video = _write(frames, timeline, path)
+            video = _write(frames, timeline, path, num_given=pipeline.lattice.num_given_first(timeline))
         typer.echo(path)
         if outputs.sheet is not None:
             shown.append(video)
@@ -94,8 +95,11 @@ def write_videos(
         typer.echo(outputs.sheet)
 
 
-def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path) -> vitascope.Video:
-    """Write frames as they come, and return a few of them. An interrupt leaves a file of those that are there."""
+def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, num_given: int) -> vitascope.Video:
+    """Write frames as they come, and return a few of them. An interrupt leaves a file of those that are there.
+
+    But none if they are the given ones alone: nothing was made that isn't there already.
+    """
     import numpy as np
 
     from vitascope.video import Video, VideoWriter
@@ -114,7 +118,7 @@ def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path) -> vita
                 sampled += [frame for index, frame in enumerate(chunk, start=writer.num_frames) if index in wanted]
                 writer.write(chunk)
         except (KeyboardInterrupt, Terminated) as stop:
-            if writer.num_frames == 0:
+            if writer.num_frames <= num_given:
                 raise
             interruption = stop
     if interruption is not None:
@@ -124,10 +128,11 @@ def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path) -> vita
 
 
 def _output_paths(out: Path | None, name: str, seeds: range, *, is_image: bool) -> list[Path]:
-    """One path a seed. Without a file name, `name` and the seed make one."""
+    """One path a seed. Without a file name, `name` and the seed make one. Only a file that `out` names may exist."""
     if out is None or out.is_dir():
         suffix = ".png" if is_image else ".mp4"
-        return [(out or Path()) / f"{slug(name)}-{seed}{suffix}" for seed in seeds]
+        paths = [(out or Path()) / f"{slug(name)}-{seed}{suffix}" for seed in seeds]
+        return [next(_new_names(path, first=2)) if os.path.lexists(path) else path for path in paths]
     kinds = [*MOVING, *STILL]
     if out.suffix.lower() not in kinds:
         known = " ".join(kinds)
@@ -136,7 +141,13 @@ def _output_paths(out: Path | None, name: str, seeds: range, *, is_image: bool) 
         refuse(f"{out} is an image and holds one frame; name a video, such as {out.with_suffix('.mp4')}")
     if len(seeds) == 1:
         return [out]
-    return [out.with_name(f"{out.stem}-{count}{out.suffix}") for count in range(1, len(seeds) + 1)]
+    return list(islice(_new_names(out, first=1), len(seeds)))
+
+
+def _new_names(path: Path, first: int) -> Iterator[Path]:
+    """The path with a number appended, from `first` on, those left out that exist."""
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(first))
+    return (each for each in numbered if not os.path.lexists(each))
 
 
 def slug(name: str, max_characters: int = 40) -> str:

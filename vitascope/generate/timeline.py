@@ -62,6 +62,13 @@ class Lattice:
         _, patch_rows, patch_columns = self.patch
         return frames, -(-rows // patch_rows) * patch_rows, -(-columns // patch_columns) * patch_columns
 
+    def num_given_first(self, timeline: Timeline) -> int:
+        """Frames shown before the first one that is made, or made in part."""
+        whole = timeline.given.flatten(1).all(dim=1).tolist()
+        cells = whole.index(False)
+        decoded = range(1 + (cells - 1) * self.frames_per_cell if cells else 0)
+        return len(decoded) - len(decoded[timeline.dropped.start : timeline.dropped.stop])
+
     def encode(self, video: Video) -> Float[Tensor, "c t h w"]:
         """The latent of a video that begins where the timeline begins."""
         _, rows, columns = self.shape(1, video.height, video.width)
