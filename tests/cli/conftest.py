@@ -28,6 +28,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
 
     def load(model: str = "playground", **options: object) -> FakePipeline:
         fake.models.append(model)
+        fake.loaded_with.append(options)
         return fake
 
     monkeypatch.setitem(vars(vitascope), "load", load)

@@ -17,6 +17,7 @@ class FakePipeline:
         self.num_given = 0  # frames
         self.lattice = types.SimpleNamespace(num_given_first=lambda timeline: self.num_given)
         self.models: list[str] = []
+        self.loaded_with: list[dict[str, object]] = []
         self.asked: list[dict[str, Any]] = []
         self.failure: BaseException | None = None
         self.fails_after = 0  # frames

@@ -59,8 +59,8 @@ def test_a_model_is_asked_for_held_out_prompts(
         return still()
 
     monkeypatch.setattr(pipeline, "generate", generate, raising=False)
-    assert cli.main(["evaluate", "coherence", "--model", "mine", "-n", "3", "--seed", "7"]) == 0
-    assert pipeline.models == ["mine"]
+    assert cli.main(["evaluate", "coherence", "--model", "mine", "-n", "3", "--seed", "7", "--dtype", "bfloat16"]) == 0
+    assert (pipeline.models, pipeline.loaded_with) == (["mine"], [{"dtype": "bfloat16"}])
     assert [seed for _, seed in asked] == [7, 8, 9]
     assert len({prompt for prompt, _ in asked}) == 3
     assert "cuts nobody asked for" in capsys.readouterr().out
@@ -75,6 +75,10 @@ def test_a_model_is_asked_for_held_out_prompts(
         (["short.gif"], "nothing to measure: none of 1 videos has 6 frames or more"),
         (["broken.mp4"], "broken.mp4 can't be read as a video"),
         (["short.gif", "--out", "short.gif"], "--out short.gif: short.gif is a file, not a folder"),
+        (["short.gif", "-n", "3"], "-n is for videos that a model makes"),
+        (["short.gif", "--seed", "0"], "--seed is for videos that a model makes"),
+        (["short.gif", "--dtype", "float32"], "--dtype is for videos that a model makes"),
+        (["--frames", "9"], "--frames is for files"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -87,3 +91,24 @@ def test_a_mistake_is_one_line(
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert said in captured.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--write-given", "file/given"], "--write-given file/given: "),
+        (["--write-given", "given", "--out", "report"], "--out is for scoring; --write-given only writes"),
+        (["--write-given", "given", "--videos", "."], "--videos is for scoring"),
+        (["--videos", ".", "--dtype", "bfloat16"], "--dtype is for a model that goes on"),
+        (["--videos", "nowhere"], "--videos nowhere: no such folder"),
+    ],
+)
+def test_options_of_physics_that_nothing_comes_of_are_one_line(
+    pipeline: FakePipeline, tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["evaluate", "physics", *words]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert said in captured.err
+    assert pipeline.models == []

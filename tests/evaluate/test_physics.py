@@ -14,6 +14,7 @@ from vitascope.evaluate.physics import (
     TRACKED_LAWS,
     Trial,
     evaluate_physics,
+    extended_by,
     extrapolated,
     frozen,
     make_trials,
@@ -97,6 +98,22 @@ def test_trials_follow_from_their_seed_and_lie_within_or_beyond(trials):
     np.testing.assert_array_equal(again[0].clip.frames, of(trials, "uniform").clip.frames)
     speeds = {t.widened: abs(t.experiment.bodies[0].velocity[0]) for t in trials if t.law == "uniform"}
     assert speeds[False] <= 1.4 <= speeds[True]
+
+
+def test_each_trial_is_continued_by_a_seed_of_its_own(trials):
+    """Which doesn't depend on the other trials."""
+    asked: list[int] = []
+
+    def extend(given: Video, prompt: str, *, seconds: float, seed: int) -> Video:
+        asked.append(seed)
+        return given
+
+    for seed in (0, 1):
+        for trial in trials[:3]:
+            extended_by(extend, seed)(trial)
+    extended_by(extend, 0)(trials[1])
+    assert len(set(asked[:6])) == 6
+    assert asked[6] == asked[1]
 
 
 def test_a_report_holds_every_contestant_and_is_written(trials, tmp_path):

@@ -23,14 +23,14 @@ from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.footage import fit_image, held
 from vitascope.generate.model_folder import PipelineConfig
-from vitascope.generate.pipeline import Pipeline, Sampling
+from vitascope.generate.pipeline import Pipeline
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.video import Video
 from vitascope.weights import load_network_config, load_weights
 
 PROMPT = "a square moves"
 MOST_LOST = 0.5  # dB under the codec's own reconstruction
-QUICK = Sampling(num_steps=2, guidance=1.0)
+QUICK = {"num_steps": 2, "guidance": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def lost(pipeline: Pipeline, returned: np.ndarray, given: Video) -> float:
 @pytest.mark.parametrize("num_given", [1, 2, 7, 9, 17])
 def test_an_extended_video_begins_with_the_given_one(keeper, num_given):
     given = moving(num_given)
-    video = keeper.extend(given, seconds=1, sampling=QUICK)
+    video = keeper.extend(given, seconds=1, **QUICK)
     assert video.num_frames == num_given + 8
     assert lost(keeper, video.frames[:num_given], given) < MOST_LOST
     assert psnr(video.frames[-8:], np.repeat(given.frames[-1:], 8, axis=0)) < 20  # the rest is the transformer's
@@ -90,7 +90,7 @@ def test_the_given_frames_that_come_first_are_counted(keeper, num_given):
 @pytest.mark.parametrize("seconds", [0.5, 0.75, 4])
 def test_a_video_extended_backward_ends_with_the_given_one(keeper, seconds):
     given = moving(17)
-    video = keeper.extend(given, PROMPT, seconds=seconds, backward=True, sampling=QUICK)
+    video = keeper.extend(given, PROMPT, seconds=seconds, backward=True, **QUICK)
     assert video.num_frames == 17 + round(8 * seconds)
     assert lost(keeper, video.frames[-17:], given) < MOST_LOST
 
@@ -98,7 +98,7 @@ def test_a_video_extended_backward_ends_with_the_given_one(keeper, seconds):
 def test_a_filled_video_keeps_what_is_not_missing(keeper):
     """Two holes: the first begins where it is said to, the second is widened to latent frames."""
     given = moving(33)
-    video = keeper.fill(given, [(0.75, 1.25), (2.625, 3)], PROMPT, sampling=QUICK)
+    video = keeper.fill(given, [(0.75, 1.25), (2.625, 3)], PROMPT, **QUICK)
     assert video.num_frames == 33
     kept = np.ones(33, dtype=bool)
     kept[[*range(6, 10), *range(18, 26)]] = False  # latent frames begin at 6, 10, 14, 18, 22, 26
@@ -109,16 +109,16 @@ def test_a_filled_video_keeps_what_is_not_missing(keeper):
 
 def test_a_hole_may_be_at_either_end(keeper):
     given = moving(17)
-    at_start = keeper.fill(given, [(0, 0.5)], sampling=QUICK)
+    at_start = keeper.fill(given, [(0, 0.5)], **QUICK)
     assert lost(keeper, at_start.frames[4:], Video(given.frames[4:], 8.0)) < MOST_LOST
-    at_end = keeper.fill(given, [(1.625, 9)], sampling=QUICK)
+    at_end = keeper.fill(given, [(1.625, 9)], **QUICK)
     assert lost(keeper, at_end.frames[:13], Video(given.frames[:13], 8.0)) < MOST_LOST
     assert at_start.num_frames == at_end.num_frames == 17
 
 
 def test_connected_videos_both_come_back(keeper):
     first, second = moving(10), moving(9, start=20)
-    video = keeper.connect(first, second, seconds=1, sampling=QUICK)
+    video = keeper.connect(first, second, seconds=1, **QUICK)
     assert video.num_frames == 10 + 8 + 9
     assert lost(keeper, video.frames[:10], first) < MOST_LOST
     assert lost(keeper, video.frames[-9:], second) < MOST_LOST
@@ -126,11 +126,11 @@ def test_connected_videos_both_come_back(keeper):
 
 def test_a_loop_leads_from_the_end_to_the_beginning(keeper):
     clip = moving(13)
-    video = keeper.loop(clip, seconds=1, sampling=QUICK)
+    video = keeper.loop(clip, seconds=1, **QUICK)
     assert video.num_frames == 13 + 8
     assert lost(keeper, video.frames[:13], clip) < MOST_LOST
     turned = Video(np.concatenate([moving(5, start=25).frames, clip.frames[5:]]), 8.0)
-    other = keeper.loop(turned, seconds=1, sampling=QUICK)
+    other = keeper.loop(turned, seconds=1, **QUICK)
     assert not np.array_equal(video.frames[-1], other.frames[-1])
 
 
@@ -149,7 +149,7 @@ def test_an_edit_keeps_what_the_mask_leaves_out(keeper):
     """Beyond a seam of one latent cell, into which the codec's layers carry what is made beside it."""
     clip, mask = moving(9), np.zeros((1, 32, 48, 3), np.uint8)
     mask[:, :, :12] = 255
-    video = keeper.edit(clip, "a cat", strength=1, mask=Video(mask, 1.0), sampling=QUICK)
+    video = keeper.edit(clip, "a cat", strength=1, mask=Video(mask, 1.0), **QUICK)
     copy = reconstruct(keeper.codec, clip).frames
     left, right = (slice(None), slice(None), slice(16)), (slice(None), slice(None), slice(24, None))
     assert psnr(copy[right], clip.frames[right]) - psnr(video.frames[right], clip.frames[right]) < MOST_LOST
@@ -158,14 +158,13 @@ def test_an_edit_keeps_what_the_mask_leaves_out(keeper):
 
 def test_an_edit_begins_with_the_clip_and_takes_its_share_of_the_steps(keeper):
     steps: list[tuple[int, int]] = []
-    ten = Sampling(num_steps=10)
     weak, other = (
-        keeper.edit(moving(9, start), "a cat", strength=0.3, sampling=ten, on_progress=lambda *step: steps.append(step))
+        keeper.edit(moving(9, start), "a cat", strength=0.3, num_steps=10, on_progress=lambda *step: steps.append(step))
         for start in (0, 20)
     )
     assert steps == 2 * [(1, 3), (2, 3), (3, 3)]
     assert not np.array_equal(weak.frames, other.frames)
-    anew = [keeper.edit(moving(9, start), PROMPT, strength=1, sampling=ten).frames for start in (0, 20)]
+    anew = [keeper.edit(moving(9, start), PROMPT, strength=1, num_steps=10).frames for start in (0, 20)]
     assert np.array_equal(*anew)
     assert np.array_equal(anew[0], keeper.generate(PROMPT, num_frames=9, num_steps=10).frames)
 
@@ -202,6 +201,28 @@ def test_what_is_made_depends_on_what_is_given(keeper, monkeypatch, ability):
     assert not torch.allclose(first, other, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p, **options: p.generate(PROMPT, num_frames=5, **options),
+        lambda p, **options: p.extend(moving(5), seconds=1, **options),
+        lambda p, **options: p.fill(moving(9), [(0.5, 1)], **options),
+        lambda p, **options: p.connect(moving(5), moving(5), seconds=1, **options),
+        lambda p, **options: p.loop(moving(5), seconds=1, **options),
+        lambda p, **options: p.edit(moving(5), PROMPT, strength=1, **options),
+    ],
+    ids=["generate", "extend", "fill", "connect", "loop", "edit"],
+)
+def test_every_ability_takes_the_same_options(keeper, call):
+    options = {"height": 16, "width": 32, "fps": 6, "num_steps": 1, "negative": "rain"}
+    plain, other, guided = (
+        call(keeper, **options, **more) for more in ({"guidance": 1}, {"guidance": 1, "seed": 1}, {"guidance": 3})
+    )
+    assert (plain.height, plain.width, plain.fps) == (16, 32, 6)
+    assert not np.array_equal(plain.frames, other.frames)
+    assert not np.array_equal(plain.frames, guided.frames)
+
+
 def test_text_may_be_missing_but_not_where_it_is_all_there_is(keeper):
     clip = moving(5)
     silent, spoken = (keeper.extend(clip, text, seconds=0.5).frames[-4:] for text in ("", "a cat"))
@@ -227,7 +248,7 @@ def test_footage_is_fitted_and_a_note_says_so(keeper, tmp_path, caplog, monkeypa
 def test_a_hole_far_into_a_long_video_is_filled_in_its_surroundings(keeper, monkeypatch):
     monkeypatch.setattr("vitascope.generate.footage.MAX_SECONDS", 2.0)
     given = moving(34)
-    video = keeper.fill(given, [(2.5, 3)], sampling=QUICK)
+    video = keeper.fill(given, [(2.5, 3)], **QUICK)
     assert video.num_frames == 16
     kept = np.r_[0:8, 12:16]  # of frames 12 to 27: the hole is from frame 20 to 23
     assert lost(keeper, video.frames[kept], Video(given.frames[12:28][kept], 8.0)) < MOST_LOST

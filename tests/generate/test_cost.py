@@ -5,19 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.streaming import decode_frames, latent_shape
-from vitascope.generate.cost import cost_of, matmul_rate
+from vitascope.generate.cost import Cost, cost_of, matmul_rate
 
 SIZE = {"height": 48, "width": 32}
 
 
 def cost(pipeline, num_passes: int, num_frames: int):
-    return cost_of(pipeline.codec, pipeline.transformer, 1000, num_passes, **SIZE, num_frames=num_frames)
+    return cost_of(
+        pipeline.codec, pipeline.transformer, pipeline.text_encoder, num_passes, **SIZE, num_frames=num_frames
+    )
 
 
 @pytest.mark.parametrize("num_frames", [1, 9, 33])
@@ -33,15 +36,42 @@ def test_every_pass_and_every_weight_counts(pipeline):
     none, one, three = (cost(pipeline, passes, 9) for passes in (0, 1, 3))
     assert three.flops - none.flops == 3 * (one.flops - none.flops) > 0
     networks = (pipeline.codec, pipeline.transformer)
-    assert one.weight_bytes == 1000 + 4 * sum(p.numel() for network in networks for p in network.parameters())
+    numbers = sum(p.numel() for network in networks for p in network.parameters())
+    assert one.weight_bytes == pipeline.text_encoder.num_bytes + 4 * numbers
 
 
-def test_a_card_counts_both_passes_of_guidance(pipeline):
-    guided = pipeline.cost()
-    config = pipeline.config.model_copy(update={"guidance": 1.0})
-    plain = type(pipeline)(pipeline.codec, pipeline.transformer, pipeline.text_encoder, config).cost()
-    assert plain.flops < guided.flops < 2 * plain.flops
-    assert guided.card(1e6)["seconds here, at least"] == pytest.approx(guided.flops / 1e6, rel=0.01)
+@pytest.mark.parametrize("changes", [{}, {"solver": "heun"}, {"guidance": 1.0}, {"guidance_interval": (0.2, 0.75)}])
+def test_a_card_counts_the_passes_that_are_made(pipeline, changes, monkeypatch):
+    """Those of guidance, but outside its interval, and those of a solver: 2N - 1 velocities of Heun's."""
+    config = pipeline.config.model_copy(update=changes)
+    pipeline = type(pipeline)(pipeline.codec, pipeline.transformer, pipeline.text_encoder, config)
+    made: list[object] = []
+    hook = pipeline.transformer.register_forward_hook(lambda *_: made.append(None))
+    pipeline.generate("a ball")
+    hook.remove()
+    monkeypatch.setattr("vitascope.generate.pipeline.cost_of", lambda *given, **size: Cost(0, 0, flops=given[3]))
+    assert pipeline.cost().flops == len(made)
+
+
+def test_a_card_tells_the_seconds(pipeline):
+    told = pipeline.cost()
+    assert told.card(1e6)["seconds here, at least"] == pytest.approx(told.flops / 1e6, rel=0.01)
+
+
+def test_text_counts_as_the_encoder_gives_it(pipeline):
+    """Fewer states are less arithmetic; the memory is that of the longest prompt."""
+
+    def cost_with(min_tokens: int) -> Cost:
+        encoder = SimpleNamespace(
+            num_parameters=0, num_bytes=0, min_tokens=min_tokens, max_tokens=512, encode=pipeline.text_encoder.encode
+        )
+        return cost_of(pipeline.codec, pipeline.transformer, encoder, 1, **SIZE, num_frames=9)
+
+    long, short = cost_with(512), cost_with(4)
+    config, tokens = pipeline.transformer.config, 3 * 3 * 2
+    assert long.flops - short.flops == 2 * config.num_layers * 2 * config.width * tokens * (512 - 4)
+    assert long.working_bytes == short.working_bytes
+    assert pipeline.text_encoder.min_tokens == len(pipeline.text_encoder.encode([""])[0])
 
 
 def test_a_machine_has_a_rate():

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.codec.streaming import decode_video
+from vitascope.codec.streaming import Tiling, decode_video
 from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.pipeline import Pipeline, Sampling
 from vitascope.generate.rollout import Rollout, makes, plan_windows
+from vitascope.model.text import TextEncoder
 
 PROMPT = "a red ball rolls"
 FLAGS = {".": False, "#": True}
@@ -84,6 +85,29 @@ def test_a_long_video_comes_as_it_is_made(pipeline):
     assert events[:5] == [(1, 8), (2, 8), 9, (3, 8), (4, 8)]
     assert sum(event for event in events if isinstance(event, int)) == 30
     assert events[-2:] == [(8, 8), 5]
+
+
+def test_a_prompt_is_encoded_once_for_all_windows(pipeline, monkeypatch):
+    asked: list[str] = []
+    original = TextEncoder.encode
+    monkeypatch.setattr(TextEncoder, "encode", lambda self, prompts: asked.extend(prompts) or original(self, prompts))
+    pipeline.generate(PROMPT, num_frames=21, negative="rain")
+    assert asked == [PROMPT, "rain"]
+
+
+def test_a_window_begins_with_a_picture_in_tiles(pipeline, monkeypatch):
+    """A large picture is encoded as footage is; fails when the codec takes it whole."""
+    monkeypatch.setattr(Tiling, "spans", lambda tiling, length: [(0, 4), (2, 6)])
+    seen: list[tuple[int, ...]] = []
+    original = pipeline.codec.encode
+    monkeypatch.setattr(pipeline.codec, "encode", lambda x, *more: seen.append(x.shape[3:]) or original(x, *more))
+    timeline = abilities.generate(pipeline.lattice, pipeline.config, PROMPT, height=48, width=48, num_frames=17)
+    rollout = Rollout(timeline, pipeline.lattice, 3, 8.0)
+    first, second = rollout.windows()
+    rollout.put(first, rollout.latent[:, first.start : first.stop])
+    list(rollout.decoded())
+    rollout.canvas(second)
+    assert set(seen) == {(32, 32)}
 
 
 def test_the_beginning_of_a_long_video_is_the_short_one(pipeline):

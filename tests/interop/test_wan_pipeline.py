@@ -121,7 +121,7 @@ def test_a_wan_folder_is_an_ordinary_pipeline(peers):
     assert config.shift_of(10) == config.shift_of(10_000) == 3.0
     video = pipeline.generate("a red ball", height=32, width=48, num_frames=5, num_steps=2)
     assert video.frames.shape == (5, 32, 48, 3)
-    longer = pipeline.extend(video, "a red ball", seconds=4 / 16, sampling=vitascope.Sampling(num_steps=1))
+    longer = pipeline.extend(video, "a red ball", seconds=4 / 16, height=32, width=48, num_steps=1)
     assert longer.num_frames == 9
 
 

@@ -8,12 +8,18 @@ from typing import Annotated, Protocol, runtime_checkable
 import typer
 
 import vitascope
-from vitascope.cli.options import MODEL_HELP, Seed, check_folder, refuse
+from vitascope.cli.options import MAX_SEED, MODEL_HELP, Seed, check_folder, refuse, refuse_unused
+from vitascope.numbers import Dtype
 from vitascope.progress import progress
 
 evaluate = typer.Typer(
     help="Measure a model. Every figure in the documentation comes from here.", rich_markup_mode=None
 )
+
+GeneratorDtype = Annotated[
+    Dtype | None,
+    typer.Option("--dtype", help="Of the transformer; bfloat16 halves its memory.", show_default="float32"),
+]
 
 
 @runtime_checkable
@@ -63,6 +69,7 @@ def evaluate_physics(
         int, typer.Option("-n", min=1, max=1000, help="Experiments of each law, within and beyond what is usual.")
     ] = 4,
     seed: Seed = 0,
+    dtype: GeneratorDtype = None,
     given: Annotated[int, typer.Option(min=2, help="Frames that the model is shown.")] = 5,
     videos: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Score another system's NAME.mp4 files here, not a model.")
@@ -75,21 +82,26 @@ def evaluate_physics(
     ] = None,
 ) -> None:
     """Continue experiments with rolling, thrown, bouncing, colliding and swinging balls; errors in cm and cm/s."""
-    for folder in (out, write_given):
+    for option, folder in (("--out", out), ("--write-given", write_given)):
         if folder is not None:
-            check_folder(folder)
-    if videos is not None and not videos.is_dir():
-        refuse(f"--videos {videos}: no such folder")
+            check_folder(folder, option)
+    if write_given is not None:
+        unused = {"--videos": videos, "--out": out, "--dtype": dtype}
+        refuse_unused(unused, "is for scoring; --write-given only writes what is given")
+    if videos is not None:
+        refuse_unused({"--dtype": dtype}, "is for a model that goes on; --videos are there already")
+        if not videos.is_dir():
+            refuse(f"--videos {videos}: no such folder")
     from vitascope.evaluate import physics
 
-    pipeline = vitascope.load(model, weights=videos is None and write_given is None)
+    pipeline = vitascope.load(model, dtype=dtype or "float32", weights=videos is None and write_given is None)
     config = pipeline.config
     size = {"height": config.height, "width": config.width, "fps": config.fps, "num_frames": config.num_frames}
     made = physics.make_trials(trials, seed=seed, num_given=given, **size)
     if write_given is not None:
         typer.echo(physics.write_given(made, write_given))
         return
-    go_on = physics.extended_by(pipeline, seed) if videos is None else physics.continuations(videos)
+    go_on = physics.extended_by(pipeline.extend, seed) if videos is None else physics.continuations(videos)
     with progress("physics") as on_progress:
         report = physics.evaluate_physics(made, go_on, on_progress=on_progress)
     _tell(report, out)
@@ -106,9 +118,17 @@ def evaluate_coherence(
     model: Annotated[
         str | None, typer.Option(metavar="NAME|DIR|ID", help=f"Without videos: {MODEL_HELP}", show_default="playground")
     ] = None,
-    num_videos: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many videos a model makes.")] = 12,
-    seed: Seed = 0,
-    frames: Annotated[int, typer.Option(min=6, help="At most this many frames of each file.")] = 241,
+    num_videos: Annotated[
+        int | None, typer.Option("-n", min=1, max=10_000, help="How many videos a model makes.", show_default="12")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.", show_default="0"),
+    ] = None,
+    dtype: GeneratorDtype = None,
+    frames: Annotated[
+        int | None, typer.Option(min=6, help="At most this many frames of each file.", show_default="241")
+    ] = None,
     cuts: Annotated[int, typer.Option(min=0, help="Cuts that each video was asked to have.")] = 0,
     loop: Annotated[bool, typer.Option("--loop", help="The videos were asked to loop.")] = False,
     out: Annotated[
@@ -121,15 +141,21 @@ def evaluate_coherence(
         check_folder(out)
     if sources and model is not None:
         refuse("give videos or --model, not both")
+    if sources:
+        unused = {"-n": num_videos, "--seed": seed, "--dtype": dtype}
+        refuse_unused(unused, "is for videos that a model makes; these are there already")
+    else:
+        refuse_unused({"--frames": frames}, "is for files; a model's videos are as long as it was trained on")
     for source in sources or []:
         if not source.exists():
             refuse(f"{source}: no such file or folder")
     from vitascope.evaluate import coherence
 
     if sources:
-        clips = coherence.files(sources, frames)
+        clips = coherence.files(sources, frames or 241)
     else:
-        clips = coherence.generated(vitascope.load(model or "playground").generate, num_videos, seed)
+        pipeline = vitascope.load(model or "playground", dtype=dtype or "float32")
+        clips = coherence.generated(pipeline.generate, num_videos or 12, seed or 0)
     with progress("coherence") as on_progress:
         report = coherence.evaluate_coherence(clips, num_cuts=cuts, loops=loop, on_progress=on_progress)
     _tell(report, out)

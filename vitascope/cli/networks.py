@@ -72,7 +72,7 @@ def export(
     dtype: DtypeOption = "float32",
 ) -> None:
     """Write a model in diffusers' layout, with diffusers' classes where it has them, and print its folder."""
-    check_folder(out)
+    check_folder(out, option="")
     if out.exists():
         refuse(f"{out} exists; name a new folder")
     from vitascope.generate.loading import find_model

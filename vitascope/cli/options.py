@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -67,13 +68,21 @@ def check_size_texts(values: list[str] | None) -> list[str] | None:
     return values
 
 
-def check_folder(out: Path) -> None:
+def check_folder(out: Path, option: str = "--out") -> None:
     """Refuse a folder that can't be made or written to."""
     nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    named = f"{option} {out}".strip()
     if not nearest.is_dir():
-        refuse(f"--out {out}: {nearest} is a file, not a folder")
+        refuse(f"{named}: {nearest} is a file, not a folder")
     if not os.access(nearest, os.W_OK):
-        refuse(f"--out {out}: the folder {nearest} can't be written to")
+        refuse(f"{named}: the folder {nearest} can't be written to")
+
+
+def refuse_unused(options: Mapping[str, object], reason: str) -> None:
+    """Refuse options, by their names, that were given although nothing would come of them; None is not given."""
+    for option, value in options.items():
+        if value is not None:
+            refuse(f"{option} {reason}")
 
 
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]

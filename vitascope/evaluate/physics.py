@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,6 @@ from vitascope.errors import SizeError
 from vitascope.evaluate.report import write_report
 from vitascope.evaluate.tracking import track
 from vitascope.files import write_text
-from vitascope.generate.pipeline import Pipeline, Sampling
 from vitascope.video import Video, contact_sheet, read_video, write_video
 from vitascope.world.camera import unproject
 from vitascope.world.cast import PALETTE
@@ -268,14 +268,20 @@ def evaluate_physics(
     return PhysicsReport(contestants, contact_sheet(shown, columns=2, frames_per_video=6))
 
 
-def extended_by(pipeline: Pipeline, seed: int) -> Continue:
-    """A model's continuations."""
+def extended_by(extend: Callable[..., Video], seed: int) -> Continue:
+    """A model's continuations, each drawn by a seed of its own; `extend` is its pipeline's."""
 
     def go_on(trial: Trial) -> Video:
         seconds = (len(trial.truth) - trial.num_given) / float(trial.clip.fps)
-        return pipeline.extend(trial.given, trial.prompt, seconds=seconds, sampling=Sampling(seed))
+        return extend(trial.given, trial.prompt, seconds=seconds, seed=_seed_of(seed, trial))
 
     return go_on
+
+
+def _seed_of(seed: int, trial: Trial) -> int:
+    """A trial's own seed, whichever others there are."""
+    digest = hashlib.sha256(f"{seed} {trial.name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def continuations(folder: Path) -> Continue:

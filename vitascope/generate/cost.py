@@ -13,9 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, Tiling, latent_shape
+from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, num_flops
 
-MAX_TEXT_TOKENS = 512  # what text encoders give at most, and Wan's always
 # Fitted to the peak memory of the bundled model's process at several sizes, see docs/interop.md.
 LIVE_MAPS = 9  # of the codec's largest feature map, the convolutions' workspace included
 LIVE_WIDTHS = 12  # of a token in the transformer, besides two of its MLP's
@@ -24,7 +24,7 @@ RUNTIME_BYTES = 400 << 20  # Python, PyTorch and this package
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes and floating-point operations (2 per multiply-add) of one video, the text encoder's operations left out."""
+    """Bytes and floating-point operations (2 per multiply-add) of one video, the encoding of text left out."""
 
     weight_bytes: int
     working_bytes: int  # an estimate, within about a third
@@ -50,27 +50,30 @@ class Cost:
 def cost_of(
     codec: Codec,
     transformer: Transformer,
-    text_bytes: int,
+    text_encoder: PromptEncoder,
     num_passes: int,
     *,
     height: int,
     width: int,
     num_frames: int,
 ) -> Cost:
-    """What a video of this size takes, with `num_passes` forward passes of the transformer."""
+    """What a video of this size takes, with `num_passes` forward passes of the transformer.
+
+    The memory is that of the longest prompt, the operations those of the shortest.
+    """
     frames, rows, columns = latent_shape(codec, num_frames, height, width)
     config = transformer.config
     sides = zip((frames, rows, columns), config.patch, strict=True)
     tokens = math.prod(-(-side // step) for side, step in sides)
-    pass_flops = num_flops(config, [tokens], [MAX_TEXT_TOKENS], num_sigmas=2, text_cached=True)
+    pass_flops = num_flops(config, [tokens], [text_encoder.min_tokens], num_sigmas=2, text_cached=True)
     decoding_flops, map_bytes = _decoding(codec, frames, rows, columns)
 
     element = next(transformer.parameters()).element_size()
     denoising = tokens * (LIVE_WIDTHS * config.width + 2 * config.ffn_width) * element
-    text_cache = 2 * 2 * config.num_layers * MAX_TEXT_TOKENS * config.width * element  # of two prompts
+    text_cache = 2 * 2 * config.num_layers * text_encoder.max_tokens * config.width * element  # of two prompts
     pixels = 3 * height * width * num_frames
     return Cost(
-        weight_bytes=text_bytes + _num_bytes(transformer.parameters()) + _num_bytes(codec.parameters()),
+        weight_bytes=text_encoder.num_bytes + _num_bytes(transformer.parameters()) + _num_bytes(codec.parameters()),
         # a sum: the allocator keeps what denoising took while frames are decoded
         working_bytes=denoising + text_cache + LIVE_MAPS * map_bytes + pixels + RUNTIME_BYTES,
         flops=num_passes * pass_flops + decoding_flops,

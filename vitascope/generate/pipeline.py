@@ -30,7 +30,7 @@ from vitascope.interop.wan_folder import is_wan, load_wan
 from vitascope.model.diffusion import add_noise, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
 from vitascope.model.text import PromptEncoder, TextEncoder
-from vitascope.model.transformer import Transformer
+from vitascope.model.transformer import TextCache, Transformer
 from vitascope.numbers import Dtype, Number
 from vitascope.video import Video
 from vitascope.weights import torch_dtype
@@ -52,8 +52,21 @@ class Sampling:
         return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as the transformer takes it. It doesn't depend on the noise level: once per video is enough."""
+
+    context: Float[Tensor, "l e"]
+    cache: TextCache
+
+
 class Pipeline:
-    """A model folder, loaded: codec, transformer, text encoder and how to use them."""
+    """A model folder, loaded: codec, transformer, text encoder and how to use them.
+
+    All abilities take the same options. `height`, `width` and `fps` are the result's, by default those of the footage
+    as nearly as the model knows them. `num_steps`, `guidance` and `negative` say how it is drawn, by default as the
+    model was trained; the same `seed` gives the same frames.
+    """
 
     def __init__(self, codec: Codec, transformer: Transformer, text_encoder: PromptEncoder, config: PipelineConfig):
         self.codec = codec.eval().requires_grad_(False)
@@ -130,7 +143,13 @@ class Pipeline:
         *,
         seconds: Number,
         backward: bool = False,
-        sampling: Sampling = Sampling(),
+        height: int | None = None,
+        width: int | None = None,
+        fps: Number | None = None,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance: Number | None = None,
+        negative: str = "",
         on_progress: OnStep | None = None,
     ) -> Video:
         """The video and `seconds` of what follows it, or with `backward` of what precedes it.
@@ -140,8 +159,11 @@ class Pipeline:
         Raises:
             PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
         """
-        timeline = abilities.extend(self.lattice, self.config, video, prompt, seconds=seconds, backward=backward)
-        return self.make(timeline, sampling, on_progress)
+        size = {"height": height, "width": width, "fps": fps}
+        timeline = abilities.extend(
+            self.lattice, self.config, video, prompt, seconds=seconds, backward=backward, **size
+        )
+        return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
 
     def fill(
         self,
@@ -149,7 +171,13 @@ class Pipeline:
         missing: Sequence[tuple[Number, Number]],
         prompt: str = "",
         *,
-        sampling: Sampling = Sampling(),
+        height: int | None = None,
+        width: int | None = None,
+        fps: Number | None = None,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance: Number | None = None,
+        negative: str = "",
         on_progress: OnStep | None = None,
     ) -> Video:
         """The video with what lies between pairs of seconds made anew.
@@ -157,7 +185,9 @@ class Pipeline:
         Raises:
             PromptError, SizeError, MediaError: as `generate`; also nothing missing, or everything.
         """
-        return self.make(abilities.fill(self.lattice, self.config, video, missing, prompt), sampling, on_progress)
+        size = {"height": height, "width": width, "fps": fps}
+        timeline = abilities.fill(self.lattice, self.config, video, missing, prompt, **size)
+        return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
 
     def connect(
         self,
@@ -166,7 +196,13 @@ class Pipeline:
         prompt: str = "",
         *,
         seconds: Number,
-        sampling: Sampling = Sampling(),
+        height: int | None = None,
+        width: int | None = None,
+        fps: Number | None = None,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance: Number | None = None,
+        negative: str = "",
         on_progress: OnStep | None = None,
     ) -> Video:
         """One video, `seconds` of what leads from it to the other, and the other.
@@ -174,8 +210,9 @@ class Pipeline:
         Raises:
             PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
         """
-        timeline = abilities.connect(self.lattice, self.config, before, after, prompt, seconds=seconds)
-        return self.make(timeline, sampling, on_progress)
+        size = {"height": height, "width": width, "fps": fps}
+        timeline = abilities.connect(self.lattice, self.config, before, after, prompt, seconds=seconds, **size)
+        return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
 
     def loop(
         self,
@@ -183,7 +220,13 @@ class Pipeline:
         prompt: str = "",
         *,
         seconds: Number = 1.0,
-        sampling: Sampling = Sampling(),
+        height: int | None = None,
+        width: int | None = None,
+        fps: Number | None = None,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance: Number | None = None,
+        negative: str = "",
         on_progress: OnStep | None = None,
     ) -> Video:
         """The video and `seconds` of what leads from its end back to its beginning.
@@ -191,8 +234,9 @@ class Pipeline:
         Raises:
             PromptError, SizeError, MediaError: as `generate`; also no seconds to make.
         """
-        timeline = abilities.loop(self.lattice, self.config, video, prompt, seconds=seconds)
-        return self.make(timeline, sampling, on_progress)
+        size = {"height": height, "width": width, "fps": fps}
+        timeline = abilities.loop(self.lattice, self.config, video, prompt, seconds=seconds, **size)
+        return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
 
     def edit(
         self,
@@ -201,7 +245,13 @@ class Pipeline:
         *,
         strength: Number,
         mask: Media | None = None,
-        sampling: Sampling = Sampling(),
+        height: int | None = None,
+        width: int | None = None,
+        fps: Number | None = None,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance: Number | None = None,
+        negative: str = "",
         on_progress: OnStep | None = None,
     ) -> Video:
         """The video made anew after another prompt, from as much noise as `strength` in (0, 1] says.
@@ -212,8 +262,9 @@ class Pipeline:
             PromptError, SizeError, MediaError: as `generate`; also a strength or mask that changes nothing.
         Source: Meng et al. 2022 (arXiv:2108.01073), SDEdit.
         """
-        timeline = abilities.edit(self.lattice, self.config, video, prompt, strength=strength, mask=mask)
-        return self.make(timeline, sampling, on_progress)
+        size = {"height": height, "width": width, "fps": fps}
+        timeline = abilities.edit(self.lattice, self.config, video, prompt, strength=strength, mask=mask, **size)
+        return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
 
     def make(self, timeline: Timeline, sampling: Sampling = Sampling(), on_progress: OnStep | None = None) -> Video:
         """The video of a timeline, whole in memory."""
@@ -239,6 +290,9 @@ class Pipeline:
         rollout = Rollout(timeline, self.lattice, window_length, config.reference_fps)
         windows = rollout.windows()
         num_steps = config.num_steps if sampling.num_steps is None else sampling.num_steps
+        guidance = config.guidance if sampling.guidance is None else sampling.guidance
+        prompt = self.encode_prompt(timeline.prompt)
+        negative = self.encode_prompt(sampling.negative) if guidance != 1 else prompt
         for number, window in enumerate(windows):
             yield from rollout.decoded()
 
@@ -249,11 +303,11 @@ class Pipeline:
             canvas = rollout.canvas(window)
             tokens = self.sample(
                 canvas,
-                timeline.prompt,
-                negative=sampling.negative,
+                prompt,
+                negative=negative,
                 seed=sampling.of_window(number),
                 num_steps=num_steps,
-                guidance=config.guidance if sampling.guidance is None else sampling.guidance,
+                guidance=guidance,
                 strength=timeline.strength,
                 on_progress=show,
             )
@@ -264,9 +318,9 @@ class Pipeline:
     def sample(
         self,
         canvas: Canvas,
-        prompt: str,
+        prompt: str | EncodedPrompt,
         *,
-        negative: str = "",
+        negative: str | EncodedPrompt = "",
         seed: int = 0,
         num_steps: int = 40,
         guidance: Number = 1.0,
@@ -292,7 +346,22 @@ class Pipeline:
         start = torch.where(canvas.given[:, None], canvas.clean, noised)
         return SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
 
-    def _velocity(self, canvas: Canvas, prompt: str, negative: str, guidance: Number) -> Velocity:
+    @torch.inference_mode()
+    def encode_prompt(self, prompt: str) -> EncodedPrompt:
+        """A prompt for `sample`, so that many canvases need it encoded once only.
+
+        Raises:
+            PromptError: an overlong prompt.
+        """
+        (context,) = self.text_encoder.encode([prompt])
+        return EncodedPrompt(context, self.transformer.encode_text(context))
+
+    def _is_guided(self, sigma: float, guidance: Number) -> bool:
+        return guidance != 1 and in_interval(sigma, self.config.guidance_interval)
+
+    def _velocity(
+        self, canvas: Canvas, prompt: str | EncodedPrompt, negative: str | EncodedPrompt, guidance: Number
+    ) -> Velocity:
         """The guided velocity of the canvas's tokens; given tokens stand still."""
         made = ~canvas.given[:, None]
         conditional = self._clean(canvas, prompt)
@@ -300,21 +369,20 @@ class Pipeline:
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
             target = conditional(x, sigma)
-            if guidance != 1 and in_interval(sigma, self.config.guidance_interval):
+            if self._is_guided(sigma, guidance):
                 guided = guide(target, unconditional(x, sigma), guidance)
                 target = rescale(guided, target, self.config.guidance_rescale)
             return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
 
         return velocity
 
-    def _clean(self, canvas: Canvas, text: str) -> Callable[[Tensor, float], Tensor]:
+    def _clean(self, canvas: Canvas, prompt: str | EncodedPrompt) -> Callable[[Tensor, float], Tensor]:
         """The transformer's clean tokens for (noisy tokens, sigma); the text is encoded once."""
-        (context,) = self.text_encoder.encode([text])
-        cache = self.transformer.encode_text(context)
+        text = prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt)
 
         def clean(x: Tensor, sigma: float) -> Tensor:
-            packed = pack([canvas.noised(x, torch.full((canvas.num_frames,), sigma), context)])
-            output = self.transformer(packed, text_cache=cache)
+            packed = pack([canvas.noised(x, torch.full((canvas.num_frames,), sigma), text.context)])
+            output = self.transformer(packed, text_cache=text.cache)
             return to_clean(output, x, packed.token_sigmas, self.transformer.config.prediction)
 
         return clean
@@ -340,9 +408,23 @@ class Pipeline:
     def cost(self) -> Cost:
         """The memory and the arithmetic of a video as the model was trained."""
         config = self.config
-        passes = config.num_steps * (1 if config.guidance == 1 else 2) * (2 if config.solver == "heun" else 1)
         size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
-        return cost_of(self.codec, self.transformer, self.text_encoder.num_bytes, passes, **size)
+        return cost_of(self.codec, self.transformer, self.text_encoder, self._num_passes(), **size)
+
+    def _num_passes(self) -> int:
+        """How often the transformer runs for a video as the model was trained, told by the sampler itself."""
+        config, passes = self.config, 0
+
+        def velocity(x: Tensor, sigma: float) -> Tensor:
+            nonlocal passes
+            passes += 2 if self._is_guided(sigma, config.guidance) else 1
+            return x
+
+        grid = self.lattice.shape(config.num_frames, config.height, config.width)
+        tokens = math.prod(side // step for side, step in zip(grid, self.lattice.patch, strict=True))
+        sigmas = sigma_schedule(config.num_steps, config.shift_of(tokens))
+        SOLVERS[config.solver](velocity, torch.zeros(1, 1), sigmas, None)
+        return passes
 
 
 def _num_parameters(network: torch.nn.Module) -> int:

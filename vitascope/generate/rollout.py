@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, StreamingDecoder, to_frames
+from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, StreamingDecoder, encode_stream, to_frames
 from vitascope.generate.canvas import Canvas, make_canvas
 from vitascope.generate.timeline import Lattice, Timeline
 
@@ -89,7 +89,8 @@ class Rollout:
         latent = self.latent[:, window.start : window.stop].clone()
         given = self.known[window.start : window.stop].clone()
         if window.start > 0 and given[0].all():
-            latent[:, :1] = self.lattice.codec.encode(self._last_frames[window.start])[0]
+            (picture,) = encode_stream(self.lattice.codec, [self._last_frames[window.start]])
+            latent[:, :1] = picture[0]
         return make_canvas(
             latent,
             given,

@@ -45,6 +45,16 @@ class UMT5Encoder:
         """Memory of the network's weights."""
         return sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
 
+    @property
+    def min_tokens(self) -> int:
+        """States of the shortest prompt."""
+        return NUM_STATES
+
+    @property
+    def max_tokens(self) -> int:
+        """States of the longest prompt."""
+        return NUM_STATES
+
     def to(self, dtype: torch.dtype) -> UMT5Encoder:
         """The encoder in another precision."""
         return UMT5Encoder(self.network.to(dtype), self.tokenizer)

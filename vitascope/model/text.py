@@ -42,6 +42,16 @@ class PromptEncoder(Protocol):
         """Memory of the network's weights."""
         ...
 
+    @property
+    def min_tokens(self) -> int:
+        """States of the shortest prompt."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """States of the longest prompt."""
+        ...
+
     def encode(self, prompts: Sequence[str]) -> list[Float[Tensor, "_l e"]]:
         """Float32 states of each prompt, in order; "" gives those of no prompt."""
         ...
@@ -73,6 +83,11 @@ class TextEncoder:
     def num_bytes(self) -> int:
         """Memory of the network's weights."""
         return sum(weight.numel() * weight.element_size() for weight in self.weights.values())
+
+    @property
+    def min_tokens(self) -> int:
+        """States of no prompt: its marks and the prefix."""
+        return len(self._token_ids(""))
 
     @property
     def device(self) -> torch.device:
