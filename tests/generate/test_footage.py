@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from vitascope.generate.footage import Shape, fit_video
+from vitascope.generate.footage import Shape, fit_video, pad_to
 from vitascope.video import Video, write_video
 
 
@@ -22,6 +23,17 @@ def test_a_video_and_its_file_give_the_same_frames(tmp_path: Path) -> None:
     np.testing.assert_allclose(file[:8], frames[:8], atol=4)
 
 
-def test_a_still_stays_one_frame() -> None:
-    still = Video(np.zeros((1, 32, 32, 3), np.uint8), 1.0)
-    assert fit_video(still, Shape(32, 32, 8.0)).num_frames == 1
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_still_stays_one_frame_and_has_no_rate(tmp_path: Path, caplog, on_disk: bool) -> None:
+    still = Video(np.zeros((1, 32, 48, 3), np.uint8), 1.0)
+    media = still.save(tmp_path / "still.png") if on_disk else still
+    assert fit_video(media, Shape(32, 48, 8.0)).num_frames == 1
+    assert caplog.text == ""
+    fit_video(media, Shape(32, 32, 8.0))
+    assert "is 48x32; fitted to 32x32\n" in caplog.text
+
+
+def test_footage_of_the_right_size_is_not_copied() -> None:
+    video = Video(np.zeros((5, 32, 48, 3), np.uint8), 8.0)
+    assert pad_to(video, 32, 48) is video
+    assert pad_to(video, 48, 64).frames.shape == (5, 48, 64, 3)

@@ -124,8 +124,9 @@ def test_same_pixels_from_an_original_file(tmp_path):
     assert (wanted - codec.decode_raw(latent).clamp(-1, 1)).abs().max() <= 1e-4
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled" / "Wan2.1_VAE.pth").write_bytes(b"never read")
-    with pytest.raises(ModelError, match="is a pickle"):
-        load_original_codec(tmp_path / "pickled" / "Wan2.1_VAE.safetensors")
+    for suffix in ("pth", "safetensors"):
+        with pytest.raises(ModelError, match=r"Wan2\.1_VAE\.pth is a pickle"):
+            load_original_codec(tmp_path / "pickled" / f"Wan2.1_VAE.{suffix}")
 
 
 def test_the_published_codec_is_the_peers_default():

@@ -109,6 +109,26 @@ def test_the_length_is_known_without_decoding(tmp_path: Path, suffix: str) -> No
     assert read_duration(path) == pytest.approx(2.5, abs=0.1)
 
 
+@pytest.mark.parametrize(("container", "options"), [("h264", {}), ("matroska", {"live": "1"})])
+def test_the_length_of_a_file_that_does_not_say_is_counted(
+    tmp_path: Path, container: str, options: dict[str, str]
+) -> None:
+    """Fails when it counts as no length: then of a long video its beginning is taken, not its end."""
+    path = tmp_path / "clip"
+    with av.open(str(path), "w", format=container, options=options) as output:
+        stream = output.add_stream("libx264", rate=5)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        for index, pixels in enumerate(numbered(15)):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts = index
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    with av.open(str(path)) as stored:
+        assert stored.duration is None
+    assert read_duration(path) == pytest.approx(3)
+    assert read_duration(path) == pytest.approx(read_video(path).duration)
+
+
 def test_an_image_has_no_length(tmp_path: Path) -> None:
     assert read_duration(Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0).save(tmp_path / "picture.png")) == 0
     with pytest.raises(MediaError, match="no file"):

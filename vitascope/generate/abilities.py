@@ -280,6 +280,8 @@ def _ending_whole(video: Video, step: int) -> tuple[Video, range]:
 
 def _stretched(frames: UInt8[np.ndarray, "t h w 3"], spare: int) -> UInt8[np.ndarray, "t2 h w 3"]:
     """The second frame, not the first, is repeated: what moves between the two then falls between latent frames."""
+    if spare == 0:
+        return frames
     return np.concatenate([frames[:1], np.repeat(frames[1:2], spare, axis=0), frames[1:]])
 
 

@@ -64,7 +64,10 @@ def fit_video(media: Media, shape: Shape, instant: float = 0.0) -> Video:
     head = media if isinstance(media, Video) else read_video(media, max_frames=1)
     found = Shape(head.height, head.width, float(head.fps))
     name = "the video" if isinstance(media, Video) else str(media)
-    if found != shape:
+    if _is_still(media):
+        if (found.height, found.width) != (shape.height, shape.width):
+            _log.warning("%s is %dx%d; fitted to %dx%d", name, found.width, found.height, shape.width, shape.height)
+    elif found != shape:
         _log.warning("%s is %s; fitted to %s", name, found, shape)
     if stop - start < _duration(media):
         _log.warning("%s is long; used: second %g to %g", name, start, stop)
@@ -80,12 +83,17 @@ def _duration(media: Media) -> float:
     return media.duration if isinstance(media, Video) else read_duration(media)
 
 
+def _is_still(media: Media) -> bool:
+    """Whether it is a single picture, whose rate means nothing."""
+    return media.num_frames == 1 if isinstance(media, Video) else read_duration(media) == 0
+
+
 def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
     """The part between two seconds at another rate: the frame on screen as each new one begins, as of a file's.
 
     A single frame is a still, whatever its rate.
     """
-    count = 1 if video.num_frames == 1 else max(1, round((stop - start) * fps))
+    count = 1 if _is_still(video) else max(1, round((stop - start) * fps))
     times = start + np.arange(count) / fps
     shown = (times * float(video.fps) + 1e-6).astype(int)
     return Video(video.frames[np.minimum(shown, video.num_frames - 1)], fps)
@@ -103,6 +111,8 @@ def fit_image(image: Media, height: int, width: int) -> Video:
 
 def pad_to(video: Video, height: int, width: int) -> Video:
     """The video with its last row and column repeated down to `height` and out to `width`."""
+    if (video.height, video.width) == (height, width):
+        return video
     edge = ((0, 0), (0, height - video.height), (0, width - video.width), (0, 0))
     return Video(np.pad(video.frames, edge, mode="edge"), video.fps)
 

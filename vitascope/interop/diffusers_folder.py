@@ -26,7 +26,7 @@ from vitascope.weights import NetworkT, read_json
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX_OF = "{}.index.json"  # which shard holds what, beside the shards
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")  # suffixes
 
 
 class PeerConfig(BaseModel):
@@ -141,15 +141,14 @@ def file_of_tensor(folder: Path, weights: str = WEIGHTS) -> dict[str, Path]:
     Raises:
         ModelError: a file is missing, damaged or a pickle.
     """
+    if (folder / weights).suffix in PICKLES:
+        raise ModelError(_about_pickle(folder / weights))
     if (folder / weights).is_file():
         return dict.fromkeys(_names(folder / weights), folder / weights)
     index_path = folder / INDEX_OF.format(weights)
     if not index_path.is_file():
-        if pickles := sorted(path.name for pattern in PICKLES for path in folder.glob(pattern)):
-            raise ModelError(
-                f"{folder / pickles[0]} is a pickle, which can run code and is not read; "
-                f"get the model's safetensors files, or save it again with diffusers' save_pretrained"
-            )
+        if pickles := sorted(path for suffix in PICKLES for path in folder.glob(f"*{suffix}")):
+            raise ModelError(_about_pickle(pickles[0]))
         raise ModelError(f"no weights {folder / weights}, nor {index_path.name} beside it; download the folder again")
     index = read_json(index_path, cure="download it again").get("weight_map")
     if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
@@ -179,6 +178,13 @@ def our_config(tree: dict[str, Any], kind: type[Any], folder: Path) -> Any:
         return parse_config(tree, kind, source=str(folder / "config.json"))
     except ConfigError as error:
         raise ModelError(f"{error}; this model can't be loaded") from None
+
+
+def _about_pickle(path: Path) -> str:
+    return (
+        f"{path} is a pickle, which can run code and is not read; "
+        "get the model's safetensors files, or save it again with diffusers' save_pretrained"
+    )
 
 
 def _names(path: Path) -> list[str]:

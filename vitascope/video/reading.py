@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -74,7 +74,7 @@ def read_video(
 
 
 def read_duration(path: str | Path) -> float:
-    """How many seconds a file says that its video has, without decoding it; 0 for an image, or if it doesn't say.
+    """How many seconds a file's video has, as the file says or by its packets, without decoding it; 0 for an image.
 
     Raises:
         MediaError: nothing there, nothing readable, or no picture in it.
@@ -88,7 +88,9 @@ def read_duration(path: str | Path) -> float:
                 return 0.0
             if stream.duration and stream.time_base:
                 return float(stream.duration * stream.time_base)
-            return (container.duration or 0) / av.time_base
+            if container.duration:
+                return container.duration / av.time_base
+        return float(_measured(path).seconds)
 
 
 def _check_request(
@@ -163,21 +165,31 @@ def _video_stream(container: Any, path: Path) -> Any:
 
 def _average_rate(stream: Any, path: Path) -> Fraction:
     # By truth: what is unknown is None in some versions of PyAV and Fraction(0) in others.
-    rate = stream.average_rate or _measured_rate(path)
+    rate = stream.average_rate or _measured(path).rate
     if not MIN_FPS <= rate <= MAX_FPS:
         raise MediaError(f"{path} shows {float(rate):g} frames per second; give the rate wanted with fps=")
     return Fraction(rate)
 
 
-def _measured_rate(path: Path) -> Fraction:
-    """Frames per second by counting packets, for a file that does not say; 0 when its timestamps don't either."""
+class _Measured(NamedTuple):
+    """A stream by its packets: frames per second and seconds, 0 where its timestamps don't say."""
+
+    rate: Fraction
+    seconds: Fraction
+
+
+def _measured(path: Path) -> _Measured:
+    """What a file that doesn't say is, by counting packets."""
     with path.open("rb") as file, _opened(file) as container:
         stream = container.streams.video[0]
-        stamps = [(p.pts, p.duration or 0) for p in container.demux(stream) if p.pts is not None]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        stamps = [(packet.pts, packet.duration or 0) for packet in packets if packet.pts is not None]
         if not stamps:
-            return Fraction(stream.guessed_rate or stream.base_rate or 0)
+            rate = Fraction(stream.guessed_rate or stream.base_rate or 0)
+            return _Measured(rate, len(packets) / rate if rate else Fraction(0))
         ticks = max(pts + duration for pts, duration in stamps) - min(pts for pts, _ in stamps)
-        return len(stamps) / (ticks * stream.time_base) if ticks * (stream.time_base or 0) > 0 else Fraction(0)
+        seconds = Fraction(ticks * (stream.time_base or 0))
+        return _Measured(len(stamps) / seconds if seconds > 0 else Fraction(0), seconds)
 
 
 def _num_wanted(rate: Fraction, seconds: Number | None, max_frames: int | None) -> int | None:
