@@ -178,7 +178,7 @@ def evaluate_coherence(
     worst: dict[str, tuple[float, Video]] = {}
     left_out = 0
     for done, (name, read) in enumerate(clips, start=1):
-        video = read()
+        video = _shrunk(read())  # once: what is small already stays as it is
         if video.num_frames < MIN_FRAMES:
             left_out += 1
         else:
@@ -186,7 +186,7 @@ def evaluate_coherence(
             for each in MEASURES:
                 value = getattr(scores[-1], each.key)
                 if value > worst.get(each.key, (-np.inf,))[0]:
-                    worst[each.key] = value, _shrunk(video)
+                    worst[each.key] = value, video
         if on_progress is not None:
             on_progress(done, len(clips))
     if not scores:

@@ -7,7 +7,6 @@ chance. `model` is what was made of the prompts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ import numpy as np
 from vitascope.errors import SizeError
 from vitascope.evaluate.judge import Read, others
 from vitascope.evaluate.rates import Rate, Verdicts, rate, rates
-from vitascope.files import write_text
+from vitascope.evaluate.report import write_report
 from vitascope.judge.scoring import verdicts
 from vitascope.judge.sentence import Sentence, describe
 from vitascope.production import Split
-from vitascope.video import Video, contact_sheet, write_video
+from vitascope.video import Video, contact_sheet
 from vitascope.world.captions import DETAILED
 from vitascope.world.captions import describe as say
 from vitascope.world.sampling import sample_scene
@@ -104,13 +103,11 @@ class FaithfulReport:
 
     def write(self, out: Path) -> None:
         """Write faithful.json and faithful.png into a folder."""
-        out.mkdir(parents=True, exist_ok=True)
         tree = {
             "scores": {who: {name: asdict(r) for name, r in table.items()} for who, table in self.tables().items()},
             "questions": {question.name: question.prompt for question in self.questions},
         }
-        write_text(out / "faithful.json", json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
-        write_video(self.sheet, out / "faithful.png")
+        write_report(out, "faithful", tree, self.sheet)
 
 
 def evaluate_faithful(

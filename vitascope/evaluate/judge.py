@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ from pathlib import Path
 from vitascope.data.clips import Clip, list_clips, pick
 from vitascope.errors import DatasetError
 from vitascope.evaluate.rates import Rate, rates
-from vitascope.files import write_text
+from vitascope.evaluate.report import write_report
 from vitascope.judge.calibration import Bin, expected_calibration_error, reliability, reliability_picture
 from vitascope.judge.network import Reading
 from vitascope.judge.scoring import verdicts
 from vitascope.judge.sentence import Sentence, describe
-from vitascope.video import Video, write_video
+from vitascope.video import Video
 
 Read = Callable[[Video], Reading]
 
@@ -45,7 +44,6 @@ class JudgeReport:
 
     def write(self, out: Path) -> None:
         """Write judge.json and judge.png, a reliability diagram, into a folder."""
-        out.mkdir(parents=True, exist_ok=True)
         tree = {
             "clips": self.num_clips,
             "calibration_error": self.calibration_error,
@@ -54,8 +52,7 @@ class JudgeReport:
             },
             "bins": [each._asdict() for each in self.bins],
         }
-        write_text(out / "judge.json", json.dumps(tree, indent=2) + "\n")
-        write_video(reliability_picture(self.bins), out / "judge.png")
+        write_report(out, "judge", tree, reliability_picture(self.bins))
 
     def _chance_of(self, name: str) -> float:
         """0 where chance had nothing to get right: a relation is asked for only if one is there or was read."""

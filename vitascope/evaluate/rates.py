@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitascope.evaluate.report import confidence
 from vitascope.judge.scoring import REPORTED, Verdict
 
-NUM_RESAMPLES = 2000
-LEVEL = 0.95
 OVERALL = "overall"
 
 Verdicts = Sequence[Sequence[Verdict]]  # of each clip
@@ -34,16 +33,10 @@ def rates(found: Verdicts, seed: int = 0) -> dict[str, Rate]:
 
 
 def rate(found: Verdicts, seed: int = 0) -> Rate:
-    """The share that is right. Its interval is a bootstrap's that draws whole clips: a clip's verdicts hang together.
-
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
-    """
+    """The share that is right. Its interval is one over clips: a clip's verdicts hang together."""
     right = np.array([sum(verdict.right for verdict in clip) for clip in found], dtype=np.float64)
     total = np.array([len(clip) for clip in found], dtype=np.float64)
     if total.sum() == 0:
         return Rate(0.0, 0.0, 1.0, 0)
-    drawn = np.random.default_rng(seed).integers(len(found), size=(NUM_RESAMPLES, len(found)))
-    asked = total[drawn].sum(axis=1)
-    shares = right[drawn].sum(axis=1)[asked > 0] / asked[asked > 0]
-    low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Rate(float(right.sum() / total.sum()), float(low), float(high), int(total.sum()))
+    low, high = confidence(right, total, seed)
+    return Rate(float(right.sum() / total.sum()), low, high, int(total.sum()))

@@ -17,7 +17,7 @@ from vitascope.formats import MOVING
 from vitascope.video import IMAGE_FPS, Video, read_video, write_video
 
 BAR, LIMIT, ABSENT = (70, 110, 170), (200, 40, 40), (230, 230, 230)
-NUM_RESAMPLED = 1000
+NUM_RESAMPLED = 2000
 
 
 def list_media(source: Path) -> list[tuple[str, Callable[..., Video]]]:
@@ -34,15 +34,20 @@ def list_media(source: Path) -> list[tuple[str, Callable[..., Video]]]:
     return [(clip.member.name if clip.member else clip.path.name, clip.read) for clip in list_clips(source)]
 
 
-def confidence(values: Float[np.ndarray, " n"], seed: int = 0, share: float = 0.95) -> tuple[float, float]:
+def confidence(
+    values: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"] | None = None, seed: int = 0, share: float = 0.95
+) -> tuple[float, float]:
     """The interval that holds the mean, by drawing the clips anew with replacement; NaN without values.
 
+    With `counts`, a clip's value is a sum of so many, which hang together: the mean is that of all of them.
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (the percentile interval).
     """
-    if len(values) == 0:
+    counts = np.ones(len(values)) if counts is None else counts
+    if counts.sum() == 0:
         return float("nan"), float("nan")
     drawn = np.random.default_rng(seed).integers(len(values), size=(NUM_RESAMPLED, len(values)))
-    low, high = np.percentile(values[drawn].mean(axis=1), [50 * (1 - share), 50 * (1 + share)])
+    sums, nums = values[drawn].sum(axis=1), counts[drawn].sum(axis=1)
+    low, high = np.percentile(sums[nums > 0] / nums[nums > 0], [50 * (1 - share), 50 * (1 + share)])
     return float(low), float(high)
 
 
@@ -64,5 +69,5 @@ def bars(values: Sequence[float], limit: float, height: int, width: int) -> Vide
 def write_report(out: Path, name: str, tree: dict[str, Any], sheet: Video) -> None:
     """Write NAME.json and NAME.png into a folder."""
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / f"{name}.json", json.dumps(tree, indent=2) + "\n")
+    write_text(out / f"{name}.json", json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
     write_video(sheet, out / f"{name}.png")
