@@ -173,12 +173,12 @@ ABILITIES: dict[str, Callable[[Pipeline, Video], Video]] = {
     "forward": lambda pipeline, given: pipeline.extend(given, seconds=0.5),
     "backward": lambda pipeline, given: pipeline.extend(given, seconds=0.5, backward=True),
     "fill": lambda pipeline, given: pipeline.fill(given, [(0.625, 1.125)]),
-    "connect": lambda pipeline, given: pipeline.connect(given, moving(9, start=10), seconds=0.5),
-    "connect to": lambda pipeline, given: pipeline.connect(moving(9, start=10), given, seconds=0.5),
+    "connect": lambda pipeline, given: pipeline.connect(given, moving(5, start=10), seconds=0.5),
+    "connect to": lambda pipeline, given: pipeline.connect(moving(5, start=10), given, seconds=0.5),
     "loop": lambda pipeline, given: pipeline.loop(given, seconds=0.5),
-    "first": lambda pipeline, given: pipeline.generate(PROMPT, image=given),
-    "last": lambda pipeline, given: pipeline.generate(PROMPT, last_image=given),
-    "reference": lambda pipeline, given: pipeline.generate(PROMPT, references=[given]),
+    "first": lambda pipeline, given: pipeline.generate(PROMPT, image=given, num_frames=5),
+    "last": lambda pipeline, given: pipeline.generate(PROMPT, last_image=given, num_frames=5),
+    "reference": lambda pipeline, given: pipeline.generate(PROMPT, references=[given], num_frames=5),
 }
 
 
