@@ -101,7 +101,7 @@ Out = Annotated[
     typer.Option(
         "-o",
         "--out",
-        help="File or existing folder; an existing file is replaced.",
+        help="File or existing folder; an existing file is replaced. Until it is finished, FILE.partial.mp4 plays.",
         show_default="<name>-<seed>.mp4",
     ),
 ]
