@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
     from vitascope.generate.pipeline import Sampling as Sampling
+    from vitascope.generate.storyboard import Storyboard as Storyboard
     from vitascope.video import Video as Video
 
 __version__ = "0.1.0"
 
-__all__ = ["Pipeline", "Sampling", "Video", "__version__", "load"]
+__all__ = ["Pipeline", "Sampling", "Storyboard", "Video", "__version__", "load"]
 
 
 def load(
@@ -45,6 +46,10 @@ def __getattr__(name: str) -> Any:
         from vitascope.generate import pipeline
 
         return getattr(pipeline, name)
+    if name == "Storyboard":
+        from vitascope.generate.storyboard import Storyboard
+
+        return Storyboard
     if name == "Video":
         from vitascope.video import Video
 

@@ -24,6 +24,7 @@ from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
 from vitascope.generate.sizes import MAX_STEPS
+from vitascope.generate.storyboard import Storyboard, lay_out, load_storyboard
 from vitascope.generate.timeline import Lattice, Timeline
 from vitascope.interop.parts import load_codec, load_transformer
 from vitascope.interop.wan_folder import is_wan, load_wan
@@ -213,6 +214,27 @@ class Pipeline:
         timeline = abilities.edit(self.lattice, self.config, video, prompt, strength=strength, mask=mask)
         return self.make(timeline, sampling, on_progress)
 
+    def storyboard(
+        self,
+        storyboard: Storyboard | str | Path,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        fps: Number | None = None,
+        sampling: Sampling = Sampling(),
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """A video of several shots, each with its text; a path is that of a TOML file.
+
+        Raises:
+            ConfigError: a file that can't be read, an unknown key, or a value that can't be.
+            PromptError, SizeError, MediaError: as `generate`; also a shot that is shorter than a latent frame.
+        """
+        if not isinstance(storyboard, Storyboard):
+            storyboard = load_storyboard(storyboard)
+        timeline = lay_out(self.lattice, self.config, storyboard, height=height, width=width, fps=fps)
+        return self.make(timeline, sampling, on_progress)
+
     def make(self, timeline: Timeline, sampling: Sampling = Sampling(), on_progress: OnStep | None = None) -> Video:
         """The video of a timeline, whole in memory."""
         frames = np.empty((timeline.num_frames, timeline.height, timeline.width, 3), np.uint8)
@@ -237,6 +259,8 @@ class Pipeline:
         rollout = Rollout(timeline, self.lattice, window_length, config.reference_fps)
         windows = rollout.windows()
         num_steps = config.num_steps if sampling.num_steps is None else sampling.num_steps
+        if len(timeline.prompts) > 1:  # a prompt that is too long is told now, not after the shots before it
+            self.text_encoder.encode(timeline.prompts)
         for number, window in enumerate(windows):
             yield from rollout.decoded()
 
@@ -247,7 +271,7 @@ class Pipeline:
             canvas = rollout.canvas(window)
             tokens = self.sample(
                 canvas,
-                timeline.prompt,
+                rollout.prompts(window),
                 negative=sampling.negative,
                 seed=sampling.of_window(number),
                 num_steps=num_steps,
@@ -262,7 +286,7 @@ class Pipeline:
     def sample(
         self,
         canvas: Canvas,
-        prompt: str,
+        prompt: str | Sequence[str],
         *,
         negative: str = "",
         seed: int = 0,
@@ -273,6 +297,7 @@ class Pipeline:
     ) -> Float[Tensor, "n p"]:
         """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged.
 
+        A canvas of several shots takes a prompt for each.
         With a `strength` below 1, in that share of the steps and from the canvas's own tokens, noised so far.
 
         Raises:
@@ -281,7 +306,8 @@ class Pipeline:
         """
         if not 1 <= num_steps <= MAX_STEPS:
             raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
-        velocity = self._velocity(canvas, prompt, negative, guidance)
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        velocity = self._velocity(canvas, prompts, negative, guidance)
         shift = self.config.shift_of(canvas.num_grid_tokens)
         sigmas = sigma_schedule(math.ceil(strength * num_steps), shift, start=strength)
         noise = torch.randn(canvas.clean.shape, generator=torch.Generator().manual_seed(seed))
@@ -290,11 +316,11 @@ class Pipeline:
         start = torch.where(canvas.given[:, None], canvas.clean, noised)
         return SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
 
-    def _velocity(self, canvas: Canvas, prompt: str, negative: str, guidance: Number) -> Velocity:
+    def _velocity(self, canvas: Canvas, prompts: Sequence[str], negative: str, guidance: Number) -> Velocity:
         """The guided velocity of the canvas's tokens; given tokens stand still."""
         made = ~canvas.given[:, None]
-        conditional = self._clean(canvas, prompt)
-        unconditional = self._clean(canvas, negative) if guidance != 1 else conditional
+        conditional = self._clean(canvas, prompts)
+        unconditional = self._clean(canvas, [negative] * len(prompts)) if guidance != 1 else conditional
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
             target = conditional(x, sigma)
@@ -305,13 +331,13 @@ class Pipeline:
 
         return velocity
 
-    def _clean(self, canvas: Canvas, text: str) -> Callable[[Tensor, float], Tensor]:
-        """The transformer's clean tokens for (noisy tokens, sigma); the text is encoded once."""
-        (context,) = self.text_encoder.encode([text])
-        cache = self.transformer.encode_text(context)
+    def _clean(self, canvas: Canvas, texts: Sequence[str]) -> Callable[[Tensor, float], Tensor]:
+        """The transformer's clean tokens for (noisy tokens, sigma); the texts are encoded once."""
+        contexts = self.text_encoder.encode(texts)
+        cache = self.transformer.encode_text(torch.cat(canvas.in_token_order(contexts)))
 
         def clean(x: Tensor, sigma: float) -> Tensor:
-            packed = pack([canvas.noised(x, torch.full((canvas.num_frames,), sigma), context)])
+            packed = pack([canvas.noised(x, torch.full((canvas.num_frames,), sigma), contexts)])
             output = self.transformer(packed, text_cache=cache)
             return to_clean(output, x, packed.token_sigmas, self.transformer.config.prediction)
 
