@@ -96,7 +96,7 @@ def told(texts: list[Tensor], num_tokens: list[int]) -> Sample:
 
 
 def test_a_text_reaches_its_own_tokens_alone():
-    """With one block; what a second one does with neighbours' tokens is self-attention's. Fails when runs are ignored."""
+    """With one block; what a second does with other tokens is self-attention's. Fails when runs are ignored."""
     network = transformer(CONFIG.model_copy(update={"num_layers": 1}))
     first, second, other = (random(length, 12, seed=length) for length in (5, 3, 4))
     before, after = (network(pack([SAMPLES[0], told([first, text], [4, 8])])) for text in (second, other))
