@@ -30,7 +30,7 @@ from vitascope.cli.outputs import plan_outputs, write_videos
 
 def storyboard(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.toml", help="The shots: see the README for one.", show_default=False)
+        Path, typer.Argument(metavar="FILE.toml", help="Each shot's text, seconds, image and cut.", show_default=False)
     ],
     size: Size = None,
     fps: Rate = None,

@@ -176,9 +176,8 @@ def _draw(language: Language, seed: int) -> Additions:
 
 def _english(text: str, additions: Additions) -> str:
     if additions.colour:
-        article = "an" if additions.colour[0] in "aeiou" else "a"
-        article = article.capitalize() if text[0].isupper() else article
-        text = _COLOURED_EN.sub(lambda match: f"{article} {additions.colour} {match[2]}", text, count=1)
+        n = "n" if additions.colour[0] in "aeiou" else ""
+        text = _COLOURED_EN.sub(lambda match: f"{match[1][0]}{n} {additions.colour} {match[2]}", text, count=1)
     kind = _thing_alone(text, "en")
     if kind is not None and additions.motion:
         text = f"{text} {_doing_en(kind, additions.motion)}"
