@@ -143,6 +143,7 @@ def test_storyboards_are_encoded_shot_by_shot_behind_the_captions(dataset, codec
     """Each with what holds for all of its clip; fails when a shot gets another's text."""
     write_clip(dataset, 2, 9, **TOLD)
     clips, encoder = list_clips(dataset), TextEncoder.load(TEXT_ENCODER)
+    assert {key: clips[2].record()[key] for key in TOLD} == TOLD  # as shards' indices hold it
     folders = dataset / "latents", dataset / "texts"
     encoded = encode_clips(clips, codec, folders[0], encoder, folders[1], 1, Reader(3, 0.0), lambda *_: None)
     assert [len(clip.captions) for clip in encoded] == [2, 2, 2]
