@@ -18,11 +18,12 @@ from vitascope.numbers import Dtype
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
     from vitascope.generate.pipeline import Sampling as Sampling
+    from vitascope.generate.storyboard import Storyboard as Storyboard
     from vitascope.video import Video as Video
 
 __version__ = "0.1.0"
 
-__all__ = ["Pipeline", "Sampling", "Video", "__version__", "load"]
+__all__ = ["Pipeline", "Sampling", "Storyboard", "Video", "__version__", "load"]
 
 
 def load(model: str | Path = "playground", *, dtype: Dtype = "float32", weights: bool = True) -> Pipeline:
@@ -44,6 +45,10 @@ def __getattr__(name: str) -> Any:
         from vitascope.generate import pipeline
 
         return getattr(pipeline, name)
+    if name == "Storyboard":
+        from vitascope.generate.storyboard import Storyboard
+
+        return Storyboard
     if name == "Video":
         from vitascope.video import Video
 

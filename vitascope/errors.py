@@ -25,6 +25,10 @@ class PromptError(VitascopeError):
     """A prompt that is empty or too long."""
 
 
+class EndpointError(VitascopeError):
+    """A service that was asked for something and didn't give it."""
+
+
 class ModelError(VitascopeError):
     """A model name or folder that can't be loaded."""
 

@@ -22,7 +22,7 @@ ABILITIES = {
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
     """A fake model behind `vitascope.load`, in an empty working folder."""
-    from vitascope.generate import abilities
+    from vitascope.generate import abilities, storyboard
 
     fake = FakePipeline()
 
@@ -34,5 +34,6 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
     monkeypatch.setitem(vars(vitascope), "load", load)
     for name, positional in ABILITIES.items():
         monkeypatch.setattr(abilities, name, fake.ability(name, positional))
+    monkeypatch.setattr(storyboard, "lay_out", fake.ability("storyboard", ("storyboard",)))
     monkeypatch.chdir(tmp_path)
     return fake

@@ -25,6 +25,7 @@ VERBS = (
     ["connect"],
     ["loop"],
     ["edit"],
+    ["storyboard"],
     ["render"],
     ["prepare"],
     ["prepare", "videos"],

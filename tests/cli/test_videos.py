@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from vitascope import cli
 from vitascope.cli.outputs import Terminated, slug
 from vitascope.video import read_video
 
+ROOT = Path(__file__).parents[2]
 SAMPLING = {"seed": 7, "num_steps": 9, "guidance": 3.5, "negative": "rain"}
 SAMPLED = "--seed 7 --steps 9 --guidance 3.5 --negative rain --model here"
 
@@ -134,6 +138,51 @@ def test_an_error_half_way_leaves_nothing(pipeline: FakePipeline, tmp_path: Path
     pipeline.failure, pipeline.fails_after = OSError("no space"), 1
     assert cli.main(["generate", "a cat", "-o", "cat.mp4"]) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import time, types
+from pathlib import Path
+import numpy as np
+from vitascope.cli.outputs import _write
+
+def frames():
+    for number in range(9):
+        yield np.full((2, 32, 48, 3), 20 * number, np.uint8)
+    print("there", flush=True)
+    time.sleep(60)
+
+_write(frames(), types.SimpleNamespace(num_frames=30, fps=8.0, height=32, width=48), Path("cat.mp4"))
+"""
+
+
+def test_a_kill_leaves_a_file_that_plays(tmp_path: Path) -> None:
+    """Of all frames but the last. Fails when frames wait in the encoder, or the file needs its end to be read."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == b"there\n"
+        process.kill()
+    assert not (tmp_path / "cat.mp4").exists()
+    found = read_video(tmp_path / "cat.partial.mp4")
+    assert found.frames.shape == (17, 32, 48, 3)
+    assert found.fps == 8.0
+    levels = found.frames.mean(axis=(1, 2, 3))
+    assert levels == pytest.approx([20 * (k // 2) for k in range(17)], abs=3)
+
+
+def test_a_partial_file_that_is_given_is_not_written_over(
+    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cat.partial.mp4").write_bytes(b"mine")
+    assert cli.main(["extend", "cat.partial.mp4", "--seconds", "1", "-o", "cat.mp4"]) == 2
+    assert "cat.partial.mp4 is also what is given" in capsys.readouterr().err
+    assert (tmp_path / "cat.partial.mp4").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import encode_video
 from vitascope.data.clips import Clip, Reader, list_clips, split_validation
+from vitascope.data.encoded import encode_clips
 from vitascope.data.latents import cached_latents
 from vitascope.data.text_states import cached_text_states
 from vitascope.errors import DatasetError
@@ -116,14 +117,44 @@ def test_captions_are_encoded_once_and_again_when_they_change(dataset, monkeypat
     asked: list[list[str]] = []
     original = TextEncoder.encode
     monkeypatch.setattr(TextEncoder, "encode", lambda self, texts: asked.append(list(texts)) or original(self, texts))
-    states = cached_text_states(encoder, list_clips(dataset), 1, folder)
+    states = cached_text_states(encoder, [clip.some_captions(1) for clip in list_clips(dataset)], folder)
     assert asked == [["红", "red"]]  # each distinct caption once
     assert [len(of_clip) for of_clip in states] == [2, 2, 2]
     torch.testing.assert_close(states[2][0], original(encoder, ["red"])[0].half(), rtol=1e-2, atol=1e-2)
-    again = cached_text_states(encoder, list_clips(dataset), 1, folder)
+    again = cached_text_states(encoder, [clip.some_captions(1) for clip in list_clips(dataset)], folder)
     assert len(asked) == 1
     assert all(torch.equal(a, b) for x, y in zip(states, again, strict=True) for a, b in zip(x, y, strict=True))
     write_clip(dataset, 1, 1, captions={"en": ["a blue cube"]})
-    changed = cached_text_states(encoder, list_clips(dataset), 1, folder)
+    changed = cached_text_states(encoder, [clip.some_captions(1) for clip in list_clips(dataset)], folder)
     assert len(asked) == 2
     assert [len(of_clip) for of_clip in changed] == [2, 1, 2]
+
+
+TOLD = {
+    "cuts": [4],
+    "storyboards": {
+        "zh": [{"text": "红色的球", "shots": ["它滚", "它跳"]}],
+        "en": [{"text": "a red ball", "shots": ["it rolls", "it jumps"]}, {"text": "", "shots": ["red", "red"]}],
+    },
+}
+
+
+def test_storyboards_are_encoded_shot_by_shot_behind_the_captions(dataset, codec):
+    """Each with what holds for all of its clip; fails when a shot gets another's text."""
+    write_clip(dataset, 2, 9, **TOLD)
+    clips, encoder = list_clips(dataset), TextEncoder.load(TEXT_ENCODER)
+    assert {key: clips[2].record()[key] for key in TOLD} == TOLD  # as shards' indices hold it
+    folders = dataset / "latents", dataset / "texts"
+    encoded = encode_clips(clips, codec, folders[0], encoder, folders[1], 1, Reader(3, 0.0), lambda *_: None)
+    assert [len(clip.captions) for clip in encoded] == [2, 2, 2]
+    assert [(clip.cuts, len(clip.storyboards)) for clip in encoded] == [((), 0), ((), 0), ((4,), 2)]
+    prompts = [["a red ball. it rolls", "a red ball. it jumps"], ["红色的球。它滚", "红色的球。它跳"]]
+    for told, texts in zip(encoded[2].storyboards, prompts, strict=True):
+        for states, text in zip(told, texts, strict=True):
+            torch.testing.assert_close(states, encoder.encode([text])[0].half(), rtol=1e-2, atol=1e-2)
+
+
+def test_a_storyboard_that_leaves_out_a_shot_is_refused(dataset):
+    write_clip(dataset, 2, 9, **{**TOLD, "cuts": [2, 4]})
+    with pytest.raises(DatasetError, match=r"000002\.json.*a storyboard of 2 shots for 2 cuts"):
+        list_clips(dataset)

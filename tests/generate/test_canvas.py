@@ -65,7 +65,7 @@ def test_time_is_seconds_at_any_rate():
 def test_the_transformer_sees_given_tokens_as_data():
     latent, pin = random(4, 3, 2, 2), random(4, 1, 2, 2, seed=1)
     pinned = canvas(latent, given_frames(latent, [1]), [Pin(pin, 0)])
-    sample = pinned.noised(pinned.clean, torch.tensor([0.9, 0.8, 0.7, 0.6]), random(2, 8), given_sigma=0.05)
+    sample = pinned.noised(pinned.clean, torch.tensor([0.9, 0.8, 0.7, 0.6]), [random(2, 8)], given_sigma=0.05)
     levels = sample.sigmas[sample.frame_index]
     assert levels.tolist() == pytest.approx([0.9, 0.05, 0.7, 0.05])
 

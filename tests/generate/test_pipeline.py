@@ -111,7 +111,7 @@ def test_a_sample_does_not_depend_on_its_batch(pipeline):
     context = pipeline.text_encoder.encode([PROMPT, "a much longer description of something else"])
     canvases = [canvas(random(4, 3, 4, 4), [0]), canvas(random(4, 2, 6, 4, seed=1), [], [Pin(random(4, 1, 2, 2), 3)])]
     samples = [
-        filling.noised(filling.clean, torch.full((filling.num_frames,), 0.6), text)
+        filling.noised(filling.clean, torch.full((filling.num_frames,), 0.6), [text])
         for filling, text in zip(canvases, context, strict=True)
     ]
     with torch.inference_mode():

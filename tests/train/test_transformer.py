@@ -13,6 +13,7 @@ import vitascope
 from vitascope.config import load_config
 from vitascope.data.encoded import EncodedClip
 from vitascope.errors import ConfigError, DatasetError
+from vitascope.generate.canvas import CUT_TIME
 from vitascope.model.patches import unpack
 from vitascope.train import transformer
 from vitascope.train.run import step_generator
@@ -92,6 +93,48 @@ def test_text_is_dropped_in_its_share(transformer_config, clips):
     lengths = [length for seed in range(200) for length in make_batch(clips, config, seed).pack.context_lengths]
     assert lengths.count(2) / len(lengths) == pytest.approx(0.25, abs=0.06)
     assert lengths.count(3) / len(lengths) == pytest.approx(0.375, abs=0.07)  # the captions take turns
+
+
+@pytest.fixture
+def told() -> list[EncodedClip]:
+    """A clip of three shots, told in two ways: a cut within its second latent frame, one before its fourth."""
+    ways = tuple(
+        tuple(random(length, 384, seed=length).half() for length in lengths) for lengths in ((4, 5, 6), (8, 9, 10))
+    )
+    captions = [random(3, 384, seed=8).half()]
+    return [EncodedClip(random(4, 5, 4, 4).half(), captions, 8.0, (7, 13), ways)]
+
+
+NOTHING_GIVEN = ["patterns.first_frame=0.0", "patterns.beginning=0.0", "patterns.independent=0.0", "text_dropout=0.0"]
+
+
+def test_a_clip_of_several_shots_is_told_shot_by_shot_in_its_share(transformer_config, told):
+    """As a storyboard is: texts by shot, and a skip of time at each cut. Fails when cuts or texts are ignored."""
+    config = load_config(transformer_config, TransformerTrainConfig, [*NOTHING_GIVEN, "storyboards=1.0"])
+    ways = set()
+    for seed in range(20):
+        pack = make_batch(told, config, seed).pack
+        assert pack.told_lengths == (8, 8, 4)
+        ways.add(pack.context_lengths)
+        assert pack.positions[::4, 0].tolist() == [0, 1, 2 + CUT_TIME, 3 + CUT_TIME, 4 + 2 * CUT_TIME]
+    assert ways == {(4, 5, 6), (8, 9, 10)}
+    config = load_config(transformer_config, TransformerTrainConfig, [*NOTHING_GIVEN, "storyboards=0.25"])
+    runs = [len(make_batch(told, config, seed).pack.told_lengths) for seed in range(200)]
+    assert runs.count(3) / len(runs) == pytest.approx(0.25, abs=0.1)
+    assert set(runs) == {1, 3}
+
+
+def test_what_shows_two_shots_is_not_learned_as_a_storyboard(transformer_config, told):
+    """The first cut, at frame 7, passes through the third latent frame, of frames 5 to 8."""
+    for share, learned in (("1.0", [True, True, False, True, True]), ("0.0", [True] * 5)):
+        config = load_config(transformer_config, TransformerTrainConfig, [*NOTHING_GIVEN, f"storyboards={share}"])
+        assert make_batch(told, config).made[::4].tolist() == learned
+
+
+def test_the_texts_of_all_shots_are_dropped_together(transformer_config, told):
+    config = load_config(transformer_config, TransformerTrainConfig, ["storyboards=1.0", "text_dropout=0.5"])
+    lengths = {make_batch(told, config, seed).pack.context_lengths for seed in range(40)}
+    assert lengths == {(2, 2, 2), (4, 5, 6), (8, 9, 10)}
 
 
 def test_a_batch_follows_from_its_generator(transformer_config, clips):

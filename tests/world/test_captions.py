@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.world.stages import scenes
-from vitascope.world.captions import captions, describe, groups
+from vitascope.world.captions import captions, describe, groups, storyboards
 from vitascope.world.phrases import DOING_EN, DOING_ZH, TRAVEL_EN, TRAVEL_ZH, conjugate
 from vitascope.world.sampling import sample_scene
 from vitascope.world.scene import Actor, Scene
@@ -232,6 +232,32 @@ def test_every_shot_has_its_sentence() -> None:
             assert all(" the " in part or part.startswith(("the ", "on ", "in ")) for part in parts[1:]), caption
         for caption in drawn(scene, "zh", 8):
             assert len(re.split("。切到：|。然后，|。下一个镜头：", caption)) == len(scene.shots)
+
+
+def test_a_storyboard_tells_each_shot_what_it_shows_and_no_other() -> None:
+    """With what holds for all of them, everybody is named; without, each shot says so itself. Both come."""
+    several = [scene for scene in scenes(500) if len(scene.shots) > 1]
+    common = 0
+    for scene in several:
+        told = storyboards(scene)
+        assert told == storyboards(scene)
+        for way in told["en"]:
+            assert len(way.shots) == len(scene.shots)
+            common += bool(way.text)
+            for text, shot in zip(way.shots, scene.shots, strict=True):
+                for camera in CAMERAS_SAID["en"][shot.camera]:
+                    text = text.replace(camera, "")
+                said = {motion for motion, sign in SIGNS_EN.items() if re.search(sign, text)}
+                assert said == {group.act.motion for group in groups(scene, shot)}, text
+                places = {place for place, ways in SETTINGS["en"].items() if any(where in text for where in ways)}
+                assert places == {shot.place} or (not way.text and not places), text
+                assert all(named(actor, scene, f"{way.text} {text}") for actor in scene.actors), text
+        for way in told["zh"]:
+            assert len(way.shots) == len(scene.shots)
+            signs = [{motion for motion, sign in SIGNS_ZH.items() if re.search(sign, text)} for text in way.shots]
+            shown = [{group.act.motion for group in groups(scene, shot)} for shot in scene.shots]
+            assert all(motions <= said for motions, said in zip(shown, signs, strict=True)), way
+    assert 0.4 < common / (4 * len(several)) < 0.6
 
 
 @pytest.mark.parametrize("motion", ["right", "left"])

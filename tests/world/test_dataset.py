@@ -55,6 +55,27 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render_dataset(config(), tmp_path_factory.mktemp("world"), num_workers=1)
 
 
+def test_a_record_tells_of_the_shots_that_its_frames_show() -> None:
+    """The cuts are where the truth's frames change their shot. A clip too short for all of its shots isn't told so."""
+    scene = next(scene for scene in map(sample_scene, range(99)) if len(scene.shots) == 3)
+    told = dataset.told_by_shots(scene, 17)
+    assert told["cuts"] == scene.first_frames(17)[1:]
+    assert [len(way["shots"]) for ways in told["storyboards"].values() for way in ways] == [3] * 8
+    assert json.loads(json.dumps(told)) == told
+    assert dataset.told_by_shots(scene, 2) == dataset.told_by_shots(scene, 1) == {}
+    assert dataset.told_by_shots(next(s for s in map(sample_scene, range(9)) if len(s.shots) == 1), 17) == {}
+
+
+@rendering
+def test_the_cuts_of_a_record_are_those_of_its_truth(tmp_path: Path) -> None:
+    number = next(k for k in range(99) if len(sample_scene(k).shots) == 2)
+    settings = config(num_clips=number + 1, num_frames=[6], sizes=["16x16"], image_share=0.0)
+    (tmp_path / "clips").mkdir()
+    record = json.loads(dataset.render_clip(settings, number, tmp_path).read_text(encoding="utf-8"))
+    shots = [frame["shot"] for frame in record["truth"]["frames"]]
+    assert record["cuts"] == [shots.index(1)]
+
+
 @rendering
 def test_a_record_says_what_its_media_shows(reference: Path) -> None:
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(reference.glob("clips/*.json"))]
@@ -71,6 +92,7 @@ def test_a_record_says_what_its_media_shows(reference: Path) -> None:
         scene = sample_scene(record["seed"])
         assert record["captions"] == captions(scene, is_image=suffix == "png")
         assert record["attributes"] == scene.attributes()
+        assert ("storyboards" in record) == (len(scene.shots) > 1 and suffix == "mp4")
         assert record["scene"] == json.loads(json.dumps(scene.as_dict()))
         assert len(record["truth"]["frames"]) == record["num_frames"]
         assert all(len(frame["actors"]) == len(scene.actors) for frame in record["truth"]["frames"])

@@ -24,6 +24,7 @@ from vitascope.cli.datasets import prepare, render
 from vitascope.cli.evaluate import evaluate
 from vitascope.cli.networks import export, info, train
 from vitascope.cli.outputs import Terminated
+from vitascope.cli.storyboards import storyboard
 from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError
 
@@ -40,6 +41,7 @@ app.command()(fill)
 app.command()(connect)
 app.command()(loop)
 app.command()(edit)
+app.command()(storyboard)
 app.command()(render)
 app.add_typer(prepare, name="prepare")
 app.add_typer(train, name="train")

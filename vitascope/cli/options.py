@@ -104,7 +104,7 @@ Out = Annotated[
     typer.Option(
         "-o",
         "--out",
-        help="File, replaced if it exists, or an existing folder.",
+        help="File or existing folder; an existing file is replaced. Until it is finished, FILE.partial.mp4 plays.",
         show_default="a new file: <name>-<seed>.mp4",
     ),
 ]

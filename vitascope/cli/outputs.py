@@ -15,7 +15,7 @@ import typer
 
 import vitascope
 from vitascope.cli.options import MAX_SEED, refuse
-from vitascope.formats import MOVING, STILL
+from vitascope.formats import MOVING, STILL, partial_path
 from vitascope.progress import progress
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def plan_outputs(
     _check_writable([*paths, *([sheet] if sheet else [])])
     if sheet is not None and sheet.suffix.lower() not in STILL:
         refuse(f"--sheet {sheet}: name an image, one of {' '.join(STILL)}")
-    for path in [*paths, *([sheet] if sheet else [])]:
+    growing = [partial_path(path) for path in paths if path.suffix.lower() in MOVING]
+    for path in [*paths, *([sheet] if sheet else []), *growing]:
         if path.exists() and any(path.samefile(given) for given in inputs if given.exists()):
             refuse(f"--out {path} is also what is given; name another file")
     if sheet in paths:
@@ -98,11 +99,12 @@ def write_videos(
 def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, num_given: int) -> vitascope.Video:
     """Write frames as they come, and return a few of them. An interrupt leaves a file of those that are there.
 
-    But none if they are the given ones alone: nothing was made that isn't there already.
+    But none if they are the given ones alone: nothing was made that isn't there already. A kill leaves them, too, in
+    `partial_path(path)`.
     """
     import numpy as np
 
-    from vitascope.video import Video, VideoWriter
+    from vitascope.video import GrowingVideo, Video, VideoWriter
 
     num_sampled = min(_SHEET_FRAMES, timeline.num_frames)
     wanted = set(np.linspace(0, timeline.num_frames - 1, num_sampled).round().astype(int).tolist())
@@ -112,9 +114,11 @@ def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, num_giv
         picture.save(path)
         return picture
     interruption: BaseException | None = None
-    with VideoWriter(path, timeline.fps, timeline.height, timeline.width) as writer:
+    form = (path, timeline.fps, timeline.height, timeline.width)
+    with GrowingVideo(*form) as growing, VideoWriter(*form) as writer:
         try:
             for chunk in frames:
+                growing.write(chunk)
                 sampled += [frame for index, frame in enumerate(chunk, start=writer.num_frames) if index in wanted]
                 writer.write(chunk)
         except (KeyboardInterrupt, Terminated) as stop:

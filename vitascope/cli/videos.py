@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import vitascope
+from vitascope.cli.expansion import Expand, expanded
 from vitascope.cli.options import (
     DtypeOption,
     Guidance,
@@ -66,6 +67,7 @@ def generate(
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,
+    expand: Expand = False,
 ) -> None:
     """Make a video, or an image, from a prompt. Long ones are written as they are made."""
     if seconds is not None and frames is not None:
@@ -81,6 +83,8 @@ def generate(
         frames = 1
     given = [file for file in (image, last_image, *(reference or [])) if file is not None]
     outputs = plan_outputs(out, prompt, seed, num_videos, sheet, is_image=frames == 1, inputs=given)
+    if expand:
+        prompt = expanded(prompt, seed, has_pictures=bool(given), is_image=frames == 1)
 
     pipeline = vitascope.load(model, dtype=dtype)
     from vitascope.generate import abilities

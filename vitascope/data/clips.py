@@ -7,13 +7,14 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from vitascope.errors import DatasetError, MediaError, SizeError, reason
 from vitascope.layout import media_path
+from vitascope.model.text import shot_prompt
 from vitascope.video import Video, read_video
 
 SHARD_INDEX = "index.jsonl"
@@ -29,11 +30,24 @@ class Member:
     sha256: str
 
 
+class Told(NamedTuple):
+    """A clip told shot by shot: what holds for all of it, which may be nothing, and what each shot shows."""
+
+    text: str
+    shots: list[str]
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompt of each shot."""
+        return [shot_prompt(self.text, shot) for shot in self.shots]
+
+
 @dataclass(frozen=True)
 class Clip:
     """One clip on disk: its media file (or the shard that holds it), its shape and its captions by language.
 
-    `attributes` say what it shows, where whoever made it knew.
+    `attributes` say what it shows, where whoever made it knew. `cuts` are the frames with which its shots but the first
+    begin, and `storyboards` tell it shot by shot, by language.
     """
 
     id: str
@@ -45,6 +59,14 @@ class Clip:
     captions: dict[str, list[str]]
     attributes: dict[str, Any] | None = None
     member: Member | None = None
+    cuts: tuple[int, ...] = ()
+    storyboards: dict[str, list[Told]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse storyboards that don't tell of every shot."""
+        for told in (told for ways in self.storyboards.values() for told in ways):
+            if len(told.shots) != len(self.cuts) + 1:
+                raise ValueError(f"a storyboard of {len(told.shots)} shots for {len(self.cuts)} cuts")
 
     def read(self, *, size: tuple[int, int] | None = None, max_frames: int | None = None) -> Video:
         """The clip's frames; `size` (rows, columns) and `max_frames` as in `read_video`.
@@ -66,11 +88,18 @@ class Clip:
         """What training has to know of the clip."""
         shape = {"num_frames": self.num_frames, "height": self.height, "width": self.width, "fps": self.fps}
         known = {} if self.attributes is None else {"attributes": self.attributes}
+        if self.storyboards:
+            told = {language: [each._asdict() for each in ways] for language, ways in self.storyboards.items()}
+            known |= {"cuts": list(self.cuts), "storyboards": told}
         return {"id": self.id, **shape, "captions": self.captions, **known}
 
     def some_captions(self, per_language: int) -> list[str]:
         """The first captions of each language, in a fixed order; clips differ in which phrasings come first."""
         return [text for language in sorted(self.captions) for text in self.captions[language][:per_language]]
+
+    def some_storyboards(self, per_language: int) -> list[Told]:
+        """The first storyboards of each language, in a fixed order."""
+        return [told for language in sorted(self.storyboards) for told in self.storyboards[language][:per_language]]
 
 
 class Reader:
@@ -165,6 +194,11 @@ def _member_bytes(shard: Path, member: Member) -> bytes:
 def _clip(record: dict[str, Any], path: Path, member: Member | None = None) -> Clip:
     shape = {key: record[key] for key in ("num_frames", "height", "width", "fps")}
     told = {"captions": record["captions"], "attributes": record.get("attributes")}
+    told["cuts"] = tuple(int(frame) for frame in record.get("cuts", ()))
+    told["storyboards"] = {
+        language: [Told(str(each["text"]), [str(text) for text in each["shots"]]) for each in ways]
+        for language, ways in record.get("storyboards", {}).items()
+    }
     return Clip(id=record["id"], path=path, member=member, **told, **shape)
 
 

@@ -21,11 +21,16 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """One clip: its latent and the states of each of its captions (float16), and its rate in frames per second."""
+    """One clip: its latent and the states of each of its captions (float16), and its rate in frames per second.
+
+    `cuts` are the frames with which its shots but the first begin; a storyboard has states for each of them.
+    """
 
     latent: Float[Tensor, "c t h w"]
     captions: list[Float[Tensor, "_l e"]]
     fps: float
+    cuts: tuple[int, ...] = ()
+    storyboards: tuple[tuple[Float[Tensor, "_l e"], ...], ...] = ()
 
 
 def encode_clips(
@@ -42,15 +47,26 @@ def encode_clips(
     latents = cached_latents(
         codec, clips, latent_folder, reader, lambda done, total: on_progress("latents", done, total)
     )
+    captions = [clip.some_captions(captions_per_language) for clip in clips]
+    by_shots = [
+        [prompt for told in clip.some_storyboards(captions_per_language) for prompt in told.prompts] for clip in clips
+    ]
     texts = cached_text_states(
         text_encoder,
-        clips,
-        captions_per_language,
+        [[*whole, *shots] for whole, shots in zip(captions, by_shots, strict=True)],
         text_folder,
         lambda done, total: on_progress("captions", done, total),
     )
     return [
-        EncodedClip(latent, states, clip.fps)
-        for clip, latent, states in zip(clips, latents, texts, strict=True)
+        _encoded(clip, latent, states, len(whole))
+        for clip, latent, states, whole in zip(clips, latents, texts, captions, strict=True)
         if latent is not None
     ]
+
+
+def _encoded(
+    clip: Clip, latent: Float[Tensor, "c t h w"], states: list[Float[Tensor, "_l e"]], num_captions: int
+) -> EncodedClip:
+    num_shots, starts = len(clip.cuts) + 1, range(num_captions, len(states), len(clip.cuts) + 1)
+    storyboards = tuple(tuple(states[start : start + num_shots]) for start in starts)
+    return EncodedClip(latent, states[:num_captions], clip.fps, clip.cuts, storyboards)

@@ -1,4 +1,4 @@
-"""A dataset's captions as token states, encoded once by a given text encoder and kept beside the clips."""
+"""A dataset's texts as token states, encoded once by a given text encoder and kept beside the clips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vitascope.data.clips import Clip
 from vitascope.data.latents import CLIPS_PER_SHARD
 from vitascope.files import replacing
 from vitascope.model.text import TextEncoder
@@ -22,21 +21,19 @@ States = Float[Tensor, "_l e"]
 
 def cached_text_states(
     encoder: TextEncoder,
-    clips: Sequence[Clip],
-    per_language: int,
+    texts_of_clips: Sequence[Sequence[str]],
     folder: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[list[States]]:
-    """For each clip the states (float16) of its first captions in each language.
+    """For each clip the states (float16) of its texts.
 
     What the folder lacks is encoded and written there. The folder must belong to this text encoder and dataset alone:
     name it after the encoder's digest.
     """
     states: list[list[States]] = []
-    for start in range(0, len(clips), CLIPS_PER_SHARD):
-        part = clips[start : start + CLIPS_PER_SHARD]
-        captions = [clip.some_captions(per_language) for clip in part]
-        texts = [text for of_clip in captions for text in of_clip]
+    for start in range(0, len(texts_of_clips), CLIPS_PER_SHARD):
+        part = texts_of_clips[start : start + CLIPS_PER_SHARD]
+        texts = [text for of_clip in part for text in of_clip]
         shard = folder / f"text_{start // CLIPS_PER_SHARD:05d}.safetensors"
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
         found = _read_shard(shard, digest)
@@ -46,14 +43,14 @@ def cached_text_states(
             with replacing(shard) as temporary:
                 save_file(tensors, temporary, metadata={"captions_sha256": digest})
         remaining = iter(found)
-        states += [[next(remaining) for _ in of_clip] for of_clip in captions]
+        states += [[next(remaining) for _ in of_clip] for of_clip in part]
         if on_progress is not None:
-            on_progress(len(states), len(clips))
+            on_progress(len(states), len(texts_of_clips))
     return states
 
 
 def _encode(encoder: TextEncoder, texts: Sequence[str]) -> list[States]:
-    """Each distinct caption encoded once, captions of like length together."""
+    """Each distinct text encoded once, those of like length together."""
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     by_text = dict(zip(distinct, (state.half() for state in encoder.encode(distinct)), strict=True))
     return [by_text[text] for text in texts]

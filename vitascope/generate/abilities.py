@@ -51,7 +51,7 @@ def generate(
         config.fps if fps is None else float(fps),
     )
     num_frames = config.num_frames if num_frames is None else num_frames
-    _check(shape, num_frames, config)
+    check_shape(shape, num_frames, config)
     grid = lattice.shape(num_frames, shape.height, shape.width)
     pieces = []
     if image is not None:
@@ -72,7 +72,7 @@ def generate(
         for number, reference in enumerate(references)
     )
     latent, given = lattice.lay(grid, pieces)
-    return Timeline(prompt, latent, given, shape.height, shape.width, shape.fps, num_frames, references=pins)
+    return Timeline((prompt,), latent, given, shape.height, shape.width, shape.fps, num_frames, references=pins)
 
 
 def extend(
@@ -92,7 +92,7 @@ def extend(
     known = fit_video(video, shape, instant=0.0 if backward else math.inf)
     step, num_made = lattice.frames_per_cell, _num_frames(seconds, shape)
     num_frames = known.num_frames + num_made
-    _check(shape, num_frames, config)
+    check_shape(shape, num_frames, config)
     if backward:
         cells = 1 + math.ceil((num_made - 1) / step)
         pieces, dropped = [(cells, lattice.encode_after(known))], range((cells - 1) * step + 1 - num_made)
@@ -156,7 +156,7 @@ def fill(
     shape = _shape(lattice, config, video, height, width, fps)
     instant = float(min((start for start, _ in missing), default=0.0))
     clip, (begin, _) = fit_video(video, shape, instant), part_of(video, instant)
-    _check(shape, clip.num_frames, config)
+    check_shape(shape, clip.num_frames, config)
     step, is_missing = lattice.frames_per_cell, _missing_frames(missing, clip, begin)
     first = int(is_missing.argmax())
     spare = (1 - (first or int((~is_missing).argmax()))) % step
@@ -198,7 +198,7 @@ def edit(
     prompt = check_prompt(prompt)
     shape = _shape(lattice, config, video, height, width, fps)
     clip = fit_video(video, shape)
-    _check(shape, clip.num_frames, config)
+    check_shape(shape, clip.num_frames, config)
     latent = lattice.encode(clip)
     given = torch.zeros(latent.shape[1:], dtype=torch.bool)
     if mask is not None:
@@ -206,7 +206,7 @@ def edit(
         if given.all():
             raise SizeError("the mask is black everywhere, so there is nothing to make; what is to change is white")
     size = (shape.height, shape.width, shape.fps)
-    return Timeline(prompt, latent, given, *size, num_frames=clip.num_frames, strength=float(strength))
+    return Timeline((prompt,), latent, given, *size, num_frames=clip.num_frames, strength=float(strength))
 
 
 def _bridge(
@@ -227,7 +227,7 @@ def _bridge(
             "%.3g seconds are made, not %g: latent frames hold %d frames", cells * step / shape.fps, seconds, step
         )
     num_frames = before.num_frames + cells * step + (after.num_frames if shown_after is None else shown_after)
-    _check(shape, num_frames, config)
+    check_shape(shape, num_frames, config)
     first, dropped = _ending_whole(before, step)
     beginning = lattice.encode(first)
     pieces = [(0, beginning), (beginning.shape[1] + cells, lattice.encode_after(after))]
@@ -247,7 +247,7 @@ def _timeline(
     cells, rows, columns = lattice.shape(num_frames + len(dropped), shape.height, shape.width)
     cells = max(cells, *(start + piece.shape[1] for start, piece in pieces))
     latent, given = lattice.lay((cells, rows, columns), pieces)
-    return Timeline(prompt, latent, given, shape.height, shape.width, shape.fps, num_frames, dropped)
+    return Timeline((prompt,), latent, given, shape.height, shape.width, shape.fps, num_frames, dropped)
 
 
 def _shape(
@@ -258,7 +258,12 @@ def _shape(
     return fitted_shape(video, trained, multiple, height, width, None if fps is None else float(fps))
 
 
-def _check(shape: Shape, num_frames: int, config: PipelineConfig) -> None:
+def check_shape(shape: Shape, num_frames: int, config: PipelineConfig) -> None:
+    """Refuse what can't be made, and tell of what the model wasn't trained on.
+
+    Raises:
+        SizeError: naming the value and the range.
+    """
     check_makeable(shape.height, shape.width, num_frames, shape.fps)
     trained = (config.height, config.width, config.num_frames, config.fps)
     note = outside_training(shape.height, shape.width, num_frames, shape.fps, trained)

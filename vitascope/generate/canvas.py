@@ -9,16 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitascope.errors import SizeError
-from vitascope.model.patches import Patch, Sample, TokenGroup, make_sample, token_group, unpatchify
+from vitascope.model.patches import Patch, Sample, TextRun, TokenGroup, make_sample, token_group, unpatchify
 from vitascope.numbers import Number
 
 REFERENCE_TIME = -64  # latent frames: before anything that a window shows
+CUT_TIME = 16  # latent frames that positions skip at a cut: docs/decisions/0011-storyboards.md
+
+
+class Shot(NamedTuple):
+    """Latent frames with a text of their own, from `start` up to the next shot; after a cut the picture is another."""
+
+    start: int = 0
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Canvas:
     frame: Int[Tensor, " n"]  # latent frames counted through the grid and then the pins
     given: Bool[Tensor, " n"]
     grid: tuple[int, int, int]  # frames, rows, columns of the first tokens, counted in patches
+    told: tuple[int, ...]  # tokens of each shot, of which each has a text; the pins' are told the first one's
 
     @property
     def num_frames(self) -> int:
@@ -57,12 +68,30 @@ class Canvas:
         self,
         tokens: Float[Tensor, "n p"],
         frame_sigmas: Float[Tensor, " f"],
-        context: Float[Tensor, "l e"],
+        contexts: Sequence[Float[Tensor, "_l e"]],
         given_sigma: Number = 0.0,
     ) -> Sample:
-        """The transformer's view: `tokens` with a noise level per latent frame, given tokens at `given_sigma`."""
+        """The transformer's view: `tokens` with a noise level per latent frame, given tokens at `given_sigma`.
+
+        `contexts` are the states of each shot's text.
+        """
         group = TokenGroup(tokens, self.positions, torch.where(self.given, len(frame_sigmas), self.frame))
-        return make_sample([group], torch.cat([frame_sigmas, frame_sigmas.new_tensor([given_sigma])]), context)
+        sigmas = torch.cat([frame_sigmas, frame_sigmas.new_tensor([given_sigma])])
+        told = self.in_token_order(contexts)
+        runs = [TextRun(num_tokens, len(text)) for num_tokens, text in zip(self._runs, told, strict=True)]
+        return make_sample([group], sigmas, torch.cat(told), runs)
+
+    def in_token_order(self, contexts: Sequence[Float[Tensor, "_l e"]]) -> list[Float[Tensor, "_l e"]]:
+        """The shots' texts in the order in which tokens need them: the first one's comes again for the pins."""
+        return [*contexts, *(contexts[:1] if len(self._runs) > len(contexts) else [])]
+
+    @property
+    def _runs(self) -> list[int]:
+        """Tokens of each shot and then of the pins, which go with the shot if there is but one."""
+        num_pinned = len(self.clean) - self.num_grid_tokens
+        if len(self.told) == 1:
+            return [self.told[0] + num_pinned]
+        return [*self.told, *([num_pinned] if num_pinned else [])]
 
     def grid_latent(self, tokens: Float[Tensor, "n p"], patch: Patch) -> Float[Tensor, "c t h w"]:
         """The latent of the grid's tokens."""
@@ -78,11 +107,12 @@ def make_canvas(
     reference_fps: Number,
     patch: Patch,
     time_stride: int,
+    shots: Sequence[Shot] = (Shot(),),
 ) -> Canvas:
     """A canvas over a latent: cells where `given` is true are kept, the others are made.
 
     A token is given only if all its cells are. Frame rates are in frames per second, `time_stride` in pixel frames per
-    latent frame.
+    latent frame. `shots` begin with one at 0 and are in order. At a cut, time skips.
 
     Raises:
         SizeError: a side of the latent is not divisible by the patch, or everything is given.
@@ -99,12 +129,17 @@ def make_canvas(
     all_given = torch.cat([grid_given, pins_given.to(grid_given.device)])
     if grid_given.all():
         raise SizeError("every frame is given, so there is nothing to make; ask for more frames")
+    positions = torch.cat([group.positions for group in groups])
+    starts = [grid[1] * grid[2] * (shot.start // patch[0]) for shot in shots]  # tokens
+    for start in (start for start, shot in zip(starts, shots, strict=True) if shot.is_cut):
+        positions[start : len(grid_given), 0] += CUT_TIME
     return Canvas(
         clean=torch.cat([group.tokens for group in groups]),
-        positions=torch.cat([group.positions for group in groups]),
+        positions=positions,
         frame=torch.cat([group.sigma_group for group in groups]),
         given=all_given,
         grid=(grid[0], grid[1], grid[2]),
+        told=tuple(stop - start for start, stop in pairwise([*starts, len(grid_given)])),
     )
 
 

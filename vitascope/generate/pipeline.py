@@ -24,13 +24,14 @@ from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
 from vitascope.generate.sizes import MAX_STEPS
+from vitascope.generate.storyboard import Storyboard, lay_out, load_storyboard
 from vitascope.generate.timeline import Lattice, Timeline
 from vitascope.interop.parts import load_codec, load_transformer
 from vitascope.interop.wan_folder import is_wan, load_wan
 from vitascope.model.diffusion import add_noise, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
 from vitascope.model.text import PromptEncoder, TextEncoder
-from vitascope.model.transformer import TextCache, Transformer
+from vitascope.model.transformer import Transformer
 from vitascope.numbers import Dtype, Number
 from vitascope.video import Video
 from vitascope.weights import torch_dtype
@@ -54,10 +55,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt as the transformer takes it. It doesn't depend on the noise level: once per video is enough."""
+    """A prompt as the text encoder understands it: once per video is enough."""
 
     context: Float[Tensor, "l e"]
-    cache: TextCache
+
+
+Prompt = str | EncodedPrompt
 
 
 class Pipeline:
@@ -266,6 +269,30 @@ class Pipeline:
         timeline = abilities.edit(self.lattice, self.config, video, prompt, strength=strength, mask=mask, **size)
         return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
 
+    def storyboard(
+        self,
+        storyboard: Storyboard | str | Path,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        fps: Number | None = None,
+        seed: int = 0,
+        num_steps: int | None = None,
+        guidance: Number | None = None,
+        negative: str = "",
+        on_progress: OnStep | None = None,
+    ) -> Video:
+        """A video of several shots, each with its text; a path is that of a TOML file.
+
+        Raises:
+            ConfigError: a file that can't be read, an unknown key, or a value that can't be.
+            PromptError, SizeError, MediaError: as `generate`; also a shot that is shorter than a latent frame.
+        """
+        if not isinstance(storyboard, Storyboard):
+            storyboard = load_storyboard(storyboard)
+        timeline = lay_out(self.lattice, self.config, storyboard, height=height, width=width, fps=fps)
+        return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
+
     def make(self, timeline: Timeline, sampling: Sampling = Sampling(), on_progress: OnStep | None = None) -> Video:
         """The video of a timeline, whole in memory."""
         frames = np.empty((timeline.num_frames, timeline.height, timeline.width, 3), np.uint8)
@@ -291,8 +318,9 @@ class Pipeline:
         windows = rollout.windows()
         num_steps = config.num_steps if sampling.num_steps is None else sampling.num_steps
         guidance = config.guidance if sampling.guidance is None else sampling.guidance
-        prompt = self.encode_prompt(timeline.prompt)
-        negative = self.encode_prompt(sampling.negative) if guidance != 1 else prompt
+        # all of them now: one that is too long is told at once, not after the shots before it
+        encoded = {text: self.encode_prompt(text) for text in timeline.prompts}
+        negative = self.encode_prompt(sampling.negative) if guidance != 1 else sampling.negative
         for number, window in enumerate(windows):
             yield from rollout.decoded()
 
@@ -303,7 +331,7 @@ class Pipeline:
             canvas = rollout.canvas(window)
             tokens = self.sample(
                 canvas,
-                prompt,
+                [encoded[text] for text in rollout.prompts(window)],
                 negative=negative,
                 seed=sampling.of_window(number),
                 num_steps=num_steps,
@@ -318,9 +346,9 @@ class Pipeline:
     def sample(
         self,
         canvas: Canvas,
-        prompt: str | EncodedPrompt,
+        prompt: Prompt | Sequence[Prompt],
         *,
-        negative: str | EncodedPrompt = "",
+        negative: Prompt = "",
         seed: int = 0,
         num_steps: int = 40,
         guidance: Number = 1.0,
@@ -329,6 +357,7 @@ class Pipeline:
     ) -> Float[Tensor, "n p"]:
         """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged.
 
+        A canvas of several shots takes a prompt for each.
         With a `strength` below 1, in that share of the steps and from the canvas's own tokens, noised so far.
 
         Raises:
@@ -337,7 +366,8 @@ class Pipeline:
         """
         if not 1 <= num_steps <= MAX_STEPS:
             raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
-        velocity = self._velocity(canvas, prompt, negative, guidance)
+        prompts = [prompt] if isinstance(prompt, str | EncodedPrompt) else list(prompt)
+        velocity = self._velocity(canvas, prompts, negative, guidance)
         shift = self.config.shift_of(canvas.num_grid_tokens)
         sigmas = sigma_schedule(math.ceil(strength * num_steps), shift, start=strength)
         noise = torch.randn(canvas.clean.shape, generator=torch.Generator().manual_seed(seed))
@@ -354,18 +384,17 @@ class Pipeline:
             PromptError: an overlong prompt.
         """
         (context,) = self.text_encoder.encode([prompt])
-        return EncodedPrompt(context, self.transformer.encode_text(context))
+        return EncodedPrompt(context)
 
     def _is_guided(self, sigma: float, guidance: Number) -> bool:
         return guidance != 1 and in_interval(sigma, self.config.guidance_interval)
 
-    def _velocity(
-        self, canvas: Canvas, prompt: str | EncodedPrompt, negative: str | EncodedPrompt, guidance: Number
-    ) -> Velocity:
+    def _velocity(self, canvas: Canvas, prompts: Sequence[Prompt], negative: Prompt, guidance: Number) -> Velocity:
         """The guided velocity of the canvas's tokens; given tokens stand still."""
         made = ~canvas.given[:, None]
-        conditional = self._clean(canvas, prompt)
-        unconditional = self._clean(canvas, negative) if guidance != 1 else conditional
+        negative = self.encode_prompt(negative) if isinstance(negative, str) and guidance != 1 else negative
+        conditional = self._clean(canvas, prompts)
+        unconditional = self._clean(canvas, [negative] * len(prompts)) if guidance != 1 else conditional
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
             target = conditional(x, sigma)
@@ -376,13 +405,15 @@ class Pipeline:
 
         return velocity
 
-    def _clean(self, canvas: Canvas, prompt: str | EncodedPrompt) -> Callable[[Tensor, float], Tensor]:
-        """The transformer's clean tokens for (noisy tokens, sigma); the text is encoded once."""
-        text = prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt)
+    def _clean(self, canvas: Canvas, prompts: Sequence[Prompt]) -> Callable[[Tensor, float], Tensor]:
+        """The transformer's clean tokens for (noisy tokens, sigma); what blocks need of the texts is computed once."""
+        texts = [prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt) for prompt in prompts]
+        contexts = [text.context for text in texts]
+        cache = self.transformer.encode_text(torch.cat(canvas.in_token_order(contexts)))
 
         def clean(x: Tensor, sigma: float) -> Tensor:
-            packed = pack([canvas.noised(x, torch.full((canvas.num_frames,), sigma), text.context)])
-            output = self.transformer(packed, text_cache=text.cache)
+            packed = pack([canvas.noised(x, torch.full((canvas.num_frames,), sigma), contexts)])
+            output = self.transformer(packed, text_cache=cache)
             return to_clean(output, x, packed.token_sigmas, self.transformer.config.prediction)
 
         return clean

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, StreamingDecoder, encode_stream, to_frames
-from vitascope.generate.canvas import Canvas, make_canvas
+from vitascope.generate.canvas import Canvas, Shot, make_canvas
 from vitascope.generate.timeline import Lattice, Timeline
 
 MIN_WINDOW = 3  # latent frames: something before, something to make, something behind
@@ -99,7 +99,12 @@ class Rollout:
             reference_fps=self.reference_fps,
             patch=self.lattice.patch,
             time_stride=self.lattice.frames_per_cell,
+            shots=[shot for shot, _ in self._shots_in(window)],
         )
+
+    def prompts(self, window: Window) -> list[str]:
+        """The texts of a window's shots."""
+        return [prompt for _, prompt in self._shots_in(window)]
 
     def put(self, window: Window, made: Float[Tensor, "c t h w"]) -> None:
         """Take over what a window made; what was known stays as it is."""
@@ -118,6 +123,16 @@ class Rollout:
             self._num_decoded = stop
             for old in [frame for frame in self._last_frames if frame < stop - self.window_length]:
                 del self._last_frames[old]
+
+    def _shots_in(self, window: Window) -> Iterator[tuple[Shot, str]]:
+        """The shots that a window shows any of, as they lie in it, and their texts."""
+        shots = self.timeline.shots
+        stops = [*(shot.start for shot in shots[1:]), len(self._whole)]
+        for shot, stop, prompt in zip(shots, stops, self.timeline.prompts, strict=True):
+            if window.start < stop and shot.start < window.stop:
+                begins_inside = shot.start > window.start
+                start = shot.start - window.start if begins_inside else 0
+                yield Shot(start, shot.is_cut and begins_inside), prompt
 
     @property
     def _whole(self) -> list[bool]:

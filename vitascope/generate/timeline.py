@@ -13,7 +13,7 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video, latent_shape
 from vitascope.errors import SizeError
-from vitascope.generate.canvas import Pin
+from vitascope.generate.canvas import Pin, Shot
 from vitascope.generate.footage import pad_to
 from vitascope.model.patches import Patch
 from vitascope.video import Video
@@ -27,7 +27,7 @@ class Timeline:
     then begins there, with that much noise on it.
     """
 
-    prompt: str
+    prompts: tuple[str, ...]  # of each shot
     latent: Float[Tensor, "c t h w"]
     given: Bool[Tensor, "t h w"]
     height: int  # pixels, as are the next
@@ -37,6 +37,7 @@ class Timeline:
     dropped: range = range(0)  # decoded frames that are not shown
     references: tuple[Pin, ...] = ()
     strength: float = 1.0
+    shots: tuple[Shot, ...] = (Shot(),)
 
     def __post_init__(self) -> None:
         """Refuse a timeline on which nothing is to be made."""

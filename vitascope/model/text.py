@@ -219,6 +219,16 @@ def check_prompt(text: str) -> str:
     return text.strip()
 
 
+def shot_prompt(common: str, text: str) -> str:
+    """The prompt of one of several shots: what holds for all of them, then what it shows, as one text."""
+    common, text = common.strip(), text.strip()
+    if not common:
+        return text
+    chinese = re.search(r"[\u3400-\u9fff]", common + text) is not None
+    ends = common[-1] in ".。!！?？…"
+    return f"{common}{'' if ends else '。' if chinese else '.'}{'' if chinese else ' '}{text}"
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     defaults = {"max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
     config = defaults | read_json(path, cure="a text encoder's folder has config.json and model.safetensors")

@@ -24,7 +24,7 @@ from vitascope.data.encoded import EncodedClip, encode_clips
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.files import sha256, write_text
-from vitascope.generate.canvas import make_canvas, reference_pin
+from vitascope.generate.canvas import Shot, make_canvas, reference_pin
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
 from vitascope.model.diffusion import add_noise, velocity_loss
@@ -35,6 +35,7 @@ from vitascope.train.optimizer import descend, load_optimizer_tensors, make_opti
 from vitascope.train.patterns import NoiseConfig, PatternConfig, draw_given, draw_given_sigma, draw_sigmas
 from vitascope.train.refit import first_frame_tokens, refit
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
+from vitascope.train.shots import LatentShots, latent_shots
 from vitascope.video import Video, contact_sheet, write_video
 from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network
 
@@ -46,7 +47,8 @@ class TransformerTrainConfig(RunConfig):
 
     `init` is the folder of weights to begin with, `init_vae` that of the codec they were trained with, if it wasn't
     `vae`: their first and last layers are then refitted. `max_latent_frames` cuts every clip to its beginning: with 1,
-    a run trains on images, whatever its clips, and sees many more things per second than in videos.
+    a run trains on images, whatever its clips, and sees many more things per second than in videos. `storyboards` is
+    the share in which a clip of several shots is told shot by shot, as storyboards are; else it has one text.
     """
 
     vae: str
@@ -57,6 +59,7 @@ class TransformerTrainConfig(RunConfig):
     max_latent_frames: int | None = Field(default=None, ge=1)
     captions_per_language: int = Field(default=4, ge=1)
     text_dropout: float = Field(default=0.1, ge=0, le=1)
+    storyboards: float = Field(default=0.5, ge=0, le=1)
     sample_prompts: tuple[str, ...] = ()
     noise: NoiseConfig = NoiseConfig()
     patterns: PatternConfig = PatternConfig()
@@ -116,14 +119,26 @@ class BatchMaker:
         samples, cleans, noises, made = zip(*(self._sample(self.clips[i], generator) for i in indices), strict=True)
         return Batch(pack(samples), torch.cat(cleans), torch.cat(noises), torch.cat(made))
 
-    def _context(self, clip: EncodedClip, generator: torch.Generator) -> Float[Tensor, "l e"]:
-        pick = int(torch.randint(len(clip.captions), (1,), generator=generator))
+    def _contexts(self, tellings: Sequence[Sequence[Tensor]], generator: torch.Generator) -> list[Tensor]:
+        """One of the ways to tell a clip, a text for each of its shots; all of them are dropped or none."""
+        pick = int(torch.randint(len(tellings), (1,), generator=generator))
         dropped = torch.rand((), generator=generator).item() < self.config.text_dropout
-        return self.no_text if dropped else clip.captions[pick].float()
+        return [self.no_text if dropped else text.float() for text in tellings[pick]]
+
+    def _shots(self, clip: EncodedClip, generator: torch.Generator) -> LatentShots | None:
+        """The shots of a clip that is to be told shot by shot."""
+        if not clip.storyboards or torch.rand((), generator=generator).item() >= self.config.storyboards:
+            return None
+        return latent_shots(clip.cuts, clip.latent.shape[1], self.time_stride)
 
     def _sample(self, clip: EncodedClip, generator: torch.Generator) -> tuple[Sample, Tensor, Tensor, Tensor]:
         config, latent = self.config, clip.latent.float()
-        context = self._context(clip, generator)
+        by_shots = self._shots(clip, generator)
+        if by_shots is None:
+            by_shots, tellings = LatentShots((Shot(),), ()), [[caption] for caption in clip.captions]
+        else:
+            tellings = [told[: len(by_shots.shots)] for told in clip.storyboards]
+        contexts = self._contexts(tellings, generator)
         pattern = draw_given(latent, config.patterns, generator, config.transformer.patch)
         fps, reference_fps, time_stride = clip.fps, config.pipeline.reference_fps, self.time_stride
         pins = [
@@ -138,13 +153,16 @@ class BatchMaker:
             reference_fps=reference_fps,
             patch=config.transformer.patch,
             time_stride=time_stride,
+            shots=by_shots.shots,
         )
         sigmas = draw_sigmas(canvas.num_frames, canvas.num_grid_tokens, pattern.independent, config.noise, generator)
         given_sigma = draw_given_sigma(config.patterns, generator)
         noise = torch.randn(canvas.clean.shape, generator=generator)
-        sample = canvas.noised(canvas.clean, sigmas, context, given_sigma)
+        sample = canvas.noised(canvas.clean, sigmas, contexts, given_sigma)
         noisy = add_noise(canvas.clean, noise, sample.sigmas[sample.frame_index])
-        return canvas.noised(noisy, sigmas, context, given_sigma), canvas.clean, noise, ~canvas.given
+        # a latent frame of two shots is none that a storyboard asks for: seen, and not learned
+        made = ~canvas.given & ~torch.isin(canvas.frame, torch.tensor(by_shots.mixed, dtype=canvas.frame.dtype))
+        return canvas.noised(noisy, sigmas, contexts, given_sigma), canvas.clean, noise, made
 
 
 class TransformerTrainer:

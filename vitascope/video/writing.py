@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from vitascope.errors import MediaError, SizeError, reason
 from vitascope.files import replacing
-from vitascope.formats import MOVING, STILL
+from vitascope.formats import MOVING, STILL, Encoding
 from vitascope.numbers import Number
 from vitascope.video.clip import Video, check_size, exact_fps
 from vitascope.video.pixels import full_yuv, limited_yuv, palette_graph
@@ -60,18 +60,12 @@ class VideoWriter:
         self._encoding = _check_writable(self.path, crf, MOVING)
         if self._encoding.codec == "gif" and self._fps > 50:
             raise SizeError(f"{path}: {float(fps):g} frames per second; a gif shows 50 at most, read with fps=25 first")
-        even = self._encoding.codec == "libx264"
-        self._padding = ((0, height % 2 if even else 0), (0, width % 2 if even else 0), (0, 0))
 
     def __enter__(self) -> VideoWriter:
-        with _errors_writing(self.path), ExitStack() as stack:
+        with errors_writing(self.path), ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
-            options = {"movflags": "+faststart"} if self._encoding.container in ("mp4", "mov") else {}
-            self._output = av.open(str(temporary), "w", format=self._encoding.container, options=options)
-            stack.callback(self._close_quietly)
-            self._stream = self._new_stream()
-            self._reformatter = VideoReformatter()
-            self._palettes = palette_graph(*self._size) if self._encoding.codec == "gif" else None
+            self._encoder = Encoder(temporary, self._encoding, self._fps, self._size, self._crf)
+            stack.callback(self._encoder.close_quietly)
             self._stack = stack.pop_all()
         return self
 
@@ -82,31 +76,60 @@ class VideoWriter:
         if error is not None:
             self._stack.__exit__(kind, error, trace)
             return
-        with _errors_writing(self.path), self._stack:
+        with errors_writing(self.path), self._stack:
             if not self.num_frames:
                 raise MediaError(f"{self.path}: no frame was written")
-            self._encode(None)
-            self._output.close()
-
-    def _close_quietly(self) -> None:
-        with suppress(FFmpegError, OSError, ValueError):  # the error that led here is the one to tell
-            self._output.close()
+            self._encoder.finish()
 
     def write(self, frames: np.ndarray) -> None:
         """Append uint8 frames [t, h, w, 3], or one [h, w, 3], of the writer's size."""
         frames = frames[None] if frames.ndim == 3 else frames
         if frames.dtype != np.uint8 or frames.shape[1:] != (*self._size, 3):
             raise SizeError(f"frames are {frames.dtype} {list(frames.shape)}; this file takes uint8 {[*self._size, 3]}")
-        with _errors_writing(self.path):
+        with errors_writing(self.path):
             for rgb in frames:
-                self._encode(np.pad(rgb, self._padding, mode="edge"))
+                self._encoder.encode(rgb)
                 self.num_frames += 1
 
-    def _new_stream(self) -> Any:
+
+class Encoder:
+    """Frames into a file that is open, one at a time. H.264 gets odd sides padded to even ones."""
+
+    def __init__(self, file: Path, encoding: Encoding, fps: Fraction, size: tuple[int, int], crf: int) -> None:
+        self._encoding, self._fps, self._size = encoding, fps, size
+        self._num_frames = 0
+        height, width = size
+        even = encoding.codec == "libx264"
+        self._padding = ((0, height % 2 if even else 0), (0, width % 2 if even else 0), (0, 0))
+        self._output = av.open(str(file), "w", format=encoding.container, options=encoding.container_options)
+        try:
+            self._stream = self._new_stream(crf)
+        except BaseException:
+            self.close_quietly()
+            raise
+        self._reformatter = VideoReformatter()
+        self._palettes = palette_graph(*size) if encoding.codec == "gif" else None
+
+    def encode(self, rgb: np.ndarray) -> None:
+        """Append a frame, uint8 [h, w, 3], of the size that was said."""
+        frame = self._encodable(np.pad(rgb, self._padding, mode="edge"))
+        frame.pts, frame.time_base = self._num_frames, 1 / self._fps
+        self._output.mux(self._stream.encode(frame))
+        self._num_frames += 1
+
+    def finish(self) -> None:
+        """Write what the encoder holds back, and close the file."""
+        self._output.mux(self._stream.encode(None))
+        self._output.close()
+
+    def close_quietly(self) -> None:
+        """Close the file, finished or not."""
+        with suppress(FFmpegError, OSError, ValueError):  # the error that led here is the one to tell
+            self._output.close()
+
+    def _new_stream(self, crf: int) -> Any:
         height, width = (side + pad[1] for side, pad in zip(self._size, self._padding, strict=False))
-        stream = self._output.add_stream(
-            self._encoding.codec, rate=self._fps, options=self._encoding.options(self._crf)
-        )
+        stream = self._output.add_stream(self._encoding.codec, rate=self._fps, options=self._encoding.options(crf))
         stream.height, stream.width = height, width
         stream.pix_fmt = "pal8" if self._encoding.codec == "gif" else "yuv420p"
         if self._encoding.codec != "gif":
@@ -117,19 +140,12 @@ class VideoWriter:
                 context.thread_count = 1
         return stream
 
-    def _encode(self, rgb: np.ndarray | None) -> None:
-        """Encode one frame, or finish when there is none."""
-        self._output.mux(self._stream.encode(None if rgb is None else self._encodable(rgb)))
-
     def _encodable(self, rgb: np.ndarray) -> Any:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
-        if self._palettes is not None:
-            self._palettes.push(frame)
-            frame = self._palettes.pull()
-        else:
-            frame = limited_yuv(frame, self._reformatter)
-        frame.pts, frame.time_base = self.num_frames, 1 / self._fps
-        return frame
+        if self._palettes is None:
+            return limited_yuv(frame, self._reformatter)
+        self._palettes.push(frame)
+        return self._palettes.pull()
 
 
 def _write_image(video: Video, path: Path, crf: int) -> Path:
@@ -137,7 +153,7 @@ def _write_image(video: Video, path: Path, crf: int) -> Path:
     check_size(video.height, video.width, what=str(path))
     if video.num_frames > 1:
         raise MediaError(f"{path} is an image and the video has {video.num_frames} frames; save it as .mp4 or .gif")
-    with _errors_writing(path), replacing(path) as temporary:
+    with errors_writing(path), replacing(path) as temporary:
         context = av.CodecContext.create(codec, "w")
         context.height, context.width, context.time_base = video.height, video.width, Fraction(1)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(video.frames[0]), "rgb24")
@@ -161,7 +177,7 @@ def _check_writable(path: Path, crf: int, kinds: Mapping[str, Any]) -> Any:
     if kind is None:
         known = " ".join([*MOVING, *STILL] if kinds is MOVING else kinds)
         raise MediaError(f"{path}: can't write {path.suffix or 'a file without a suffix'}; the kinds are {known}")
-    with _errors_writing(path):
+    with errors_writing(path):
         if path.is_dir():
             raise MediaError(f"{path} is a folder; give the name of a file")
         if not path.parent.is_dir():
@@ -172,7 +188,8 @@ def _check_writable(path: Path, crf: int, kinds: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def _errors_writing(path: Path) -> Iterator[None]:
+def errors_writing(path: Path) -> Iterator[None]:
+    """What goes wrong with a file, as a MediaError that names it."""
     try:
         yield
     except (FFmpegError, OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +92,36 @@ def captions(scene: Scene, *, is_image: bool, num_per_language: int = 4) -> dict
     return drawn
 
 
+class Told(NamedTuple):
+    """A clip told shot by shot: what holds for all of it, which may be nothing, and what each shot shows."""
+
+    text: str
+    shots: list[str]
+
+
+def storyboards(scene: Scene, num_per_language: int = 4) -> dict[str, list[Told]]:
+    """Different ways to tell a scene shot by shot in each language; which ones is decided by the scene's seed.
+
+    Half of the time what holds for all shots is told once, and they speak of known actors; else each stands alone.
+    """
+    told: dict[str, list[Told]] = {}
+    for index, language in enumerate(LANGUAGES):
+        draw = np.random.default_rng([scene.seed, 8, index])
+        told[language] = [_tell_shots(scene, language, draw) for _ in range(num_per_language)]
+    return told
+
+
+def _tell_shots(scene: Scene, language: Language, draw: np.random.Generator) -> Told:
+    telling = (SHORT, PLAIN, PLAIN, DETAILED)[int(draw.integers(4))]
+    if draw.random() < 0.5:
+        alone = (replace(scene, shots=(shot,), cuts=()) for shot in scene.shots)
+        return Told("", [describe(each, language, draw, telling=telling) for each in alone])
+    common, shot_text = (_common_en, _shot_en) if language == "en" else (_common_zh, _shot_zh)
+    known = {"known": True, "moved": True}
+    texts = [shot_text(scene, shot, telling, draw, **known) for shot in scene.shots]
+    return Told(common(scene, telling, draw), texts)
+
+
 def groups(scene: Scene, shot: Shot) -> list[Group]:
     """Whom a caption speaks of in turn: alike actors that do the same are one, and partners are left to the others."""
     found: list[Group] = []
@@ -113,31 +144,38 @@ def _video_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     opening = _pick(draw, OPENINGS_EN) if single else ""
     text = opening
     for number, shot in enumerate(scene.shots):
-        before = scene.shots[number - 1] if number else None
         text += _pick(draw, CUTS_EN) if number else ""
-        text += _shot_en(scene, shot, before, telling, draw, participle=bool(opening))
+        moved = number == 0 or shot.place != scene.shots[number - 1].place
+        text += _shot_en(scene, shot, telling, draw, known=number > 0, moved=moved, participle=bool(opening))
     if _says(draw, telling.style):
         text = _add(text, _pick(draw, STYLES_SAID["en"][scene.style]), ", ")
     return text[0].upper() + text[1:] + "." if not single or draw.random() < 0.4 else text
 
 
 def _shot_en(
-    scene: Scene, shot: Shot, before: Shot | None, telling: Telling, draw: np.random.Generator, *, participle: bool
+    scene: Scene,
+    shot: Shot,
+    telling: Telling,
+    draw: np.random.Generator,
+    *,
+    known: bool,
+    moved: bool,
+    participle: bool = False,
 ) -> str:
-    looks = telling if before is None else SHORT
+    """A shot whose actors are `known` or new; if they have `moved`, it says where to, always of known ones."""
+    looks = SHORT if known else telling
     clauses = [
-        f"{_group_en(scene, group, looks, draw, known=before is not None)} "
-        f"{_doing_en(scene, group, draw, participle=participle, known=before is not None)}"
+        f"{_group_en(scene, group, looks, draw, known=known)} "
+        f"{_doing_en(scene, group, draw, participle=participle, known=known)}"
         for group in groups(scene, shot)
     ]
     joiner = _pick(draw, (" and ", ", and ") if participle else (" and ", ", and ", " while "))
     text = joiner.join(clauses)
-    moved = before is None or shot.place != before.place
-    if moved and _says(draw, telling.place if before is None else 1.0):
+    if moved and _says(draw, 1.0 if known else telling.place):
         where = _pick(draw, SETTINGS["en"][shot.place])
-        in_front = draw.random() < 0.2 and not participle and before is None
+        in_front = draw.random() < 0.2 and not participle and not known
         text = f"{where}, {text}" if in_front else f"{text} {where}"
-    if before is None and _says(draw, telling.air):
+    if not known and _says(draw, telling.air):
         text = _add(text, _pick(draw, TIMES_SAID["en"][scene.time]), " ")
         text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
     if _says(draw, telling.camera):
@@ -147,11 +185,23 @@ def _shot_en(
 
 def _image_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     shot = scene.shots[0]
-    text = _pick(draw, STILLS_EN) + _and(
-        [_thing_en(scene, actor, telling, draw, count) for actor, count in _everybody(scene)]
-    )
+    text = _pick(draw, STILLS_EN) + _cast_en(scene, telling, draw)
     if _says(draw, telling.place):
         text += " " + _pick(draw, SETTINGS["en"][shot.place])
+    return _in_air_en(text, scene, telling, draw)
+
+
+def _common_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    """What all shots of a scene have in common."""
+    return _in_air_en(_cast_en(scene, telling, draw), scene, telling, draw)
+
+
+def _cast_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    return _and([_thing_en(scene, actor, telling, draw, count) for actor, count in _everybody(scene)])
+
+
+def _in_air_en(text: str, scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    """A text and the time of day, the weather and the style."""
     if _says(draw, telling.air):
         text = _add(text, _pick(draw, TIMES_SAID["en"][scene.time]), " ")
         text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
@@ -224,24 +274,23 @@ def _video_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     text = _pick(draw, OPENINGS_ZH) if single else ""
     for number, shot in enumerate(scene.shots):
         text += _pick(draw, CUTS_ZH) if number else ""
-        text += _shot_zh(scene, shot, scene.shots[number - 1] if number else None, telling, draw)
+        moved = number == 0 or shot.place != scene.shots[number - 1].place
+        text += _shot_zh(scene, shot, telling, draw, known=number > 0, moved=moved)
     if _says(draw, telling.style):
         text = _add(text, _pick(draw, STYLES_SAID["zh"][scene.style]), "，")
     return text + "。" if not single or draw.random() < 0.4 else text
 
 
-def _shot_zh(scene: Scene, shot: Shot, before: Shot | None, telling: Telling, draw: np.random.Generator) -> str:
-    looks = telling if before is None else SHORT
+def _shot_zh(scene: Scene, shot: Shot, telling: Telling, draw: np.random.Generator, *, known: bool, moved: bool) -> str:
+    looks = SHORT if known else telling
     text = "，".join(
-        _group_zh(scene, group, looks, draw, known=before is not None)
-        + _doing_zh(scene, group, draw, known=before is not None)
+        _group_zh(scene, group, looks, draw, known=known) + _doing_zh(scene, group, draw, known=known)
         for group in groups(scene, shot)
     )
-    moved = before is None or shot.place != before.place
-    if moved and _says(draw, telling.place if before is None else 1.0):
+    if moved and _says(draw, 1.0 if known else telling.place):
         where = _pick(draw, SETTINGS["zh"][shot.place])
         text = f"在{where}，{text}" if draw.random() < 0.5 else f"{where}，{text}"
-    if before is None and _says(draw, telling.air):
+    if not known and _says(draw, telling.air):
         for said in (_pick(draw, WEATHERS_SAID["zh"][scene.weather]), _pick(draw, TIMES_SAID["zh"][scene.time])):
             text = f"{said}，{text}" if said else text
     if _says(draw, telling.camera):
@@ -251,14 +300,25 @@ def _shot_zh(scene: Scene, shot: Shot, before: Shot | None, telling: Telling, dr
 
 def _image_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     opening = _pick(draw, STILLS_ZH)
-    text = "和".join(_thing_zh(scene, actor, telling, draw, count) for actor, count in _everybody(scene))
+    text = _cast_zh(scene, telling, draw)
     if _says(draw, telling.place):
         where = _pick(draw, SETTINGS["zh"][scene.shots[0].place])
         if draw.random() < 0.5:
             opening, text = opening.removesuffix("有"), f"{where}有{text}"
         else:
             text = f"{where}的{text}"
-    text = opening + text
+    return _in_air_zh(opening + text, scene, telling, draw)
+
+
+def _common_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    return _in_air_zh(_cast_zh(scene, telling, draw), scene, telling, draw)
+
+
+def _cast_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
+    return "和".join(_thing_zh(scene, actor, telling, draw, count) for actor, count in _everybody(scene))
+
+
+def _in_air_zh(text: str, scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     if _says(draw, telling.air):
         for said in (_pick(draw, TIMES_SAID["zh"][scene.time]), _pick(draw, WEATHERS_SAID["zh"][scene.weather])):
             text = _add(text, said, "，")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from vitascope.files import write_text
 from vitascope.layout import claim
 from vitascope.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
-from vitascope.world.captions import captions
+from vitascope.world.captions import captions, storyboards
 from vitascope.world.render import render_frames
 from vitascope.world.sampling import count_combinations, sample_scene
-from vitascope.world.scene import WORLD_VERSION
+from vitascope.world.scene import WORLD_VERSION, Scene
 from vitascope.world.stage import check_renderer
 
 
@@ -76,9 +77,19 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
         "height": height,
         "width": width,
         "captions": captions(scene, is_image=shape.is_image),
+        **told_by_shots(scene, num_frames),
         "attributes": scene.attributes(),
         "scene": scene.as_dict(),
         "truth": {"fps": fps, "frames": truth},
     }
     write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
     return path
+
+
+def told_by_shots(scene: Scene, num_frames: int) -> dict[str, Any]:
+    """What the record of a clip of several shots says besides: the frames with which shots begin, and their texts."""
+    cuts = scene.first_frames(num_frames)[1:]
+    if not cuts or sorted({*cuts, num_frames}) != [*cuts, num_frames]:  # too few frames for all shots
+        return {}
+    told = {language: [each._asdict() for each in ways] for language, ways in storyboards(scene).items()}
+    return {"cuts": cuts, "storyboards": told}

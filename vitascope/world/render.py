@@ -62,7 +62,7 @@ def render_frames(
     """
     if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
         raise SizeError(f"can't draw {width}x{height} pixels: each side must be 1 to {MAX_SIDE}")
-    beginnings = [0, *(max(1, round(cut * num_frames)) for cut in scene.cuts)]
+    beginnings = scene.first_frames(num_frames)
     ends = [*beginnings[1:], num_frames]
     for number, (shot, beginning, end) in enumerate(zip(scene.shots, beginnings, ends, strict=True)):
         first = start if number == 0 else 0.0

@@ -77,6 +77,10 @@ class Scene:
     light: tuple[float, float]  # azimuth and elevation of the sun or the moon
     ground_shade: tuple[float, float, float]
 
+    def first_frames(self, num_frames: int) -> list[int]:
+        """The frame with which each shot begins in a clip of so many frames."""
+        return [0, *(max(1, round(cut * num_frames)) for cut in self.cuts)]
+
     def attributes(self) -> dict[str, Any]:
         """What the clip shows, in words of the vocabulary."""
         actors = [
