@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitascope.judge.scoring import REPORTED, Verdict
+from vitascope.judge.scoring import OVERALL, REPORTED, Verdict
 
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
-OVERALL = "overall"
 
 Verdicts = Sequence[Sequence[Verdict]]  # of each clip
 

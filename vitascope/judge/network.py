@@ -37,7 +37,11 @@ MAX_ASPECT = 4  # longer pictures are squeezed to it
 
 
 class JudgeConfig(Config):
-    """The shape of a judge, all tokens that it knows, and the temperature that makes its confidence honest."""
+    """The shape of a judge and all tokens that it knows.
+
+    When trained also the temperature that makes its confidence honest, and how much it gets right: the share of each
+    attribute, on renders kept from training.
+    """
 
     tokens: tuple[str, ...] = ()
     short_side: int = Field(default=64, ge=CELL, le=512, multiple_of=CELL)
@@ -49,6 +53,7 @@ class JudgeConfig(Config):
     encoder_layers: int = Field(default=4, ge=1, le=64)
     decoder_layers: int = Field(default=2, ge=1, le=64)
     temperature: float = Field(default=1.0, gt=0, le=100)
+    accuracy: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> JudgeConfig:
@@ -123,6 +128,11 @@ class Judge(nn.Module):
                 break
             words.append(word)
         return self.vocabulary.decode_caption(words[1:], language)
+
+    @torch.inference_mode()
+    def trunk(self, video: Video) -> Float[Tensor, " d"]:
+        """What the encoder makes of a video: the mean over its tokens."""
+        return self._remember(video)[0].mean(dim=0)
 
     def _remember(self, video: Video) -> Float[Tensor, "1 n d"]:
         frames, seconds = look(video, self.config)

@@ -23,7 +23,7 @@ from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.errors import DatasetError
 from vitascope.judge.calibration import expected_calibration_error, fit_temperature, reliability, reliability_picture
 from vitascope.judge.network import Judge, JudgeConfig, look, sight_size, to_signal
-from vitascope.judge.scoring import accuracy, verdicts
+from vitascope.judge.scoring import Verdict, accuracy, verdicts
 from vitascope.judge.sentence import Sentence, describe
 from vitascope.judge.vocabulary import Vocabulary, collect
 from vitascope.train.degrade import degrade
@@ -192,21 +192,28 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
 
 def validate(judge: Judge, known: Sequence[tuple[Video, Sentence]], picture: Path) -> dict[str, float]:
     """Accuracy of each attribute on videos kept from training, and the error of its confidence, with a picture."""
-    found = []
-    for video, sentence in known:
-        reading = judge.read(video)
-        found += verdicts(sentence, reading.sentence, reading.confidence)
+    found = examine(judge, known)
     sure = [verdict for verdict in found if verdict.confidence is not None]
     bins = reliability([verdict.confidence or 0.0 for verdict in sure], [verdict.right for verdict in sure])
     write_video(reliability_picture(bins), picture)
     return {**accuracy(found), "calibration error": expected_calibration_error(bins)}
 
 
+def examine(judge: Judge, known: Sequence[tuple[Video, Sentence]]) -> list[Verdict]:
+    """What the judge reads of videos, against what they show."""
+    found = []
+    for video, sentence in known:
+        reading = judge.read(video)
+        found += verdicts(sentence, reading.sentence, reading.confidence)
+    return found
+
+
 def finish(judge: Judge, known: Sequence[tuple[Video, Sentence]], folder: Path) -> Path:
-    """Fit the temperature on videos kept from training, and save the judge with it."""
+    """Save the judge with what videos kept from training tell: its temperature, and its accuracy."""
     logits, targets = zip(*(slot_logits(judge, video, sentence) for video, sentence in known), strict=True)
     temperature = fit_temperature(torch.cat(logits), torch.cat(targets))
-    save_network(judge, judge.config.model_copy(update={"temperature": temperature}), folder)
+    told = {"temperature": temperature, "accuracy": accuracy(examine(judge, known))}
+    save_network(judge, judge.config.model_copy(update=told), folder)
     return folder
 
 
