@@ -38,6 +38,8 @@ VERBS = (
     ["evaluate", "judge"],
     ["evaluate", "physics"],
     ["evaluate", "coherence"],
+    ["evaluate", "faithful"],
+    ["evaluate", "distribution"],
     ["info"],
     ["export"],
 )
