@@ -39,6 +39,8 @@ VERBS = (
     ["evaluate", "judge"],
     ["evaluate", "physics"],
     ["evaluate", "coherence"],
+    ["evaluate", "faithful"],
+    ["evaluate", "distribution"],
     ["info"],
     ["export"],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vitascope.errors import DatasetError, SizeError
-from vitascope.evaluate.faithful import evaluate_faithful, make_questions
+from vitascope.evaluate.faithful import RIGHT, WRONG, evaluate_faithful, make_questions, render_shape
 from vitascope.evaluate.judge import evaluate_judge
 from vitascope.evaluate.rates import OVERALL, rate, rates
 from vitascope.judge.network import Reading
@@ -115,14 +115,18 @@ def test_a_faithful_model_scores_the_ceiling_and_one_that_ignores_prompts_scores
     place = {question.name: number for number, question in enumerate(questions)}
     half = NUM // 2
     faithful = evaluate_faithful(
-        questions, oracle.read, lambda q: numbered(place[q.name]), lambda q: numbered(place[q.name])
+        questions, oracle.read, render=lambda q: numbered(place[q.name]), make=lambda q: numbered(place[q.name])
     ).tables()
     assert faithful["model"] == faithful["renders"]
     assert faithful["renders"]["camera"].accuracy == 0.0
     assert faithful["renders"]["kind"].accuracy == 1.0
 
     report = evaluate_faithful(
-        questions, oracle.read, lambda q: numbered(place[q.name]), lambda q: numbered((place[q.name] + half) % NUM)
+        questions,
+        oracle.read,
+        render=lambda q: numbered(place[q.name]),
+        make=lambda q: numbered((place[q.name] + half) % NUM),
+        judge={"kind": 0.875},
     )
     ignoring = report.tables()
     assert ignoring["model"] == ignoring["shuffled"]
@@ -135,16 +139,45 @@ def test_a_faithful_model_scores_the_ceiling_and_one_that_ignores_prompts_scores
         "combinations unseen",
         OVERALL,
     } <= set(REPORTED)
-    assert "shuffled" in report.lines()[0]
+    assert report.lines()[0].split() == ["right,", "%", "(95", "%)", "judge", "renders", "shuffled", "model"]
+    rows = {line[:20].strip(): line[20:28].strip() for line in report.lines()}
+    assert (rows["kind"], rows["colour"]) == ("87.5", "-")
     report.write(tmp_path)
     tree = json.loads((tmp_path / "faithful.json").read_text())
     assert tree["scores"]["model"]["kind"]["num"] > 0
-    assert len(tree["questions"]) == NUM
+    assert (len(tree["clips"]), tree["judge"]) == (NUM, {"kind": 0.875})
+    camera = next(verdict for verdict in tree["clips"][0]["renders"] if verdict["attribute"] == "camera")
+    assert camera["wanted"] == questions[0].scene.shots[0].camera
+    assert (camera["right"], camera["read"] == camera["wanted"]) == (False, False)
+    assert (tmp_path / "faithful.png").stat().st_size > 0
 
 
-def test_without_a_model_there_are_two_columns() -> None:
+def test_a_contestant_that_is_not_there_has_no_column() -> None:
     questions = make_questions(4)
     oracle = Oracle([question.truth for question in questions])
     place = {question.name: number for number, question in enumerate(questions)}
-    report = evaluate_faithful(questions, oracle.read, lambda q: numbered(place[q.name]))
-    assert list(report.tables()) == ["renders", "shuffled"]
+    alone = evaluate_faithful(questions, oracle.read, render=lambda q: numbered(place[q.name]))
+    assert list(alone.tables()) == ["renders", "shuffled"]
+    steps: list[tuple[int, int]] = []
+    bare = evaluate_faithful(
+        questions, oracle.read, make=lambda q: numbered(place[q.name]), on_progress=lambda *done: steps.append(done)
+    )
+    assert list(bare.tables()) == ["model"]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_the_picture_frames_what_is_wrong_in_red() -> None:
+    """Fails when the frame's colour goes by another clip, or by nothing."""
+    questions = make_questions(2)
+    oracle = Oracle([question.truth for question in questions])
+    pixels = evaluate_faithful(questions, oracle.read, make=lambda _: numbered(0)).sheet.frames[0]
+    green, red = ((pixels == np.array(colour)).all(axis=2) for colour in (RIGHT, WRONG))
+    assert green.any()
+    assert red.any()
+    assert np.flatnonzero(green.any(axis=0)).max() < np.flatnonzero(red.any(axis=0)).min()
+
+
+def test_renders_are_as_long_as_the_video_and_no_larger_than_the_judge_can_see() -> None:
+    large = Video(np.zeros((48, 270, 480, 3), np.uint8), 24.0)
+    assert render_shape(large) == (16, 8.0, 96, 170, 0.0)
+    assert render_shape(Video(np.zeros((17, 48, 80, 3), np.uint8), 8.0)) == (17, 8.0, 48, 80, 0.0)

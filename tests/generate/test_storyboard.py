@@ -14,7 +14,7 @@ from vitascope.errors import ConfigError, PromptError, SizeError
 from vitascope.generate import abilities
 from vitascope.generate.canvas import CUT_TIME, Canvas, Pin, Shot, given_frames, make_canvas
 from vitascope.generate.footage import fit_image, held
-from vitascope.generate.pipeline import Pipeline, Sampling
+from vitascope.generate.pipeline import EncodedPrompt, Pipeline
 from vitascope.generate.rollout import Rollout, Window
 from vitascope.generate.storyboard import Storyboard, StoryboardShot, lay_out, load_storyboard
 from vitascope.model.text import shot_prompt
@@ -88,33 +88,36 @@ def test_what_holds_for_all_comes_before_what_a_shot_shows(common, text, joined)
 
 def test_a_storyboard_of_one_text_without_cuts_is_that_video(pipeline: Pipeline):
     """By windows, too: 21 frames take several. Fails when windows, texts or positions are laid out otherwise."""
-    text, sampling = "a red ball rolls", Sampling(seed=3, num_steps=1)
-    told = pipeline.storyboard(storyboard((text, 1.0, True), (text, 1.625, False)), sampling=sampling)
+    text = "a red ball rolls"
+    told = pipeline.storyboard(storyboard((text, 1.0, True), (text, 1.625, False)), seed=3, num_steps=1)
     plain = pipeline.generate(text, num_frames=21, seed=3, num_steps=1)
     assert told.frames.shape == plain.frames.shape
     assert np.abs(told.frames.astype(int) - plain.frames.astype(int)).max() <= 1
-    cut = pipeline.storyboard(storyboard((text, 1.0, True), (text, 1.625, True)), sampling=sampling)
+    cut = pipeline.storyboard(storyboard((text, 1.0, True), (text, 1.625, True)), seed=3, num_steps=1)
     assert np.abs(cut.frames.astype(int) - plain.frames.astype(int)).max() > 1
 
 
 def test_windows_show_the_shots_that_lie_in_them(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
     """Every latent frame is told its own text and every cut is seen where it is, whichever window makes it."""
-    asked: list[tuple[Canvas, list[str]]] = []
+    asked: list[tuple[Canvas, list[Tensor]]] = []
     original = pipeline.sample
 
-    def sample(filling: Canvas, prompt: list[str], **options: object) -> Tensor:
-        asked.append((filling, prompt))
+    def sample(filling: Canvas, prompt: list[EncodedPrompt], **options: object) -> Tensor:
+        asked.append((filling, [text.context for text in prompt]))
         return original(filling, prompt, **options)
 
     windows: list[Window] = []
     monkeypatch.setattr(pipeline, "sample", sample)
     monkeypatch.setattr(Rollout, "put", lambda self, window, made: windows.append(window) or put(self, window, made))
     pipeline.storyboard(storyboard(*SHOTS), num_steps=1)
-    texts = [SHOTS[0][0]] * 3 + [SHOTS[1][0]] * 2 + [SHOTS[2][0]] * 3
+    contexts = [pipeline.encode_prompt(text).context for text, *_ in SHOTS]
+    texts = [*[contexts[0]] * 3, *[contexts[1]] * 2, *[contexts[2]] * 3]
     assert len(windows) == len(asked) > 2
     for window, (filling, prompts) in zip(windows, asked, strict=True):
         told = [prompt for prompt, count in zip(prompts, filling.told, strict=True) for _ in range(count // 4)]
-        assert told == texts[window.start : window.stop]
+        wanted = texts[window.start : window.stop]
+        assert len(told) == len(wanted)
+        assert all(map(torch.equal, told, wanted))
         times = filling.positions[::4, 0]
         skips = [window.start + 1 + k for k, gap in enumerate(times.diff().tolist()) if gap > 1]
         assert skips == [frame for frame in (3,) if window.start < frame < window.stop]

@@ -94,7 +94,7 @@ def test_no_sequence_of_tokens_breaks_the_parser() -> None:
         assert next_slot(sentence) is None
         attributes_of(sentence)
     assert set(parse([]).values()) == {UNREAD}
-    damaged = parse([*whole[:7], "camera:still", *whole[8:]])
+    damaged = parse([*whole[:6], "camera:still", *whole[7:]])
     assert [slot.attribute for slot, value in damaged.items() if value == UNREAD] == ["colour"]
     assert attributes_of(damaged)["actors"][0]["color"] == UNREAD
 

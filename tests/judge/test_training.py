@@ -17,11 +17,15 @@ from vitascope.data.clips import Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.judge.network import Judge
 from vitascope.judge.scoring import REPORTED
-from vitascope.judge.vocabulary import collect
+from vitascope.judge.sentence import VALUES
+from vitascope.judge.vocabulary import collect, split
 from vitascope.train import judge as training
 from vitascope.train.degrade import block_coded, blurred, degrade, smeared
 from vitascope.train.judge import JudgeBatches, JudgeTrainConfig, JudgeTrainer, slot_logits, true_sentence, validate
+from vitascope.train.mirror import mirrored_words
 from vitascope.train.run import read_checkpoint, step_generator
+from vitascope.world.captions import captions
+from vitascope.world.sampling import sample_scene
 from vitascope.world.words import LANGUAGES
 
 
@@ -34,6 +38,7 @@ def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
 def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
     """Fails when video and words don't belong together, or attention to the video is cut: clips share no words then."""
     overrides = ["steps=150", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
+    overrides += ["mirrored=0"]
     config = load_config(judge_config, JudgeTrainConfig, overrides)
     trainer, batches = trainer_of(config)
     for step in range(config.steps):
@@ -90,6 +95,8 @@ def test_a_run_folder_tells_what_happened(judge_config, tmp_path, capsys):
     assert sorted(path.name for path in (run / "samples").iterdir()) == ["step_00000003.png", "step_00000006.png"]
     judge = Judge.load(run / "judge")
     assert judge.config.temperature != 1.0
+    assert judge.config.accuracy == {name: records[-1][name] for name in judge.config.accuracy}
+    assert {"kind", "setting", "overall"} <= judge.config.accuracy.keys()
     assert judge.caption(list_clips(load_config(judge_config, JudgeTrainConfig).data)[0].read(), "zh") is not None
 
 
@@ -106,6 +113,60 @@ def test_logits_bar_what_cannot_stand_in_a_slot(judge_config):
     assert torch.isfinite(logits).sum(1).tolist() == [
         len(trainer.ema.vocabulary.choices[slot.attribute]) for slot in sentence
     ]
+
+
+def test_clips_are_decoded_once_while_there_is_room(judge_config, monkeypatch):
+    """Fails when what is kept isn't what is drawn, or nothing is kept."""
+    decoded = []
+    original = Reader.read
+    monkeypatch.setattr(Reader, "read", lambda self, clip: decoded.append(clip.id) or original(self, clip))
+    config = load_config(judge_config, JudgeTrainConfig)
+    drawn = {}
+    for room in (0.0, 4.0):
+        _, batches = trainer_of(config.model_copy(update={"cache_gib": room}))
+        decoded.clear()
+        drawn[room] = [batches.draw(step_generator(0, step)) for step in range(8)]
+        if room:
+            assert len(decoded) == len(set(decoded)) <= 12
+        else:
+            assert len(decoded) == 8 * config.batch_clips
+    for fresh, kept in zip(drawn[0.0], drawn[4.0], strict=True):
+        assert torch.equal(fresh.pixels, kept.pixels)
+
+
+def test_a_mirrored_clip_shows_the_mirrored_words(judge_config):
+    """Fails when pixels are mirrored and words are not, or columns are taken for rows."""
+    config = load_config(judge_config, JudgeTrainConfig, ["degraded=0", "batch_clips=1"])
+    trainer, batches = trainer_of(config.model_copy(update={"mirrored": 0.0}))
+    mirrored = JudgeBatches(
+        list_clips(config.data), config.model_copy(update={"mirrored": 1.0}), trainer.model.vocabulary, Reader(12, 0.0)
+    )
+    differing = 0
+    for step in range(40):
+        one, other = (each.draw(step_generator(0, step)) for each in (batches, mirrored))
+        assert torch.equal(one.pixels.flip(4), other.pixels)
+        words = [[trainer.model.vocabulary.tokens[k] for k in each.attributes[0]] for each in (one, other)]
+        assert sorted(map(mirrored_words, words[0])) == sorted(words[1])
+        differing += words[0] != words[1]
+    assert differing
+
+
+def test_the_mirror_knows_every_word_for_a_side() -> None:
+    """Fails when the world learns a word with a side that the mirror doesn't turn, or a text is no longer a text."""
+    for values in VALUES.values():
+        assert {mirrored_words(value) for value in values} == set(values)
+    assert mirrored_words("from left to right, bright, swaying left and right") == (
+        "from right to left, bright, swaying left and right"
+    )
+    assert mirrored_words("从左向右滚动，左右摇摆") == "从右向左滚动，左右摇摆"
+    scenes = [sample_scene(seed) for seed in range(40)]
+    texts = [text for scene in scenes for texts in captions(scene, is_image=False).values() for text in texts]
+    known = {word for text in texts for word in split(text)}
+    for text in texts:
+        assert mirrored_words(mirrored_words(text)) == text
+        assert set(split(mirrored_words(text))) <= known
+    sided = {word for word in known if "left" in word or "right" in word}
+    assert sided == {"left", "right"}
 
 
 def test_other_words_than_the_run_began_with_are_refused(judge_config):

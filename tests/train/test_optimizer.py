@@ -53,6 +53,8 @@ class Small(nn.Module):
         super().__init__()
         self.conv_in = nn.Conv3d(3, 4, 1)
         self.hidden = nn.Conv3d(4, 4, 1)
+        self.hidden_flat = nn.Conv2d(4, 4, 1)
+        self.hidden_table = nn.Parameter(torch.zeros(1, 2, 4))
         self.out = nn.Linear(4, 2)
 
 
@@ -60,10 +62,10 @@ def test_every_parameter_has_exactly_one_optimizer_and_hidden_kernels_have_muon(
     network = Small()
     muon, adam = make_optimizers(network, 1e-3, lambda name: name.startswith("hidden"))
     taken = [[id(p) for group in optimizer.param_groups for p in group["params"]] for optimizer in (muon, adam)]
-    assert taken[0] == [id(network.hidden.weight)]
+    assert taken[0] == [id(network.hidden.weight), id(network.hidden_flat.weight)]
     assert sorted(taken[0] + taken[1]) == sorted(id(p) for p in network.parameters())
     decays = {p.ndim: group["weight_decay"] for group in adam.param_groups for p in group["params"]}
-    assert decays == {5: 0.01, 2: 0.01, 1: 0.0}
+    assert decays == {5: 0.01, 3: 0.0, 2: 0.01, 1: 0.0}
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])

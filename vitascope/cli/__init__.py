@@ -24,6 +24,7 @@ from vitascope.cli.datasets import prepare, render
 from vitascope.cli.evaluate import evaluate
 from vitascope.cli.networks import export, info, train
 from vitascope.cli.outputs import Terminated
+from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
 from vitascope.cli.storyboards import storyboard
 from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError
@@ -45,6 +46,8 @@ app.command()(storyboard)
 app.command()(render)
 app.add_typer(prepare, name="prepare")
 app.add_typer(train, name="train")
+evaluate.command("faithful")(evaluate_faithful)
+evaluate.command("distribution")(evaluate_distribution)
 app.add_typer(evaluate, name="evaluate")
 app.command()(info)
 app.command()(export)

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitascope.evaluate.report import confidence
-from vitascope.judge.scoring import REPORTED, Verdict
-
-OVERALL = "overall"
+from vitascope.judge.scoring import OVERALL, REPORTED, Verdict
 
 Verdicts = Sequence[Sequence[Verdict]]  # of each clip
 

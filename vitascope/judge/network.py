@@ -1,8 +1,8 @@
 """The judge: a video goes in, words come out, which say what it shows.
 
-    video -> look: 17 frames, short side 64 -> VideoEncoder: tokens of 2 x 8 x 8 pixels, attending to each other
-                                                    |
-    mark, words so far  ------------------------> Decoder  -> the next word
+    video -> look: 17 frames, short side 64 -> VideoEncoder: convolutions, and tokens of 2 x 16 x 16 pixels
+                                                    |        that attend to each other
+    mark, words so far  ------------------------> Decoder -> the next word
 
 The mark in front decides what is written: the attribute sentence of `sentence.py`, or a caption in a language.
 """
@@ -37,18 +37,25 @@ MAX_ASPECT = 4  # longer pictures are squeezed to it
 
 
 class JudgeConfig(Config):
-    """The shape of a judge, all tokens that it knows, and the temperature that makes its confidence honest."""
+    """The shape of a judge and all tokens that it knows.
+
+    When trained also the temperature that makes its confidence honest, and how much it gets right: the share of each
+    attribute, on renders kept from training.
+    """
 
     tokens: tuple[str, ...] = ()
     short_side: int = Field(default=64, ge=CELL, le=512, multiple_of=CELL)
     max_frames: int = Field(default=17, ge=1, le=1024)
     max_words: int = Field(default=192, ge=64, le=4096)  # of a sentence, its mark included
     stem_width: int = Field(default=32, ge=4, le=512, multiple_of=4)
+    stem_blocks: int = Field(default=1, ge=0, le=16)  # at a quarter of the resolution, and as many at an eighth
+    token_cells: int = Field(default=2, ge=1, le=8)  # in a token, in each of rows and columns
     width: int = Field(default=192, ge=8, le=4096, multiple_of=4)
     num_heads: int = Field(default=6, ge=1, le=64)
-    encoder_layers: int = Field(default=4, ge=1, le=64)
+    encoder_layers: int = Field(default=6, ge=1, le=64)
     decoder_layers: int = Field(default=2, ge=1, le=64)
     temperature: float = Field(default=1.0, gt=0, le=100)
+    accuracy: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> JudgeConfig:
@@ -124,6 +131,11 @@ class Judge(nn.Module):
             words.append(word)
         return self.vocabulary.decode_caption(words[1:], language)
 
+    @torch.inference_mode()
+    def trunk(self, video: Video) -> Float[Tensor, " d"]:
+        """What the encoder makes of a video: the mean over its tokens."""
+        return self._remember(video)[0].mean(dim=0)
+
     def _remember(self, video: Video) -> Float[Tensor, "1 n d"]:
         frames, seconds = look(video, self.config)
         return self.encoder(to_signal(frames[None]), torch.from_numpy(seconds)[None])
@@ -157,31 +169,50 @@ class VideoEncoder(nn.Module):
 
     def __init__(self, config: JudgeConfig):
         super().__init__()
-        s = config.stem_width
+        s, num, self.token_cells = config.stem_width, config.stem_blocks, config.token_cells
         self.stem = nn.Sequential(
             *(nn.Conv2d(3, s, 3, stride=2, padding=1), nn.GELU()),
-            *(nn.Conv2d(s, 2 * s, 3, stride=2, padding=1), nn.GELU()),
-            *(nn.Conv2d(2 * s, 4 * s, 3, stride=2, padding=1), nn.GELU()),
+            *(nn.Conv2d(s, 2 * s, 3, stride=2, padding=1), nn.GELU(), *(ConvBlock(2 * s) for _ in range(num))),
+            *(nn.Conv2d(2 * s, 4 * s, 3, stride=2, padding=1), nn.GELU(), *(ConvBlock(4 * s) for _ in range(num))),
         )
-        self.to_token = nn.Linear(PAIR * 4 * s, config.width)
+        self.to_token = nn.Linear(PAIR * self.token_cells**2 * 4 * s, config.width)
         self.blocks = nn.ModuleList(Block(config, sees_video=False) for _ in range(config.encoder_layers))
         self.norm = nn.RMSNorm(config.width)
 
     def forward(self, pixels: Float[Tensor, "b 3 t h w"], seconds: Float[Tensor, "b t"]) -> Float[Tensor, "b n d"]:
-        """Tokens in the order time, row, column; an odd last frame is paired with itself."""
+        """Tokens in the order time, row, column.
+
+        An odd last frame is paired with itself, and cells that don't fill a token have empty ones beside them.
+        """
         num_videos = len(pixels)
         if pixels.shape[2] % PAIR:
             pixels, seconds = torch.cat([pixels, pixels[:, :, -1:]], dim=2), torch.cat([seconds, seconds[:, -1:]], 1)
         features = self.stem(rearrange(pixels, "b c t h w -> (b t) c h w"))
-        _, channels, rows, columns = features.shape
-        moment = sinusoids(seconds.flatten(), channels, shortest=0.25, longest=64.0)
+        moment = sinusoids(seconds.flatten(), features.shape[1], shortest=0.25, longest=64.0)
         features = features + rearrange(moment, "bt c -> bt c 1 1")
-        x = self.to_token(rearrange(features, "(b t p) c h w -> b t h w (p c)", b=num_videos, p=PAIR))
-        place = cell_places(rows, columns, x.shape[-1]).to(x.device)
+        k = self.token_cells
+        features = F.pad(features, (0, -features.shape[3] % k, 0, -features.shape[2] % k))
+        groups = rearrange(features, "(b t p) c (h y) (w x) -> b t h w (p y x c)", b=num_videos, p=PAIR, y=k, x=k)
+        x = self.to_token(groups)
+        place = cell_places(*x.shape[2:]).to(x.device)
         x = rearrange(x.float() + place, "b t h w d -> b (t h w) d")  # what blocks add to stays fp32 under autocast
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
+
+
+class ConvBlock(nn.Module):
+    """A residual block that leaves the features as they are until it has learned something."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels)
+        self.inwards, self.outwards = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        nn.init.zeros_(self.outwards.weight)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The features, with what is found in them added."""
+        return x + self.outwards(F.gelu(self.inwards(self.norm(x))))
 
 
 class Decoder(nn.Module):
@@ -261,7 +292,7 @@ def sinusoids(
 
 
 def cell_places(rows: int, columns: int, width: int) -> Float[Tensor, "{rows} {columns} {width}"]:
-    """Where each cell of the picture is: half the channels for its row, half for its column."""
+    """Where each token of the picture is: half the channels for its row, half for its column."""
     row, column = (
         sinusoids(torch.arange(float(count)), width // 2, shortest=2.0, longest=64.0) for count in (rows, columns)
     )

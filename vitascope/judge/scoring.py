@@ -13,15 +13,18 @@ REPORTED = (  # what a table shows, in this order; a partner that is read is a r
     "kind", "colour", "material", "accessory", "expression", "count", "groups", "motion", "relation",
     "setting", "camera", "time", "weather", "style", "shots",
 )  # fmt: skip
+OVERALL = "overall"
 UNSEEN = ("colour", "camera", "motion")  # `none` of these means that nobody could tell
 
 
 class Verdict(NamedTuple):
-    """Whether one attribute was read rightly. The confidence is None where there was nothing to read it from."""
+    """Whether one attribute was read rightly. Confidence and what was read are None where there was nothing to read."""
 
     attribute: str
     right: bool
     confidence: float | None = None
+    wanted: str = ""
+    read: str | None = None
 
 
 def verdicts(truth: Sentence, seen: Sentence, confidence: Mapping[Slot, float] | None = None) -> list[Verdict]:
@@ -42,16 +45,18 @@ def verdicts(truth: Sentence, seen: Sentence, confidence: Mapping[Slot, float] |
                 continue
             value = value if value == NONE else str(match.get(int(value) - 1, -1) + 1)
         name = "relation" if slot.attribute == "partner" else slot.attribute
-        found.append(Verdict(name, read == value, None if confidence is None else confidence.get(twin)))
+        sure = None if confidence is None else confidence.get(twin)
+        found.append(Verdict(name, read == value, sure, value, read))
     return found
 
 
 def accuracy(found: Iterable[Verdict]) -> dict[str, float]:
-    """The share that is right, of each attribute that occurs, in the order of `REPORTED`."""
+    """The share that is right, of each attribute that occurs, in the order of `REPORTED`, and of all together last."""
     right: dict[str, list[bool]] = defaultdict(list)
     for verdict in found:
         right[verdict.attribute].append(verdict.right)
-    return {name: sum(right[name]) / len(right[name]) for name in REPORTED if name in right}
+        right[OVERALL].append(verdict.right)
+    return {name: sum(right[name]) / len(right[name]) for name in (*REPORTED, OVERALL) if name in right}
 
 
 def _match(truth: Sentence, seen: Sentence) -> dict[int, int]:

@@ -1,6 +1,6 @@
 """What a clip shows as a sentence of words in a fixed order, and back.
 
-    style time weather  shots groups | of each group: count kind colour material accessory expression
+    style time weather  shots groups | of each group: kind colour material accessory expression count
                                      | of each shot: setting camera, and of each group: motion partner
 
 A group is actors that are alike and do the same throughout. Once the numbers of shots and groups are known, so is the
@@ -33,7 +33,7 @@ NONE, UNREAD = "none", "unread"
 MAX_SHOTS, MAX_GROUPS, MAX_COUNT = 3, 3, 5
 
 CLIP = ("style", "time", "weather", "shots", "groups")
-LOOKS = ("count", "kind", "colour", "material", "accessory", "expression")
+LOOKS = ("kind", "colour", "material", "accessory", "expression", "count")  # count last: it takes to know of what
 SHOT = ("setting", "camera")
 ACT = ("motion", "partner")
 
@@ -123,7 +123,7 @@ def _describe(attributes: Mapping[str, Any], is_image: bool) -> Sentence:
     place = {number: str(k + 1) for k, key in enumerate(groups) for number in members[key]}
 
     clip = (attributes["style"], attributes["time"], attributes["weather"], str(len(shots)), str(len(groups)))
-    looks = [word for key in groups for word in (str(len(members[key])), *key[0])]
+    looks = [word for key in groups for word in (*key[0], str(len(members[key])))]
     told = []
     for k, shot in enumerate(shots):
         told += [shot["setting"], NONE if is_image else _word(shot["camera"])]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
+from vitascope.errors import ModelError
 from vitascope.judge.sentence import VALUES, Sentence, write
 from vitascope.world.words import Language
 
@@ -19,11 +20,20 @@ ATTRIBUTE_TOKENS = tuple(f"{attribute}:{value}" for attribute, values in VALUES.
 
 
 class Vocabulary:
-    """Numbers of tokens. `collect` makes the list of tokens that it needs."""
+    """Numbers of tokens. `collect` makes the list of tokens that it needs.
+
+    Raises:
+        ModelError: tokens that lack some, as those of a judge that was trained on another version of the world.
+    """
 
     def __init__(self, tokens: Sequence[str]):
         self.tokens = tuple(tokens)
         self.ids = {token: number for number, token in enumerate(self.tokens)}
+        missing = [token for token in (*MARKS, *ATTRIBUTE_TOKENS) if token not in self.ids]
+        if missing:
+            raise ModelError(
+                f"the judge lacks {len(missing)} of the world's words ({missing[0]} is one): train it anew"
+            )
         self.end, self.unknown = self.ids[END], self.ids[UNKNOWN]
         self.choices = {  # the tokens that may stand in an attribute's slots
             attribute: [self.ids[f"{attribute}:{value}"] for value in values] for attribute, values in VALUES.items()

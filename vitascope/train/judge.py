@@ -23,25 +23,34 @@ from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.errors import DatasetError
 from vitascope.judge.calibration import expected_calibration_error, fit_temperature, reliability, reliability_picture
 from vitascope.judge.network import Judge, JudgeConfig, look, sight_size, to_signal
-from vitascope.judge.scoring import accuracy, verdicts
+from vitascope.judge.scoring import Verdict, accuracy, verdicts
 from vitascope.judge.sentence import Sentence, describe
 from vitascope.judge.vocabulary import Vocabulary, collect
 from vitascope.train.degrade import degrade
+from vitascope.train.mirror import mirrored_attributes, mirrored_words
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.video import Video, write_video
 from vitascope.weights import save_network
 from vitascope.world.words import LANGUAGES
 
+Seen = tuple[np.ndarray, np.ndarray]  # uint8 frames [t, h, w, 3] at the judge's size, and the second of each
+
 MAX_DRAWS = 1000  # of clips in a row for one batch, all of which can't be read
 PADDING = -1
 
 
 class JudgeTrainConfig(RunConfig):
-    """A judge's training run. `degraded` is the share of clips that it sees as if recorded or generated."""
+    """A judge's training run.
+
+    `degraded` is the share of clips that it sees as if recorded or generated, `mirrored` of those in the mirror. Clips
+    are kept in memory as the judge sees them, decoded once, up to `cache_gib`.
+    """
 
     batch_clips: int = Field(default=16, ge=1, le=1024)
     degraded: float = Field(default=0.7, ge=0, le=1)
+    mirrored: float = Field(default=0.5, ge=0, le=1)
+    cache_gib: float = Field(default=4.0, ge=0)
     caption_weight: float = Field(default=0.5, ge=0)
     judge: JudgeConfig = JudgeConfig()
 
@@ -66,6 +75,8 @@ class JudgeBatches:
             size = sight_size(clip.height, clip.width, config.judge.short_side)
             self.by_shape[min(clip.num_frames, config.judge.max_frames), *size].append(clip)
         self.shapes = sorted(self.by_shape)
+        self.seen: dict[str, Seen] = {}
+        self.room = int(config.cache_gib * 2**30)
         self.shares = torch.tensor([len(self.by_shape[shape]) for shape in self.shapes], dtype=torch.float64)
 
     def draw(self, generator: torch.Generator) -> Batch:
@@ -78,13 +89,14 @@ class JudgeBatches:
         frames, seconds, attributes, captions = [], [], [], []
         for _ in range(MAX_DRAWS):
             clip = pool[_below(len(pool), generator)]
-            video = self.reader.read(clip)
-            if video is not None:
-                seen, times = look(video, self.config.judge)
-                frames.append(seen)
-                seconds.append(times)
-                attributes.append(torch.tensor(self.vocabulary.encode_sentence(true_sentence(clip))))
-                captions.append(self._caption(clip, generator))
+            seen = self._look(clip)
+            if seen is not None:
+                mirrored = torch.rand((), generator=generator).item() < self.config.mirrored
+                frames.append(seen[0][:, :, ::-1] if mirrored else seen[0])
+                seconds.append(seen[1])
+                sentence = true_sentence(clip, mirrored=mirrored)
+                attributes.append(torch.tensor(self.vocabulary.encode_sentence(sentence)))
+                captions.append(self._caption(clip, generator, mirrored=mirrored))
             if len(frames) == self.config.batch_clips:
                 break
         if not frames:
@@ -93,14 +105,28 @@ class JudgeBatches:
         words = (pad_sequence(each, batch_first=True, padding_value=PADDING) for each in (attributes, captions))
         return Batch(pixels, torch.from_numpy(np.stack(seconds)), *words)
 
-    def _caption(self, clip: Clip, generator: torch.Generator) -> Int64[Tensor, " m"]:
+    def _look(self, clip: Clip) -> Seen | None:
+        """The clip as the judge sees it, from memory if it has been seen before; None if it can't be read."""
+        if clip.id in self.seen:
+            return self.seen[clip.id]
+        video = self.reader.read(clip)
+        if video is None:
+            return None
+        seen = look(video, self.config.judge)
+        if seen[0].nbytes <= self.room:
+            self.room -= seen[0].nbytes
+            self.seen[clip.id] = seen
+        return seen
+
+    def _caption(self, clip: Clip, generator: torch.Generator, *, mirrored: bool) -> Int64[Tensor, " m"]:
         """One of the clip's captions, cut to what the judge can write."""
         languages = [language for language in LANGUAGES if clip.captions.get(language)]
         if not languages:
             raise DatasetError(f"clip {clip.id} has no caption in {' or '.join(LANGUAGES)}")
         language = languages[_below(len(languages), generator)]
         texts = clip.captions[language]
-        words = self.vocabulary.encode_caption(texts[_below(len(texts), generator)], language)
+        text = texts[_below(len(texts), generator)]
+        words = self.vocabulary.encode_caption(mirrored_words(text) if mirrored else text, language)
         return torch.tensor(words[: self.config.judge.max_words])
 
 
@@ -192,21 +218,28 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
 
 def validate(judge: Judge, known: Sequence[tuple[Video, Sentence]], picture: Path) -> dict[str, float]:
     """Accuracy of each attribute on videos kept from training, and the error of its confidence, with a picture."""
-    found = []
-    for video, sentence in known:
-        reading = judge.read(video)
-        found += verdicts(sentence, reading.sentence, reading.confidence)
+    found = examine(judge, known)
     sure = [verdict for verdict in found if verdict.confidence is not None]
     bins = reliability([verdict.confidence or 0.0 for verdict in sure], [verdict.right for verdict in sure])
     write_video(reliability_picture(bins), picture)
     return {**accuracy(found), "calibration error": expected_calibration_error(bins)}
 
 
+def examine(judge: Judge, known: Sequence[tuple[Video, Sentence]]) -> list[Verdict]:
+    """What the judge reads of videos, against what they show."""
+    found = []
+    for video, sentence in known:
+        reading = judge.read(video)
+        found += verdicts(sentence, reading.sentence, reading.confidence)
+    return found
+
+
 def finish(judge: Judge, known: Sequence[tuple[Video, Sentence]], folder: Path) -> Path:
-    """Fit the temperature on videos kept from training, and save the judge with it."""
+    """Save the judge with what videos kept from training tell: its temperature, and its accuracy."""
     logits, targets = zip(*(slot_logits(judge, video, sentence) for video, sentence in known), strict=True)
     temperature = fit_temperature(torch.cat(logits), torch.cat(targets))
-    save_network(judge, judge.config.model_copy(update={"temperature": temperature}), folder)
+    told = {"temperature": temperature, "accuracy": accuracy(examine(judge, known))}
+    save_network(judge, judge.config.model_copy(update=told), folder)
     return folder
 
 
@@ -230,16 +263,17 @@ def word_loss(judge: Judge, words: Int64[Tensor, "b l"], memory: Float[Tensor, "
     return F.cross_entropy(logits.float().flatten(0, 1), words[:, 1:].flatten(), ignore_index=PADDING)
 
 
-def true_sentence(clip: Clip) -> Sentence:
-    """What a clip shows, by its record.
+def true_sentence(clip: Clip, *, mirrored: bool = False) -> Sentence:
+    """What a clip shows, or its mirror image, by its record.
 
     Raises:
         DatasetError: a record that doesn't say it, or not in the world's words.
     """
     if clip.attributes is None:
         raise DatasetError(f"clip {clip.id} has no attributes: the judge learns from what `vitascope render` makes")
+    attributes = mirrored_attributes(clip.attributes) if mirrored else clip.attributes
     try:
-        return describe(clip.attributes, is_image=clip.num_frames == 1)
+        return describe(attributes, is_image=clip.num_frames == 1)
     except DatasetError as error:
         raise DatasetError(f"clip {clip.id}: {error}") from None
 
@@ -249,4 +283,6 @@ def _below(bound: int, generator: torch.Generator) -> int:
 
 
 def _is_hidden(name: str) -> bool:
-    return not any(edge in name for edge in ("stem", "to_token", "words", "positions"))
+    if "stem" in name:  # its own layers make features of pixels; those of its blocks are hidden
+        return "inwards" in name or "outwards" in name
+    return not any(edge in name for edge in ("to_token", "words", "positions"))

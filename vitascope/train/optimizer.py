@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+MATRIX_DIMS = (2, 4, 5)  # of a linear layer's matrix, and of the kernels of convolutions over pictures and videos
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrix update is orthogonalised, so that every direction moves by the same amount.
@@ -83,10 +85,10 @@ def make_optimizers(
     """
     hidden, others = [], []
     for name, parameter in network.named_parameters():
-        (hidden if parameter.ndim in (2, 5) and is_hidden(name) else others).append(parameter)
+        (hidden if parameter.ndim in MATRIX_DIMS and is_hidden(name) else others).append(parameter)
     groups = [
-        {"params": [p for p in others if p.ndim in (2, 5)], "weight_decay": 0.01},
-        {"params": [p for p in others if p.ndim not in (2, 5)], "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim in MATRIX_DIMS], "weight_decay": 0.01},
+        {"params": [p for p in others if p.ndim not in MATRIX_DIMS], "weight_decay": 0.0},
     ]
     return [Muon(hidden, lr, dtype), torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))]
 

@@ -1,0 +1,80 @@
+"""Videos that are kept are made once, and found by what they are to show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitascope.errors import ConfigError, DatasetError
+from vitascope.evaluate.kept import Order, find_answers, fingerprint, keep, write_prompts
+from vitascope.video import Video, read_video, write_video
+
+
+def grey(level: int = 100) -> Video:
+    return Video(np.full((3, 16, 16, 3), level, np.uint8), 8.0)
+
+
+class Maker:
+    """Makes grey videos and counts them; fails at one of them."""
+
+    def __init__(self, fails_at: int = -1) -> None:
+        self.num, self.fails_at = 0, fails_at
+
+    def __call__(self) -> Video:
+        if self.num == self.fails_at:
+            raise KeyboardInterrupt
+        self.num += 1
+        return grey()
+
+
+def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path: Path) -> None:
+    """Fails when a kept file isn't looked for, or the prompts are written only at the end."""
+    prompts = [f"prompt {k}" for k in range(5)]
+    broken = Maker(fails_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        keep([Order(f"{k}", text, broken) for k, text in enumerate(prompts)], tmp_path / "made", {"seed": 0})
+    maker, steps = Maker(), list[tuple[int, int]]()
+    orders = [Order(f"{k}", text, maker) for k, text in enumerate(prompts)]
+    paths = keep(orders, tmp_path / "made", {"seed": 0}, lambda *done: steps.append(done))
+    assert (maker.num, steps) == (2, [(1, 2), (2, 2)])
+    assert all(read_video(path).num_frames == 3 for path in paths.values())
+    assert find_answers(tmp_path / "made", {f"{k}": text for k, text in enumerate(prompts)}) == paths
+    with pytest.raises(ConfigError, match="made with other settings"):
+        keep(orders, tmp_path / "made", {"seed": 1})
+
+
+def test_answers_are_found_by_prompt_whatever_their_files_are_called(tmp_path: Path) -> None:
+    for name in ("b", "x", "y", "z"):
+        write_video(grey(), tmp_path / f"{name}.mp4")
+    (tmp_path / "x.txt").write_text("a red ball rolls")
+    (tmp_path / "y.json").write_text(json.dumps({"prompt": "一只猫"}), encoding="utf-8")
+    table = [{"file_name": "z.mp4", "caption": "twice"}, {"file_name": "b.mp4", "caption": "twice"}]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, table)))
+    prompts = {"ball": "a red  ball rolls", "cat": "一只猫", "a": "twice", "b": "twice", "none": "a cone"}
+    found = find_answers(tmp_path, prompts)
+    assert {name: path.name for name, path in found.items()} == {
+        "ball": "x.mp4", "cat": "y.mp4", "a": "b.mp4", "b": "b.mp4",
+    }  # fmt: skip
+    with pytest.raises(DatasetError, match=r"no video .* is captioned with one of the 1 prompts"):
+        find_answers(tmp_path, {"none": "a cone"})
+
+
+def test_prompts_are_written_in_a_form_that_is_read_again(tmp_path: Path) -> None:
+    write_prompts([Order("a", "一只猫", grey)], tmp_path / "prompts")
+    assert (tmp_path / "prompts" / "metadata.jsonl").read_text(encoding="utf-8") == (
+        '{"file_name": "a.mp4", "prompt": "一只猫"}\n'
+    )
+
+
+def test_a_model_that_was_trained_on_is_another(tmp_path: Path) -> None:
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "config.json").write_text('{"_sha256": "1"}')
+    (tmp_path / "notes.txt").write_text("one")
+    before = fingerprint(tmp_path)
+    (tmp_path / "notes.txt").write_text("other")
+    assert fingerprint(tmp_path) == before
+    (tmp_path / "vae" / "config.json").write_text('{"_sha256": "2"}')
+    assert fingerprint(tmp_path) != before

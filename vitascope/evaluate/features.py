@@ -1,0 +1,70 @@
+"""What videos are compared by: each kind of feature has a name, and a distance is always said to be on one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Float
+
+from vitascope.judge.network import Judge
+from vitascope.video import Video
+from vitascope.video.pixels import resized
+
+CELLS = 4  # of the grid, in each of rows and columns
+FPS = 8.0  # at which changes are measured
+ROWS = 64  # pixels of the shorter side at which they are
+Vector = Float[np.ndarray, " d"]
+
+
+class Feature(NamedTuple):
+    """A kind of feature: its name, what it is, and how it is computed of a video of two frames or more."""
+
+    name: str
+    said: str
+    of: Callable[[Video], Vector]
+
+
+COLOURS = Feature(
+    "colours", f"mean colour of each of {CELLS} x {CELLS} cells over the clip, per cent", lambda video: colours(video)
+)
+CHANGES = Feature(
+    "changes",
+    f"mean change of the pixels of each of {CELLS} x {CELLS} cells in an eighth of a second, per cent",
+    lambda video: changes(video),
+)
+
+
+def trunk(judge: Judge) -> Feature:
+    """Features of a judge's trunk; comparable only with those of the same judge."""
+    return Feature(
+        "trunk", "mean over the tokens of the judge's video encoder", lambda video: judge.trunk(video).numpy()
+    )
+
+
+def colours(video: Video) -> Vector:
+    """Each cell's mean red, green and blue, 0 to 100."""
+    return _of_cells(video.frames.mean(axis=0)) * (100 / 255)
+
+
+def changes(video: Video) -> Vector:
+    """The mean absolute change of red, green and blue from frame to frame of each cell's pixels, 0 to 100.
+
+    Of faster videos every so many frames count that the changes are those of about an eighth of a second, and larger
+    ones are made smaller: pixels of finer pictures change more.
+    """
+    frames = video.frames[:: max(1, round(float(video.fps) / FPS))]
+    frames = frames if len(frames) > 1 else video.frames
+    scale = min(1.0, ROWS / min(video.height, video.width))
+    small = resized(frames, round(video.height * scale), round(video.width * scale))
+    return _of_cells(np.abs(np.diff(small.astype(np.float32), axis=0)).mean(axis=0)) * (100 / 255)
+
+
+def _of_cells(picture: Float[np.ndarray, "h w c"]) -> Vector:
+    """The mean of each cell of a picture."""
+    rows, columns = (np.linspace(0, side, CELLS + 1).astype(int) for side in picture.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(picture, rows[:-1], axis=0), columns[:-1], axis=1)
+    areas = rearrange(np.diff(rows), "h -> h 1 1") * rearrange(np.diff(columns), "w -> w 1")
+    return rearrange(sums / areas, "h w c -> (h w c)").astype(np.float64)
