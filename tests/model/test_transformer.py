@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitascope.config import parse_config
 from vitascope.errors import ConfigError
 from vitascope.model.diffusion import add_noise, velocity_loss
-from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack
+from vitascope.model.patches import Sample, TextRun, make_sample, pack, token_group, unpack
 from vitascope.model.transformer import Transformer, TransformerConfig, sinusoids
 
 CONFIG = TransformerConfig(
@@ -86,6 +86,34 @@ def test_the_order_of_tokens_is_only_in_their_positions():
     torch.testing.assert_close(network(pack([shuffled])), network(pack([one]))[order], rtol=0, atol=1e-5)
     unmoved = replace(shuffled, positions=one.positions)
     assert (network(pack([unmoved])) - network(pack([one]))[order]).abs().max() > 1e-3
+
+
+def told(texts: list[Tensor], num_tokens: list[int]) -> Sample:
+    """A sample whose tokens, so many at a time, have a text each."""
+    group = token_group(random(4, 3, 4, 4), fps=16, reference_fps=16)
+    runs = [TextRun(count, len(text)) for count, text in zip(num_tokens, texts, strict=True)]
+    return make_sample([group], torch.tensor([0.9] * 3), torch.cat(texts), runs)
+
+
+def test_a_text_reaches_its_own_tokens_alone():
+    """With one block; what a second one does with neighbours' tokens is self-attention's. Fails when runs are ignored."""
+    network = transformer(CONFIG.model_copy(update={"num_layers": 1}))
+    first, second, other = (random(length, 12, seed=length) for length in (5, 3, 4))
+    before, after = (network(pack([SAMPLES[0], told([first, text], [4, 8])])) for text in (second, other))
+    difference = (after - before).abs().amax(dim=1)[-12:]
+    assert difference[:4].max() < 1e-6
+    assert difference[4:].min() > 1e-4
+
+
+def test_the_same_text_told_twice_is_one_text():
+    network, text = transformer(), random(5, 12, seed=5)
+    one, two = (network(pack([told([text] * len(counts), counts)])) for counts in ([12], [4, 8]))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
+
+
+def test_runs_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="don't fit 12 tokens and 5 text tokens"):
+        told([random(5, 12)], [11])
 
 
 def test_moving_the_whole_video_in_time_changes_nothing():
@@ -199,7 +227,8 @@ def test_counted_flops_are_those_of_the_matrix_multiplications(text_cached):
         with FlopCounterMode(display=False) as counter:
             network(packed, cache)
     linears = sum(count for op, count in counter.get_flop_counts()["Global"].items() if "mm" in str(op))
-    pairs = sum(n * (n + m) for n, m in zip(packed.lengths, packed.context_lengths, strict=True))
+    pairs = sum(n * n for n in packed.lengths)
+    pairs += sum(n * m for n, m in zip(packed.told_lengths, packed.context_lengths, strict=True))
     attention = CONFIG.num_layers * 4 * CONFIG.width * pairs
     assert network.num_flops(packed, text_cached=text_cached) == linears + attention
 

@@ -62,7 +62,7 @@ def cost_of(
     config = transformer.config
     sides = zip((frames, rows, columns), config.patch, strict=True)
     tokens = math.prod(-(-side // step) for side, step in sides)
-    pass_flops = num_flops(config, [tokens], [MAX_TEXT_TOKENS], num_sigmas=2, text_cached=True)
+    pass_flops = num_flops(config, [tokens], [tokens], [MAX_TEXT_TOKENS], num_sigmas=2, text_cached=True)
     decoding_flops, map_bytes = _decoding(codec, frames, rows, columns)
 
     element = next(transformer.parameters()).element_size()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -26,15 +27,23 @@ class TokenGroup:
     sigma_group: Int[Tensor, " n"]  # index into the sigmas of the sample that the group becomes part of
 
 
+class TextRun(NamedTuple):
+    """Neighbouring tokens that attend to a text of their own."""
+
+    num_tokens: int
+    num_text_tokens: int
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One video with its pins and its text. Tokens are in the order of the groups; nothing is padded."""
+    """One video with its pins and its texts. Tokens are in the order of the groups; nothing is padded."""
 
     tokens: Float[Tensor, "n p"]
     positions: Float[Tensor, "n 3"]
     frame_index: Int[Tensor, " n"]  # index into sigmas: tokens of one latent frame normally share a noise level
     sigmas: Float[Tensor, " f"]  # in [0, 1], 0 = data (given), 1 = noise
-    context: Float[Tensor, "l e"]
+    context: Float[Tensor, "l e"]  # of all its texts, in the order of the runs
+    text_runs: tuple[TextRun, ...]  # which tokens attend to which part of the context
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Pack:
     sigmas: Float[Tensor, " g"]  # distinct and ascending, shared by all samples
     lengths: tuple[int, ...]  # tokens of each sample
     context: Float[Tensor, "l e"]
-    context_lengths: tuple[int, ...]  # text tokens of each sample
+    context_lengths: tuple[int, ...]  # text tokens of each text; a sample has one or several
+    told_lengths: tuple[int, ...]  # tokens that attend to each text
     noise_run: int = 1  # every aligned run of this many tokens shares one noise group; 1 is always true
 
     @property
@@ -148,14 +158,30 @@ def token_group(
     return TokenGroup(patchify(latent, patch), positions.to(latent.device), sigma_group)
 
 
-def make_sample(groups: Sequence[TokenGroup], sigmas: Float[Tensor, " f"], context: Float[Tensor, "l e"]) -> Sample:
-    """One sample from its groups, concatenated. The groups' sigma_group counts through `sigmas`."""
+def make_sample(
+    groups: Sequence[TokenGroup],
+    sigmas: Float[Tensor, " f"],
+    context: Float[Tensor, "l e"],
+    text_runs: Sequence[TextRun] = (),
+) -> Sample:
+    """One sample from its groups, concatenated. The groups' sigma_group counts through `sigmas`.
+
+    Without text_runs all tokens attend to all of the context.
+
+    Raises:
+        ValueError: runs that don't add up to the tokens and the context.
+    """
+    num_tokens = sum(len(group.tokens) for group in groups)
+    runs = tuple(text_runs) or (TextRun(num_tokens, len(context)),)
+    if [sum(lengths) for lengths in zip(*runs, strict=True)] != [num_tokens, len(context)]:
+        raise ValueError(f"text runs {runs} don't fit {num_tokens} tokens and {len(context)} text tokens")
     return Sample(
         tokens=torch.cat([group.tokens for group in groups]),
         positions=torch.cat([group.positions for group in groups]),
         frame_index=torch.cat([group.sigma_group for group in groups]),
         sigmas=sigmas,
         context=context,
+        text_runs=runs,
     )
 
 
@@ -167,7 +193,8 @@ def pack(samples: Sequence[Sample]) -> Pack:
     """
     if not samples:
         raise ValueError("a pack needs at least one sample")
-    if any(len(sample.tokens) == 0 or len(sample.context) == 0 for sample in samples):
+    runs = [run for sample in samples for run in sample.text_runs]
+    if any(0 in run for run in runs):
         raise ValueError("every sample of a pack needs tokens and context; encode the empty prompt for no text")
     sigmas, group_of_sigma = torch.unique(torch.cat([sample.sigmas for sample in samples]), return_inverse=True)
     groups = group_of_sigma.split([len(sample.sigmas) for sample in samples])
@@ -179,7 +206,8 @@ def pack(samples: Sequence[Sample]) -> Pack:
         sigmas=sigmas,
         lengths=tuple(len(sample.tokens) for sample in samples),
         context=torch.cat([sample.context for sample in samples]),
-        context_lengths=tuple(len(sample.context) for sample in samples),
+        context_lengths=tuple(run.num_text_tokens for run in runs),
+        told_lengths=tuple(run.num_tokens for run in runs),
         noise_run=math.gcd(*torch.unique_consecutive(noise_group, return_counts=True)[1].tolist()),
     )
 

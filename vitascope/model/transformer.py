@@ -108,7 +108,8 @@ class Transformer(nn.Module):
         dtype = self.patch_in.weight.dtype  # of the residual stream, also where autocast would make it half
         x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, pack.noise_run))  # [runs,r,d]
         for block, keys, values in zip(self._blocks, text.keys, text.values, strict=True):
-            arguments = (x, modulation, group_of_run, rotary, keys, values, pack.lengths, pack.context_lengths)
+            lengths = (pack.lengths, pack.told_lengths, pack.context_lengths)
+            arguments = (x, modulation, group_of_run, rotary, keys, values, *lengths)
             recompute = self.recompute_blocks and torch.is_grad_enabled()
             x = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
         shift, scale = (self.scale_shift_table.float() + time.unsqueeze(1)).unbind(1)
@@ -124,7 +125,8 @@ class Transformer(nn.Module):
 
     def num_flops(self, pack: Pack, *, text_cached: bool = False) -> int:
         """Matrix multiplication FLOPs (2 per multiply-add) of one forward pass; a training step takes three of them."""
-        return num_flops(self.config, pack.lengths, pack.context_lengths, len(pack.sigmas), text_cached=text_cached)
+        lengths = (pack.lengths, pack.told_lengths, pack.context_lengths)
+        return num_flops(self.config, *lengths, len(pack.sigmas), text_cached=text_cached)
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Fresh weights, all of them, drawn from the generator (or torch's default one)."""
@@ -177,6 +179,7 @@ class Block(nn.Module):
         text_keys: Float[Tensor, "l heads e"],
         text_values: Float[Tensor, "l heads e"],
         lengths: Sequence[int],
+        told_lengths: Sequence[int],
         text_lengths: Sequence[int],
     ) -> Float[Tensor, "runs r d"]:
         """The tokens after one block."""
@@ -191,7 +194,7 @@ class Block(nn.Module):
 
         h = x if self.cross_norm is None else _norm(x, self.eps, self.cross_norm.weight, self.cross_norm.bias)
         q = self.cross_attention.queries(h.flatten(0, 1))
-        x = x + self.cross_attention(q, text_keys, text_values, lengths, text_lengths).view_as(x)
+        x = x + self.cross_attention(q, text_keys, text_values, told_lengths, text_lengths).view_as(x)
 
         h = _modulated_norm(x, ffn_scale, ffn_shift, self.eps).flatten(0, 1)
         return _add_gated(x, self.ffn(h).view_as(x), ffn_gate)
@@ -251,6 +254,7 @@ def sinusoids(time: Float[Tensor, " g"], width: int) -> Float[Tensor, "g width"]
 def num_flops(
     config: TransformerConfig,
     lengths: Sequence[int],
+    told_lengths: Sequence[int],
     text_lengths: Sequence[int],
     num_sigmas: int,
     *,
@@ -258,13 +262,15 @@ def num_flops(
 ) -> int:
     """Matrix multiplication FLOPs (2 per multiply-add) of one forward pass over samples of these lengths.
 
+    told_lengths and text_lengths hold, for each text, the number of tokens that attend to it and of its own tokens.
     num_sigmas is the number of distinct noise levels; with text_cached the keys and values of the text are given.
     """
     d, layers = config.width, config.num_layers
     token = d * (config.token_in + config.token_out) + layers * (6 * d * d + 2 * d * config.ffn_width)
     text_token = 0 if text_cached else d * (config.text_width + d) + layers * 2 * d * d
     sigma = d * (config.frequency_width + d + 6 * d)
-    attended = sum(n * (n + m) for n, m in zip(lengths, text_lengths, strict=True))  # scores; as many for the values
+    told = sum(n * m for n, m in zip(told_lengths, text_lengths, strict=True))
+    attended = sum(n * n for n in lengths) + told  # scores; as many for the values
     return 2 * (sum(lengths) * token + sum(text_lengths) * text_token + num_sigmas * sigma + layers * 2 * d * attended)
 
 
