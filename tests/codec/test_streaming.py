@@ -31,8 +31,8 @@ def codec() -> Codec:
 
 def test_chunks_cover_a_video_once():
     assert chunk_spans(1, 4) == [(0, 1)]
-    assert chunk_spans(13, 4) == [(0, 13)]
-    assert chunk_spans(33, 4) == [(0, 13), (13, 29), (29, 33)]
+    assert chunk_spans(5, 4) == [(0, 5)]
+    assert chunk_spans(17, 4) == [(0, 5), (5, 13), (13, 17)]
 
 
 def test_streamed_equals_one_shot(codec):

@@ -39,6 +39,20 @@ def test_packed_is_one_sample_at_a_time(q_lengths, k_lengths):
     torch.testing.assert_close(packed_attention(q, k, v, q_lengths, k_lengths), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_counted_key_is_so_many_equal_keys(dtype):
+    """Alone and beside a sample with fewer keys; with gradients, in half precision, by the explicit formula."""
+    q_lengths, k_lengths = [4, 4, 2], [3, 5, 5]
+    q, k, v = (random(length, 2, 8, seed=length).to(dtype) for length in (10, 13, 13))
+    counts = torch.tensor([1, 1, 40, 1, 2, 1, 1, 500, 1, 1, 1, 1, 7])
+    repeated = [x.repeat_interleave(counts, dim=0) for x in (k, v)]
+    lengths = [int(part.sum()) for part in counts.split(k_lengths)]
+    expected = packed_attention(q, *repeated, q_lengths, lengths)
+    found = packed_attention(q.requires_grad_(), k, v, q_lengths, k_lengths, counts)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 0.03)
+    assert (packed_attention(q, k, v, q_lengths, k_lengths) - expected).abs().max() > 0.1
+
+
 def test_training_in_bfloat16_takes_the_explicit_formula(monkeypatch):
     """Padded keys included, and to bfloat16's three digits. Fails without the mask, or without the scale."""
     q_lengths, k_lengths = [4, 4, 4, 2], [2, 7, 7, 3]

@@ -111,6 +111,20 @@ def test_the_same_text_told_twice_is_one_text():
     torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
 
 
+def test_equal_text_tokens_may_be_one_that_counts_for_them():
+    """Also beside a sample whose text counts as it stands."""
+    network, group = transformer(), token_group(random(4, 1, 4, 4), fps=16, reference_fps=16)
+    text = torch.cat([random(3, 12, seed=5), torch.zeros(50, 12)])
+    states, counts = torch.unique_consecutive(text, dim=0, return_counts=True)
+    whole, counted = (
+        make_sample([group], torch.tensor([0.9]), context, context_counts=count)
+        for context, count in ((text, None), (states, counts))
+    )
+    packed = pack([SAMPLES[0], counted])
+    assert packed.context_lengths[-1] == 4
+    torch.testing.assert_close(network(packed), network(pack([SAMPLES[0], whole])), rtol=0, atol=1e-5)
+
+
 def test_runs_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="don't fit 12 tokens and 5 text tokens"):
         told([random(5, 12)], [11])

@@ -21,14 +21,12 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vitascope.codec.convolution import CausalConv3d, Conv3d, Frames, Stream
 from vitascope.codec.linear_path import LinearPath
 from vitascope.config import Config
 from vitascope.errors import SizeError
 
 INITIAL_LOG_VARIANCE = -6.0
-
-Frames = Float[Tensor, "_b _c _t _h _w"]
-"""Activations inside the network; a layer may change every axis."""
 
 
 class CodecConfig(Config):
@@ -65,10 +63,6 @@ class Stride(NamedTuple):
     time: int
     rows: int
     columns: int
-
-
-class Stream(dict[nn.Module, Tensor]):
-    """What the layers remember of the frames before a chunk; empty at the start of a video."""
 
 
 class Codec(nn.Module):
@@ -253,7 +247,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = CausalConv3d(in_width, out_width, (3, 3, 3))
         self.norm2 = ChannelNorm(out_width)
         self.conv2 = CausalConv3d(out_width, out_width, (3, 3, 3))
-        self.shortcut = nn.Identity() if in_width == out_width else nn.Conv3d(in_width, out_width, 1)
+        self.shortcut = nn.Identity() if in_width == out_width else Conv3d(in_width, out_width, 1)
 
     def forward(self, x: Frames, stream: Stream) -> Frames:
         y = self.conv1(F.silu(self.norm1(x)), stream)
@@ -267,8 +261,8 @@ class FrameAttention(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.norm = ChannelNorm(width)
-        self.to_qkv = nn.Conv3d(width, 3 * width, 1)
-        self.to_out = nn.Conv3d(width, width, 1)
+        self.to_qkv = Conv3d(width, 3 * width, 1)
+        self.to_out = Conv3d(width, width, 1)
 
     def forward(self, x: Frames) -> Frames:
         q, k, v = rearrange(self.to_qkv(self.norm(x)), "b (qkv c) t h w -> qkv (b t) 1 (h w) c", qkv=3)
@@ -285,23 +279,9 @@ class ChannelNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Frames) -> Frames:
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
-        return x * (math.sqrt(x.shape[1]) / length) * self.gain.view(1, -1, 1, 1, 1)
-
-
-class CausalConv3d(nn.Conv3d):
-    """A convolution that sees the present and the past: frames before the first are zeros."""
-
-    def __init__(self, in_width: int, out_width: int, kernel: tuple[int, int, int]):
-        super().__init__(in_width, out_width, kernel, padding=(0, kernel[1] // 2, kernel[2] // 2))
-        self.num_past = kernel[0] - 1
-
-    def forward(self, x: Frames, stream: Stream) -> Frames:
-        if self.num_past:
-            past = stream.get(self)
-            x = F.pad(x, (0, 0, 0, 0, self.num_past, 0)) if past is None else torch.cat([past, x], dim=2)
-            stream[self] = x[:, :, -self.num_past :]
-        return super().forward(x)
+        x = rearrange(x, "b c t h w -> b t h w c")  # where channels are last in memory, a norm over neighbours
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1e-12)
+        return rearrange(x * (math.sqrt(x.shape[-1]) / length) * self.gain, "b t h w c -> b c t h w")
 
 
 class Downsample(nn.Module):
@@ -309,8 +289,8 @@ class Downsample(nn.Module):
 
     def __init__(self, width: int, in_time: bool):
         super().__init__()
-        self.in_space = nn.Conv3d(width, width, (1, 3, 3), stride=(1, 2, 2))
-        self.in_time = nn.Conv3d(width, width, (3, 1, 1), stride=(2, 1, 1)) if in_time else None
+        self.in_space = Conv3d(width, width, (1, 3, 3), stride=(1, 2, 2))
+        self.in_time = Conv3d(width, width, (3, 1, 1), stride=(2, 1, 1)) if in_time else None
 
     def forward(self, x: Frames, stream: Stream) -> Frames:
         x = self.in_space(F.pad(x, (0, 1, 0, 1)))
@@ -329,7 +309,7 @@ class Upsample(nn.Module):
     def __init__(self, width: int, out_width: int, in_time: bool):
         super().__init__()
         self.in_time = CausalConv3d(width, 2 * width, (3, 1, 1)) if in_time else None
-        self.in_space = nn.Conv3d(width, out_width, (1, 3, 3), padding=(0, 1, 1))
+        self.in_space = Conv3d(width, out_width, (1, 3, 3), padding=(0, 1, 1))
 
     def forward(self, x: Frames, stream: Stream) -> Frames:
         if self.in_time is not None:

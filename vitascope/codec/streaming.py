@@ -19,7 +19,7 @@ from vitascope.codec.network import Codec, Stream
 from vitascope.errors import SizeError
 from vitascope.video import Video
 
-LATENT_FRAMES_PER_CHUNK = 4
+LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches
 
 
 @dataclass(frozen=True)

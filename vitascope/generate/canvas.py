@@ -10,16 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitascope.errors import SizeError
-from vitascope.model.patches import Patch, Sample, TextRun, TokenGroup, make_sample, token_group, unpatchify
+from vitascope.model.patches import (
+    Patch,
+    Sample,
+    TextRun,
+    TokenGroup,
+    join_counts,
+    make_sample,
+    token_group,
+    unpatchify,
+)
 from vitascope.numbers import Number
 
+OfShot = TypeVar("OfShot")
 REFERENCE_TIME = -64  # latent frames: before anything that a window shows
 CUT_TIME = 16  # latent frames that positions skip at a cut: docs/decisions/0011-storyboards.md
 
@@ -70,20 +80,24 @@ class Canvas:
         frame_sigmas: Float[Tensor, " f"],
         contexts: Sequence[Float[Tensor, "_l e"]],
         given_sigma: Number = 0.0,
+        counts: Sequence[Int[Tensor, " _l"] | None] | None = None,
     ) -> Sample:
         """The transformer's view: `tokens` with a noise level per latent frame, given tokens at `given_sigma`.
 
-        `contexts` are the states of each shot's text.
+        `contexts` are the states of each shot's text, `counts` how many equal ones each of them stands for.
         """
         group = TokenGroup(tokens, self.positions, torch.where(self.given, len(frame_sigmas), self.frame))
         sigmas = torch.cat([frame_sigmas, frame_sigmas.new_tensor([given_sigma])])
         told = self.in_token_order(contexts)
         runs = [TextRun(num_tokens, len(text)) for num_tokens, text in zip(self._runs, told, strict=True)]
-        return make_sample([group], sigmas, torch.cat(told), runs)
+        joined = None
+        if counts is not None:
+            joined = join_counts([len(text) for text in told], self.in_token_order(counts))
+        return make_sample([group], sigmas, torch.cat(told), runs, joined)
 
-    def in_token_order(self, contexts: Sequence[Float[Tensor, "_l e"]]) -> list[Float[Tensor, "_l e"]]:
-        """The shots' texts in the order in which tokens need them: the first one's comes again for the pins."""
-        return [*contexts, *(contexts[:1] if len(self._runs) > len(contexts) else [])]
+    def in_token_order(self, of_shots: Sequence[OfShot]) -> list[OfShot]:
+        """What the shots' texts have, in the order in which tokens need it: the first one's again for the pins."""
+        return [*of_shots, *(of_shots[:1] if len(self._runs) > len(of_shots) else [])]
 
     @property
     def _runs(self) -> list[int]:

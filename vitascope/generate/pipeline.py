@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from vitascope.codec.network import Codec
@@ -30,7 +30,7 @@ from vitascope.interop.parts import load_codec, load_transformer
 from vitascope.interop.wan_folder import is_wan, load_wan
 from vitascope.model.diffusion import add_noise, sigma_schedule, to_clean, to_velocity
 from vitascope.model.patches import pack
-from vitascope.model.text import PromptEncoder, TextEncoder
+from vitascope.model.text import PromptEncoder, TextEncoder, distinct_states
 from vitascope.model.transformer import Transformer
 from vitascope.numbers import Dtype, Number
 from vitascope.video import Video
@@ -55,9 +55,13 @@ class Sampling:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt as the text encoder understands it: once per video is enough."""
+    """A prompt as the text encoder understands it: once per video is enough.
+
+    `counts` says how many equal states each stands for, see `distinct_states`.
+    """
 
     context: Float[Tensor, "l e"]
+    counts: Int[Tensor, " l"] | None = None
 
 
 Prompt = str | EncodedPrompt
@@ -383,8 +387,8 @@ class Pipeline:
         Raises:
             PromptError: an overlong prompt.
         """
-        (context,) = self.text_encoder.encode([prompt])
-        return EncodedPrompt(context)
+        (states,) = self.text_encoder.encode([prompt])
+        return EncodedPrompt(*distinct_states(states))
 
     def _is_guided(self, sigma: float, guidance: Number) -> bool:
         return guidance != 1 and in_interval(sigma, self.config.guidance_interval)
@@ -408,11 +412,12 @@ class Pipeline:
     def _clean(self, canvas: Canvas, prompts: Sequence[Prompt]) -> Callable[[Tensor, float], Tensor]:
         """The transformer's clean tokens for (noisy tokens, sigma); what blocks need of the texts is computed once."""
         texts = [prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt) for prompt in prompts]
-        contexts = [text.context for text in texts]
+        contexts, counts = [text.context for text in texts], [text.counts for text in texts]
         cache = self.transformer.encode_text(torch.cat(canvas.in_token_order(contexts)))
 
         def clean(x: Tensor, sigma: float) -> Tensor:
-            packed = pack([canvas.noised(x, torch.full((canvas.num_frames,), sigma), contexts)])
+            sigmas = torch.full((canvas.num_frames,), sigma)
+            packed = pack([canvas.noised(x, sigmas, contexts, counts=counts)])
             output = self.transformer(packed, text_cache=cache)
             return to_clean(output, x, packed.token_sigmas, self.transformer.config.prediction)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,10 +21,12 @@ def packed_attention(
     v: Float[Tensor, "m heads d"],
     q_lengths: Sequence[int],
     k_lengths: Sequence[int],
+    k_counts: Int[Tensor, " m"] | None = None,
 ) -> Float[Tensor, "n heads d"]:
     """Softmax attention of each sample's queries over the same sample's keys (block-diagonal), scaled by 1/sqrt(d).
 
-    q_lengths and k_lengths hold, for each sample, its number of queries and of keys.
+    q_lengths and k_lengths hold, for each sample, its number of queries and of keys. A key of a count c in k_counts
+    stands for c equal ones (with equal values): its score grows by log(c), which is the same to within rounding.
 
     Raises:
         ValueError: the lengths don't add up to the tensors.
@@ -36,27 +38,36 @@ def packed_attention(
         )
     varlen = _varlen_kernel() if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) else None
     if varlen is None:
-        return _attention_by_runs(q, k, v, q_lengths, k_lengths)
+        return _attention_by_runs(q, k, v, q_lengths, k_lengths, k_counts)
+    if k_counts is not None:  # this kernel adds nothing to scores
+        k, v = (x.repeat_interleave(k_counts, dim=0) for x in (k, v))
+        k_lengths = [int(counts.sum()) for counts in k_counts.split(list(k_lengths))]
     q_offsets, k_offsets = _offsets(tuple(q_lengths), q.device), _offsets(tuple(k_lengths), q.device)
     return varlen(q, k, v, q_offsets, k_offsets, max(q_lengths), max(k_lengths))
 
 
 def _attention_by_runs(
-    q: Tensor, k: Tensor, v: Tensor, q_lengths: Sequence[int], k_lengths: Sequence[int]
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_lengths: Sequence[int],
+    k_lengths: Sequence[int],
+    k_counts: Int[Tensor, " m"] | None,
 ) -> Float[Tensor, "n heads d"]:
     """Neighbours with equally many queries are one batch of one SDPA call; unequal keys are padded and masked."""
+    bonus = None if k_counts is None else k_counts.to(q.dtype).log()
     outputs = []
     q_start = k_start = sample = 0
     for q_length, run in groupby(q_lengths):
         count = len(list(run))
         lengths = k_lengths[sample : sample + count]
         q_stop, k_stop = q_start + count * q_length, k_start + sum(lengths)
-        keys, mask = _batch(k[k_start:k_stop], lengths)
-        values, _ = _batch(v[k_start:k_stop], lengths)
+        keys, values = (_batch(x[k_start:k_stop], lengths) for x in (k, v))
+        bias = _bias(lengths, None if bonus is None else bonus[k_start:k_stop], q)
         # always 4-D: with 3-D inputs SDPA falls back to the slow path that writes out the whole score matrix
         queries = rearrange(q[q_start:q_stop], "(b n) heads d -> b heads n d", b=count)
         attend = _explicit_attention if _is_better_explicit(queries, keys) else F.scaled_dot_product_attention
-        out = attend(queries, keys, values, mask)
+        out = attend(queries, keys, values, bias)
         outputs.append(rearrange(out, "b heads n d -> (b n) heads d"))
         q_start, k_start, sample = q_stop, k_stop, sample + count
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
@@ -75,24 +86,30 @@ def _explicit_attention(
     q: Float[Tensor, "b heads n d"],
     k: Float[Tensor, "b heads l d"],
     v: Float[Tensor, "b heads l d"],
-    mask: Bool[Tensor, "b 1 1 l"] | None,
+    bias: Float[Tensor, "b 1 1 l"] | None,
 ) -> Float[Tensor, "b heads n d"]:
-    """The formula as it is written: softmax(q k^T / sqrt(d)) v, with the scores in memory."""
+    """The formula as it is written: softmax(q k^T / sqrt(d) + bias) v, with the scores in memory."""
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+    if bias is not None:
+        scores = scores + bias
     return scores.softmax(-1) @ v
 
 
-def _batch(
-    x: Float[Tensor, "m heads d"], lengths: Sequence[int]
-) -> tuple[Float[Tensor, "b heads l d"], Bool[Tensor, "b 1 1 l"] | None]:
-    """Samples of these lengths as a batch, and which places hold something (None: all do, and nothing was copied)."""
+def _batch(x: Float[Tensor, "m heads d"], lengths: Sequence[int]) -> Float[Tensor, "b heads l d"]:
+    """Samples of these lengths as a batch, the shorter ones filled up; nothing is copied where there are none."""
     if len(set(lengths)) == 1:
-        return rearrange(x, "(b l) heads d -> b heads l d", b=len(lengths)), None
-    padded = pad_sequence(list(x.split(list(lengths))), batch_first=True)
-    filled = torch.arange(padded.shape[1], device=x.device) < torch.tensor(lengths, device=x.device)[:, None]
-    return rearrange(padded, "b l heads d -> b heads l d"), filled[:, None, None]
+        return rearrange(x, "(b l) heads d -> b heads l d", b=len(lengths))
+    return rearrange(pad_sequence(list(x.split(list(lengths))), batch_first=True), "b l heads d -> b heads l d")
+
+
+def _bias(lengths: Sequence[int], bonus: Float[Tensor, " m"] | None, like: Tensor) -> Float[Tensor, "b 1 1 l"] | None:
+    """What is added to the scores of a batch: each key's bonus, minus infinity where nothing is; None adds nothing."""
+    if bonus is None:
+        if len(set(lengths)) == 1:
+            return None
+        bonus = like.new_zeros(sum(lengths))
+    padded = pad_sequence(list(bonus.split(list(lengths))), batch_first=True, padding_value=float("-inf"))
+    return padded[:, None, None]
 
 
 @cache

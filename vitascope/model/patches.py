@@ -44,6 +44,7 @@ class Sample:
     sigmas: Float[Tensor, " f"]  # in [0, 1], 0 = data (given), 1 = noise
     context: Float[Tensor, "l e"]  # of all its texts, in the order of the runs
     text_runs: tuple[TextRun, ...]  # which tokens attend to which part of the context
+    context_counts: Int[Tensor, " l"] | None = None  # how many equal text tokens each stands for; None is one
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Pack:
     context: Float[Tensor, "l e"]
     context_lengths: tuple[int, ...]  # text tokens of each text; a sample has one or several
     told_lengths: tuple[int, ...]  # tokens that attend to each text
+    context_counts: Int[Tensor, " l"] | None = None  # how many equal text tokens each stands for; None is one
     noise_run: int = 1  # every aligned run of this many tokens shares one noise group; 1 is always true
 
     @property
@@ -74,6 +76,7 @@ class Pack:
             noise_group=self.noise_group.to(device),
             sigmas=self.sigmas.to(device),
             context=self.context.to(device, dtype),
+            context_counts=None if self.context_counts is None else self.context_counts.to(device),
         )
 
 
@@ -163,6 +166,7 @@ def make_sample(
     sigmas: Float[Tensor, " f"],
     context: Float[Tensor, "l e"],
     text_runs: Sequence[TextRun] = (),
+    context_counts: Int[Tensor, " l"] | None = None,
 ) -> Sample:
     """One sample from its groups, concatenated. The groups' sigma_group counts through `sigmas`.
 
@@ -182,6 +186,7 @@ def make_sample(
         sigmas=sigmas,
         context=context,
         text_runs=runs,
+        context_counts=context_counts,
     )
 
 
@@ -208,8 +213,19 @@ def pack(samples: Sequence[Sample]) -> Pack:
         context=torch.cat([sample.context for sample in samples]),
         context_lengths=tuple(run.num_text_tokens for run in runs),
         told_lengths=tuple(run.num_tokens for run in runs),
+        context_counts=join_counts(
+            [len(sample.context) for sample in samples], [sample.context_counts for sample in samples]
+        ),
         noise_run=math.gcd(*torch.unique_consecutive(noise_group, return_counts=True)[1].tolist()),
     )
+
+
+def join_counts(lengths: Sequence[int], counts: Sequence[Int[Tensor, " _l"] | None]) -> Int[Tensor, " l"] | None:
+    """The counts of several texts of these lengths, one after another; None if none has any."""
+    if all(count is None for count in counts):
+        return None
+    ones = (torch.ones(length, dtype=torch.int64) for length in lengths)
+    return torch.cat([one if count is None else count for one, count in zip(ones, counts, strict=True)])
 
 
 def unpack(tokens: Float[Tensor, "n p"], lengths: Sequence[int]) -> list[Float[Tensor, "_ p"]]:

@@ -57,6 +57,15 @@ class PromptEncoder(Protocol):
         ...
 
 
+def distinct_states(states: Float[Tensor, "l e"]) -> tuple[Float[Tensor, "l2 e"], Int64[Tensor, " l2"] | None]:
+    """(states, counts): neighbours that equal each other as one, and how many each stands for; None if none do.
+
+    Wan's prompts are filled up with equal states, of which most of the 512 are: attention needs one of them.
+    """
+    once, counts = torch.unique_consecutive(states, dim=0, return_counts=True)
+    return (states, None) if len(once) == len(states) else (once, counts)
+
+
 @dataclass(frozen=True)
 class TextEncoder:
     """A frozen encoder of English and Chinese prompts, one state for each token. `TextEncoder.load` makes one."""

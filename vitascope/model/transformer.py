@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -109,7 +109,7 @@ class Transformer(nn.Module):
         x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, pack.noise_run))  # [runs,r,d]
         for block, keys, values in zip(self._blocks, text.keys, text.values, strict=True):
             lengths = (pack.lengths, pack.told_lengths, pack.context_lengths)
-            arguments = (x, modulation, group_of_run, rotary, keys, values, *lengths)
+            arguments = (x, modulation, group_of_run, rotary, keys, values, *lengths, pack.context_counts)
             recompute = self.recompute_blocks and torch.is_grad_enabled()
             x = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
         shift, scale = (self.scale_shift_table.float() + time.unsqueeze(1)).unbind(1)
@@ -181,6 +181,7 @@ class Block(nn.Module):
         lengths: Sequence[int],
         told_lengths: Sequence[int],
         text_lengths: Sequence[int],
+        text_counts: Int[Tensor, " l"] | None,
     ) -> Float[Tensor, "runs r d"]:
         """The tokens after one block."""
         parts = (self.scale_shift_table.float() + modulation).unbind(1)
@@ -194,7 +195,8 @@ class Block(nn.Module):
 
         h = x if self.cross_norm is None else _norm(x, self.eps, self.cross_norm.weight, self.cross_norm.bias)
         q = self.cross_attention.queries(h.flatten(0, 1))
-        x = x + self.cross_attention(q, text_keys, text_values, told_lengths, text_lengths).view_as(x)
+        told = self.cross_attention(q, text_keys, text_values, told_lengths, text_lengths, text_counts)
+        x = x + told.view_as(x)
 
         h = _modulated_norm(x, ffn_scale, ffn_shift, self.eps).flatten(0, 1)
         return _add_gated(x, self.ffn(h).view_as(x), ffn_gate)
@@ -221,10 +223,17 @@ class Attention(nn.Module):
         return keys.unflatten(-1, (self.num_heads, -1)), values.unflatten(-1, (self.num_heads, -1))
 
     def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, q_lengths: Sequence[int], k_lengths: Sequence[int]
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        q_lengths: Sequence[int],
+        k_lengths: Sequence[int],
+        k_counts: Int[Tensor, " m"] | None = None,
     ) -> Float[Tensor, "n d"]:
         """The attended values, sample by sample, projected back to the residual stream."""
-        return self.out(packed_attention(q.to(v.dtype), k.to(v.dtype), v, q_lengths, k_lengths).flatten(1))
+        attended = packed_attention(q.to(v.dtype), k.to(v.dtype), v, q_lengths, k_lengths, k_counts)
+        return self.out(attended.flatten(1))
 
 
 class RMSNorm(nn.Module):

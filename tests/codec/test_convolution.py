@@ -1,0 +1,50 @@
+"""The convolutions' fast ways give what torch's convolution gives."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vitascope.codec import winograd
+from vitascope.codec.convolution import CausalConv3d, Conv3d, Stream
+
+
+@pytest.mark.parametrize(("taps", "size"), [(3, (4, 7, 13)), (1, (2, 8, 16)), (3, (3, 1, 5))])
+@pytest.mark.parametrize("band_bytes", [1, winograd.BAND_BYTES])
+def test_winograd_is_the_direct_convolution(taps, size, band_bytes, monkeypatch):
+    """Fails when an entry of the three matrices changes its sign, or a band loses a row of tiles."""
+    monkeypatch.setattr(winograd, "BAND_BYTES", band_bytes)
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 5, *size), torch.randn(7, 5, taps, 3, 3), torch.randn(7)
+    wanted = F.conv3d(x, weight, bias, padding=(0, 1, 1))
+    torch.testing.assert_close(winograd.convolve(x, weight, bias), wanted, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(1, 1, 0), ((1, 3, 3), (1, 2, 2), 0), ((1, 3, 3), 1, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), 0), (3, 1, (0, 1, 1))],
+)
+def test_a_convolution_without_gradients_is_the_one_with(kernel, stride, padding):
+    torch.manual_seed(0)
+    layer, x = Conv3d(32, 32, kernel, stride, padding), torch.randn(1, 32, 5, 32, 36)
+    learning = layer(x)
+    with torch.no_grad():
+        fast = layer(x)
+    assert learning.requires_grad
+    assert fast.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(fast, learning, atol=1e-4, rtol=0)
+
+
+def test_many_channels_and_tiles_take_the_minimal_filtering(monkeypatch):
+    taken = []
+    convolve = winograd.convolve
+    monkeypatch.setattr(winograd, "convolve", lambda *args: taken.append(args[0].shape) or convolve(*args))
+    with torch.no_grad():
+        for channels, side in ((32, 32), (16, 32), (32, 8)):
+            CausalConv3d(channels, channels, (3, 3, 3))(torch.randn(1, channels, 2, side, side), Stream())
+    assert taken == [(1, 32, 4, 32, 32)]  # with the two frames of zeros before the first
+
+
+def test_other_numbers_take_the_ordinary_way():
+    layer = CausalConv3d(32, 32, (3, 3, 3)).double()
+    with torch.no_grad():
+        assert layer(torch.randn(1, 32, 2, 32, 32, dtype=torch.float64), Stream()).dtype == torch.float64

@@ -1,0 +1,44 @@
+"""Races against diffusers: both sides do the same work, and a side that doesn't is noticed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vitascope.evaluate.speed import Contest, evaluate_speed, race
+
+diffusers = pytest.importorskip("diffusers")
+
+from vitascope.evaluate.speed_contests import SCALES, Contests  # noqa: E402
+
+
+@pytest.mark.parametrize("name", ["steps", "images", "decode-4", "encode-4", "pipeline", "training"])
+def test_both_sides_of_a_contest_give_the_same(name, tmp_path):
+    """Fails when weights, noise, prompts, guidance or the order of the mix differ."""
+    contest = Contests(SCALES["tiny"], tmp_path).all()[name]()
+    result = race(contest, 1)
+    assert contest.ours().abs().max() > 0.1
+    assert result.difference <= contest.tolerance
+    assert min(result.ours, result.peer, result.ratio) > 0
+    shifted = race(replace(contest, ours=lambda: contest.ours() + 1), 1)
+    assert shifted.verdict == "DIFFERS"
+
+
+def test_report_has_every_contest_and_its_verdict(tmp_path):
+    def sleeping(milliseconds: int):
+        import time
+
+        return lambda: time.sleep(milliseconds / 1000) or torch.zeros(1)
+
+    fast = Contest("fast", sleeping(1), sleeping(20), 0.0, 2.0)
+    slow = Contest("slow", sleeping(20), sleeping(20), 0.0, 2.0, tuned=sleeping(5))
+    report = evaluate_speed([lambda: fast, lambda: slow], 3)
+    assert [result.verdict for result in report.results] == ["reached", "not reached"]
+    assert 0.5 < report.results[1].ratio < 2
+    report.write(tmp_path)
+    tree = json.loads((tmp_path / "speed.json").read_text())
+    assert [row["verdict"] for row in tree["results"]] == ["reached", "not reached"]
+    assert tree["results"][1]["tuned"] < tree["results"][1]["peer"]
+    assert "| fast |" in (tmp_path / "speed.md").read_text()
+    assert len(report.lines()) > 3

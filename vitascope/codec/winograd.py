@@ -1,0 +1,81 @@
+"""Convolutions by Winograd's minimal filtering: a quarter of the multiplications of a 3 x 3 kernel, the same result.
+
+A tile of 4 x 4 outputs sees 6 x 6 inputs. Led through fixed matrices, inputs and kernel meet in 36 products per pair of
+channels instead of 144, and those are 36 ordinary matrix products. PyTorch never asks oneDNN for this on a CPU.
+
+Source: Lavin and Gray 2015 (arXiv:1509.09308), section 4.3, F(4x4, 3x3).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+TILE, WINDOW = 4, 6  # rows and columns of a tile's outputs, and of the inputs that they see
+BAND_BYTES = 2 << 20  # of led-through inputs at a time, about what a core's cache keeps
+MIN_CHANNELS, MIN_TILES = 32, 64  # with fewer, leading inputs or kernel through costs more than it saves
+
+INPUT = torch.tensor(
+    [
+        [4.0, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+KERNEL = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+
+
+def is_worthwhile(x: Float[Tensor, "b c _t h w"], weight: Float[Tensor, "o c k r s"]) -> bool:
+    """Whether `convolve` applies here and beats a direct convolution: a 3 x 3 kernel, many channels, many tiles."""
+    out_channels, in_channels, taps, *kernel = weight.shape
+    tiles = x.shape[0] * (x.shape[2] - taps + 1) * -(-x.shape[3] // TILE) * -(-x.shape[4] // TILE)
+    return kernel == [3, 3] and min(out_channels, in_channels) >= MIN_CHANNELS and tiles >= MIN_TILES
+
+
+def convolve(
+    x: Float[Tensor, "b c t2 h w"], weight: Float[Tensor, "o c k 3 3"], bias: Float[Tensor, " o"]
+) -> Float[Tensor, "b o t h w"]:
+    """The convolution of x, padded by one row and column of zeros on each side and not in time: t = t2 - k + 1.
+
+    Fastest where channels are last in memory, and so they are in the result.
+    """
+    (batch, _, num_in, height, width), (out_channels, _, taps, _, _) = x.shape, weight.shape
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    out = x.new_empty(batch, num_in - taps + 1, TILE * rows, TILE * columns, out_channels)
+    kernels = _led_through(weight)
+    for frames, result in zip(rearrange(x, "b c t h w -> b t h w c"), out, strict=True):
+        padded = F.pad(frames, (0, 0, 1, 1 + TILE * columns - width, 1, 1 + TILE * rows - height))
+        _convolve_tiles(padded, kernels, rearrange(result, "t (h p) (w q) o -> p q t h w o", p=TILE, q=TILE))
+    out += bias
+    return rearrange(out[:, :, :height, :width], "b t h w o -> b o t h w")
+
+
+def _led_through(weight: Float[Tensor, "o c k 3 3"]) -> Float[Tensor, "k 36 c o"]:
+    products = torch.kron(KERNEL, KERNEL) @ rearrange(weight, "o c k r s -> (r s) (k c o)")
+    return rearrange(products, "n (k c o) -> k n c o", k=weight.shape[2], c=weight.shape[1])
+
+
+def _convolve_tiles(
+    padded: Float[Tensor, "t2 h w c"], kernels: Float[Tensor, "k 36 c o"], tiles: Float[Tensor, "4 4 t rows columns o"]
+) -> None:
+    """Fill the tiles of the result band by band, each a few rows of tiles of all frames."""
+    num_in, _, _, channels = padded.shape
+    _, _, num_out, rows, columns, _ = tiles.shape
+    # [6,6,t2,rows,columns,c], the inputs that each tile sees: overlapping views of the same memory
+    windows = rearrange(padded.unfold(1, WINDOW, TILE).unfold(2, WINDOW, TILE), "t h w c p q -> p q t h w c")
+    inwards, outwards = torch.kron(INPUT, INPUT), torch.kron(OUTPUT, OUTPUT)
+    band = max(1, BAND_BYTES // (4 * WINDOW**2 * num_in * columns * channels))
+    for top in range(0, rows, band):
+        window, tile = windows[:, :, :, top : top + band], tiles[:, :, :, top : top + band]
+        factors = (inwards @ window.reshape(WINDOW**2, -1)).view(WINDOW**2, num_in, -1, channels)
+        products = torch.bmm(factors[:, :num_out].flatten(1, 2), kernels[0])
+        for tap in range(1, len(kernels)):
+            products.baddbmm_(factors[:, tap : tap + num_out].flatten(1, 2), kernels[tap])
+        tile.copy_((outwards @ products.flatten(1)).view(tile.shape))

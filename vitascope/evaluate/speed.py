@@ -1,0 +1,184 @@
+"""How fast, beside diffusers: the same work, the same weights, in turns within one run (`vitascope evaluate speed`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitascope.files import write_text
+from vitascope.generate.cost import matmul_rate
+
+Work = Callable[[], Tensor]
+"""Does the work once. What it returns is compared with what the other side returns."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One piece of work, done by us and by the peer."""
+
+    name: str
+    ours: Work
+    peer: Work
+    tolerance: float  # of the greatest difference between the two results
+    goal: float  # how many times as fast we want to be
+    flops: int = 0  # matrix multiplications and convolutions that the work needs when done plainly; 0 is unknown
+    tuned: Work | None = None  # the peer at its best: compiled, channels last
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians of the paired repetitions, in seconds, and what the ratios are: the median and the quartiles."""
+
+    name: str
+    ours: float
+    peer: float
+    tuned: float | None
+    ratio: float
+    quartiles: tuple[float, float]
+    goal: float
+    difference: float
+    tolerance: float
+    share_of_ceiling: float | None  # of what this machine's matrix products reach
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is reached, or the results differ."""
+        if not self.difference <= self.tolerance:
+            return "DIFFERS"
+        return "reached" if self.ratio >= self.goal else "not reached"
+
+
+@dataclass(frozen=True)
+class SpeedReport:
+    """All contests of a run, and the machine that they ran on."""
+
+    results: list[Result]
+    machine: dict[str, Any]
+
+    def lines(self) -> list[str]:
+        """A table, one contest a line."""
+        head = (
+            f"{'work':36} {'ours ms':>9} {'diffusers':>9} {'tuned':>9} {'ratio':>6} {'quartiles':>12} {'goal':>5} "
+            f"{'difference':>10} {'ceiling':>7}"
+        )
+        return [head, *(_line(result) for result in self.results), *(f"{k}: {v}" for k, v in self.machine.items())]
+
+    def write(self, out: Path) -> None:
+        """Write speed.json and speed.md into a folder."""
+        out.mkdir(parents=True, exist_ok=True)
+        rows = [{**asdict(result), "verdict": result.verdict} for result in self.results]
+        write_text(out / "speed.json", json.dumps({"machine": self.machine, "results": rows}, indent=2) + "\n")
+        write_text(out / "speed.md", "\n".join(self.markdown()) + "\n")
+
+    def markdown(self) -> list[str]:
+        """The table as documentation shows it."""
+        tuned = any(result.tuned for result in self.results)
+        columns = ["work", "ours, ms", "diffusers, ms", *(["tuned, ms"] if tuned else []), "ratio (quartiles)", "goal"]
+        columns += ["greatest difference", "share of the ceiling"]
+        table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        for result in self.results:
+            cells = [result.name, _ms(result.ours), _ms(result.peer), *([_ms(result.tuned)] if tuned else [])]
+            low, high = result.quartiles
+            cells += [f"**{result.ratio:.2f}** ({low:.2f} to {high:.2f})", f"{result.goal:g}, {result.verdict}"]
+            cells += [f"{result.difference:.1e}", _share(result.share_of_ceiling)]
+            table.append("| " + " | ".join(cells) + " |")
+        return table
+
+
+def race(contest: Contest, repeats: int, ceiling: float | None = None, device: str = "cpu") -> Result:
+    """Both sides in turns, `repeats` times after a first one that only compares results.
+
+    The ratio is that of each pair of neighbours in time, so whatever else the machine does strikes both.
+    `ceiling` is the machine's rate in FLOP/s.
+    """
+    difference = (contest.ours() - contest.peer()).abs().max().item()
+    sides = {"ours": contest.ours, "peer": contest.peer}
+    if contest.tuned is not None:
+        contest.tuned()  # compiles
+        sides["tuned"] = contest.tuned
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, work in sides.items():
+            seconds[name].append(_seconds(work, device))
+    ratios = np.array(seconds["peer"]) / np.array(seconds["ours"])
+    low, high = np.quantile(ratios, [0.25, 0.75])
+    ours = float(np.median(seconds["ours"]))
+    return Result(
+        name=contest.name,
+        ours=ours,
+        peer=float(np.median(seconds["peer"])),
+        tuned=float(np.median(seconds["tuned"])) if contest.tuned is not None else None,
+        ratio=float(np.median(ratios)),
+        quartiles=(float(low), float(high)),
+        goal=contest.goal,
+        difference=difference,
+        tolerance=contest.tolerance,
+        share_of_ceiling=contest.flops / ours / ceiling if contest.flops and ceiling else None,
+    )
+
+
+def evaluate_speed(
+    contests: Sequence[Callable[[], Contest]],
+    repeats: int,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SpeedReport:
+    """Race after race; each contest is made when its turn comes and forgotten after it, so memory holds one."""
+    ceiling = matmul_rate(dtype) if device == "cpu" else None
+    results = []
+    for number, make in enumerate(contests):
+        results.append(race(make(), repeats, ceiling, device))
+        if on_progress is not None:
+            on_progress(number + 1, len(contests))
+    return SpeedReport(
+        results, {**_machine(device), "repetitions": repeats, "dtype": str(dtype).removeprefix("torch.")}
+    )
+
+
+def _seconds(work: Work, device: str) -> float:
+    begin = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def _machine(device: str) -> dict[str, Any]:
+    import diffusers
+
+    return {
+        "processor": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "load before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+    }
+
+
+def _line(result: Result) -> str:
+    low, high = result.quartiles
+    return (
+        f"{result.name:36} {_ms(result.ours):>9} {_ms(result.peer):>9} {_ms(result.tuned):>9} {result.ratio:6.2f} "
+        f"{f'{low:.2f}-{high:.2f}':>12} {result.goal:5g} {result.difference:10.1e} "
+        f"{_share(result.share_of_ceiling):>7}  {result.verdict}"
+    )
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1000 * seconds:,.0f}"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"

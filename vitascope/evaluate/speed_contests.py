@@ -1,0 +1,319 @@
+"""What `evaluate speed` sets side by side: networks of Wan's form with random weights, as ours and as diffusers'.
+
+The peers are made by diffusers, written as it writes them, and read by `vitascope.interop`: both sides have the same
+weights. Prompts are random states, filled up to 512 with zeros, as Wan's are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitascope.codec.network import Codec
+from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, chunk_spans, decode_stream, encode_stream
+from vitascope.evaluate.speed import Contest, Work
+from vitascope.generate.canvas import given_frames, make_canvas
+from vitascope.generate.model_folder import PipelineConfig
+from vitascope.generate.pipeline import Pipeline
+from vitascope.interop.wan_codec import load_wan_codec
+from vitascope.interop.wan_transformer import load_wan_transformer
+from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack, unpatchify
+from vitascope.model.text import distinct_states
+from vitascope.model.transformer import Transformer
+
+NUM_STATES = 512
+SHIFT, GUIDANCE, FPS = 3.0, 5.0, 16
+PROMPT, NEGATIVE = "prompt", "negative"
+SAID = {PROMPT: 24, NEGATIVE: 60}  # states that say something
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the transformer and its video are, and how small the rest."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    ffn_width: int
+    text_width: int
+    num_frames: int
+    height: int
+    width: int
+    image: int  # edge of the small images
+    steps: int
+    codecs: tuple[int, ...]  # base widths
+
+    @property
+    def transformer(self) -> dict[str, Any]:
+        """Keywords of diffusers' class."""
+        shape = {"num_layers": self.layers, "num_attention_heads": self.heads, "attention_head_dim": self.head_dim}
+        return {**shape, "ffn_dim": self.ffn_width, "text_dim": self.text_width}
+
+
+SCALES = {
+    # what a test can afford
+    "tiny": Scale(2, 2, 16, 64, 32, 5, 32, 32, 32, 2, (4,)),
+    # 30 million parameters; a video is 832 tokens
+    "small": Scale(12, 6, 64, 1536, 4096, 49, 128, 128, 256, 8, (32, 96)),
+    # Wan 2.1 T2V 1.3B at its usual size: for a GPU
+    "1.3B": Scale(30, 12, 128, 8960, 4096, 81, 480, 832, 256, 8, (96,)),
+}
+
+
+class States:
+    """A text encoder that gives random states: what they say doesn't change the work."""
+
+    def __init__(self, width: int, like: Tensor):
+        generator = torch.Generator().manual_seed(1)
+        self.states = {}
+        for prompt, said in SAID.items():
+            states = torch.zeros(NUM_STATES, width)
+            states[:said] = torch.randn(said, width, generator=generator)
+            self.states[prompt] = states.to(like)
+        self.width = width
+        self.num_parameters = self.num_bytes = 0
+
+    def encode(self, prompts: Sequence[str]) -> list[Tensor]:
+        """The states of each prompt."""
+        return [self.states[prompt] for prompt in prompts]
+
+
+class Contests:
+    """The contests of one scale. Each is made by a method, so that its networks live no longer than it does."""
+
+    def __init__(
+        self, scale: Scale, folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, tuned: bool = False
+    ):
+        self.scale, self.folder, self.device, self.dtype, self.tuned = scale, folder, device, dtype, tuned
+
+    def all(self) -> dict[str, Callable[[], Contest]]:
+        """Name and maker of each."""
+        contests: dict[str, Callable[[], Contest]] = {"steps": self.steps, "images": self.images}
+        for base in self.scale.codecs:
+            contests[f"decode-{base}"] = partial(self.decode, base)
+            contests[f"encode-{base}"] = partial(self.encode, base)
+        return {**contests, "pipeline": self.pipeline, "training": self.training}
+
+    def steps(self) -> Contest:
+        """A guided generation up to its latent; the prompts' states are given to both."""
+        scale, steps = self.scale, self.scale.steps
+        ours, theirs = self._pipelines(base=4)
+        stride = ours.codec.stride
+        shape = 1 + (scale.num_frames - 1) // stride.time, scale.height // stride.rows, scale.width // stride.columns
+        latent = torch.zeros(ours.codec.latent_channels, *shape, device=self.device)
+        canvas = make_canvas(
+            latent, given_frames(latent, []), fps=FPS, reference_fps=FPS, patch=(1, 2, 2), time_stride=stride.time
+        )
+
+        def make() -> Tensor:
+            tokens = ours.sample(canvas, PROMPT, negative=NEGATIVE, num_steps=steps, guidance=GUIDANCE)
+            return canvas.grid_latent(tokens, (1, 2, 2))
+
+        flops = 2 * steps * self._flops(ours.transformer, canvas.num_grid_tokens)
+        peer = partial(theirs, output="latent")
+        return self._contest(f"{steps} guided steps, {canvas.num_grid_tokens} tokens", make, peer, 1e-3, 1.5, flops)
+
+    def pipeline(self) -> Contest:
+        """The same to the finished frames."""
+        scale, steps = self.scale, self.scale.steps
+        ours, theirs = self._pipelines(base=scale.codecs[0])
+
+        def make() -> Tensor:
+            video = ours.generate(PROMPT, negative=NEGATIVE, num_steps=steps, guidance=GUIDANCE)
+            return torch.from_numpy(video.frames).float() / 255
+
+        return self._contest(f"pipeline, {steps} guided steps", make, partial(theirs, output="np"), 1.5 / 255, 1.7)
+
+    def images(self) -> Contest:
+        """One pass over four images with a prompt each; ours has their keys and values from the step before."""
+        ours, peer = self._transformers()
+        side = self.scale.image // 8
+        latents = torch.randn(4, 16, 1, side, side, generator=torch.Generator().manual_seed(2)).to(
+            self.device, self.dtype
+        )
+        states = States(self.scale.text_width, latents).states[PROMPT]
+        texts = torch.stack([states.roll(shift, dims=1) for shift in range(4)])
+        packed = pack([_sample(latent, text) for latent, text in zip(latents, texts, strict=True)])
+        with torch.inference_mode():
+            cache = ours.encode_text(packed.context)
+
+        @torch.inference_mode()
+        def make() -> Tensor:
+            tokens = unpack(ours(packed, cache), packed.lengths)
+            return torch.stack([unpatchify(one, (1, side // 2, side // 2)) for one in tokens]).float()
+
+        @torch.inference_mode()
+        def theirs() -> Tensor:
+            return peer(latents, torch.full((4,), 700.0, device=self.device), texts, return_dict=False)[0].float()
+
+        flops = 4 * self._flops(ours, side * side // 4)
+        return self._contest(f"4 images of {side * side // 4} tokens", make, theirs, 1e-4, 1.5, flops)
+
+    def decode(self, base: int) -> Contest:
+        """17 frames of 128 x 128 (5 of 32 x 32 at the tiny scale) from their latent."""
+        ours, peer, frames, edge = self._codecs(base)
+        latent = torch.randn(
+            1, 16, 1 + (frames - 1) // 4, edge // 8, edge // 8, generator=torch.Generator().manual_seed(3)
+        )
+        latent = latent.to(self.device)
+
+        @torch.inference_mode()
+        def make() -> Tensor:
+            chunks = latent.split(LATENT_FRAMES_PER_CHUNK, dim=2)
+            return torch.cat(list(decode_stream(ours, chunks)), dim=2).clamp(-1, 1)
+
+        @torch.inference_mode()
+        def theirs() -> Tensor:
+            return peer.decode(latent, return_dict=False)[0]
+
+        goal = 2.6 if base < 96 else 2.0
+        return self._contest(f"decode {frames}x{edge}x{edge}, base {base}", make, theirs, 1e-4, goal)
+
+    def encode(self, base: int) -> Contest:
+        """The way back."""
+        ours, peer, frames, edge = self._codecs(base)
+        pixels = (
+            torch.rand(1, 3, frames, edge, edge, generator=torch.Generator().manual_seed(4)).to(self.device) * 2 - 1
+        )
+
+        @torch.inference_mode()
+        def make() -> Tensor:
+            chunks = (pixels[:, :, start:stop] for start, stop in chunk_spans(frames, 4))
+            return torch.cat(list(encode_stream(ours, chunks)), dim=2)
+
+        @torch.inference_mode()
+        def theirs() -> Tensor:
+            return peer.encode(pixels, return_dict=False)[0].mean
+
+        goal = 2.2 if base < 96 else 1.5
+        return self._contest(f"encode {frames}x{edge}x{edge}, base {base}", make, theirs, 1e-4, goal)
+
+    def training(self) -> Contest:
+        """Forward and backward of a mix of images and clips: one pack, against batches of equal shape."""
+        ours, peer = self._transformers()
+        ours.requires_grad_(True)
+        peer.requires_grad_(True)
+        unit = max(2, self.scale.image // 32)  # patches along the edge of the smallest image
+        grids = [(1, 2 * unit, 2 * unit)] * 4 + [(1, 2 * unit, 4 * unit)] * 4 + [(1, 4 * unit, 4 * unit)] * 4
+        grids += [(5, 2 * unit, 2 * unit)] * 2 + [(13, 2 * unit, 2 * unit)] * 2
+        generator = torch.Generator().manual_seed(5)
+        latents = [torch.randn(16, *grid, generator=generator).to(self.device, self.dtype) for grid in grids]
+        states = States(self.scale.text_width, latents[0]).states[PROMPT]
+        texts = [states.roll(number, dims=1) for number in range(len(grids))]
+
+        def make() -> Tensor:
+            packed = pack([_sample(latent, text) for latent, text in zip(latents, texts, strict=True)])
+            loss = (ours(packed).float() - packed.tokens.float()).square().sum()
+            return _gradient(loss, ours.patch_in.weight)
+
+        def theirs() -> Tensor:
+            buckets = defaultdict(list)
+            for latent, text in zip(latents, texts, strict=True):
+                buckets[latent.shape].append((latent, text))
+            loss = torch.zeros((), device=self.device)
+            for bucket in buckets.values():
+                noisy, text = (torch.stack(column) for column in zip(*bucket, strict=True))
+                time = torch.full((len(noisy),), 700.0, device=self.device)
+                output = peer(noisy, time, text, return_dict=False)[0]
+                loss = loss + (output.float() - noisy.float()).square().sum()
+            return _gradient(loss, peer.patch_embedding.weight).flatten(1)
+
+        tokens = sum(math.prod(grid) // 4 for grid in grids)
+        flops = sum(3 * self._flops(ours, math.prod(grid) // 4, cached=False) for grid in grids)
+        return self._contest(f"training on 12 images, 4 clips: {tokens} tokens", make, theirs, 1e-3, 1.6, flops)
+
+    def _contest(self, name: str, ours: Work, peer: Work, tolerance: float, goal: float, flops: int = 0) -> Contest:
+        half = self.dtype != torch.float32
+        return Contest(name, ours, peer, 0.1 if half else tolerance, goal, flops)
+
+    def _flops(self, network: Transformer, tokens: int, cached: bool = True) -> int:
+        from vitascope.model.transformer import num_flops
+
+        return num_flops(network.config, [tokens], [tokens], [NUM_STATES], 1, text_cached=cached)
+
+    def _transformers(self) -> tuple[Transformer, Any]:
+        import diffusers
+
+        torch.manual_seed(0)
+        peer = diffusers.WanTransformer3DModel(**self.scale.transformer, in_channels=16, out_channels=16)
+        peer.save_pretrained(self.folder / "transformer")
+        ours = load_wan_transformer(self.folder / "transformer", self.dtype).to(self.device)
+        return ours.eval().requires_grad_(False), peer.eval().requires_grad_(False).to(self.device, self.dtype)
+
+    def _codecs(self, base: int) -> tuple[Codec, Any, int, int]:
+        import diffusers
+
+        torch.manual_seed(0)
+        plain = {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}
+        peer = diffusers.AutoencoderKLWan(base_dim=base, z_dim=16, **plain).eval().requires_grad_(False)
+        peer.save_pretrained(self.folder / "vae")
+        ours, peer = (
+            load_wan_codec(self.folder / "vae").eval().requires_grad_(False).to(self.device),
+            peer.to(self.device),
+        )
+        return ours, peer, *((17, 128) if self.scale.height >= 128 else (5, 32))
+
+    def _pipelines(self, base: int) -> tuple[Pipeline, Callable[..., Tensor]]:
+        """Ours, and the peer's as a function of the kind of output: "latent" or "np"."""
+        import diffusers
+
+        scale = self.scale
+        transformer, their_transformer = self._transformers()
+        codec, their_codec, *_ = self._codecs(base)
+        size = {"height": scale.height, "width": scale.width, "num_frames": scale.num_frames}
+        config = PipelineConfig(
+            name="speed", solver="euler", shift=SHIFT, reference_tokens=None, fps=FPS, reference_fps=FPS, **size
+        )
+        states = States(scale.text_width, torch.zeros(1, device=self.device, dtype=self.dtype))
+        ours = Pipeline(codec, transformer, states, config)
+        theirs = diffusers.WanPipeline(
+            tokenizer=None,
+            text_encoder=None,
+            transformer=their_transformer,
+            vae=their_codec,
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        )
+        theirs.set_progress_bar_config(disable=True)
+        levels = np.linspace(1, 0, scale.steps + 1)[:-1]
+        theirs.scheduler.set_timesteps = partial(theirs.scheduler.set_timesteps, sigmas=levels)
+        shape = 1 + (scale.num_frames - 1) // 4, scale.height // 16, scale.width // 16
+        # the noise that our sampler draws
+        noise = unpatchify(torch.randn(math.prod(shape), 64, generator=torch.Generator().manual_seed(0)), shape)
+
+        def make(output: str) -> Tensor:
+            made = theirs(
+                prompt_embeds=states.states[PROMPT][None],
+                negative_prompt_embeds=states.states[NEGATIVE][None],
+                latents=noise[None].to(self.device),
+                num_inference_steps=scale.steps,
+                guidance_scale=GUIDANCE,
+                output_type=output,
+                **size,
+            ).frames[0]
+            return torch.as_tensor(made).float()
+
+        return ours, make
+
+
+def _sample(latent: Float[Tensor, "c t h w"], text: Float[Tensor, "l e"]) -> Sample:
+    context, counts = distinct_states(text)
+    group = token_group(latent, fps=FPS, reference_fps=FPS)
+    return make_sample([group], torch.full((latent.shape[1],), 0.7), context, context_counts=counts)
+
+
+def _gradient(loss: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of a weight after a backward pass through everything, relative to its own size."""
+    weight.grad = None
+    loss.backward()
+    assert weight.grad is not None
+    return weight.grad / weight.grad.abs().max()
