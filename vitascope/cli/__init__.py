@@ -25,6 +25,7 @@ from vitascope.cli.evaluate import evaluate
 from vitascope.cli.networks import export, info, train
 from vitascope.cli.outputs import Terminated
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
+from vitascope.cli.speed import evaluate_speed
 from vitascope.cli.storyboards import storyboard
 from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError
@@ -48,6 +49,7 @@ app.add_typer(prepare, name="prepare")
 app.add_typer(train, name="train")
 evaluate.command("faithful")(evaluate_faithful)
 evaluate.command("distribution")(evaluate_distribution)
+evaluate.command("speed")(evaluate_speed)
 app.add_typer(evaluate, name="evaluate")
 app.command()(info)
 app.command()(export)

@@ -32,7 +32,6 @@ class Contest:
     tolerance: float  # of the greatest difference between the two results
     goal: float  # how many times as fast we want to be
     flops: int = 0  # matrix multiplications and convolutions that the work needs when done plainly; 0 is unknown
-    tuned: Work | None = None  # the peer at its best: compiled, channels last
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Result:
     name: str
     ours: float
     peer: float
-    tuned: float | None
     ratio: float
     quartiles: tuple[float, float]
     goal: float
@@ -68,7 +66,7 @@ class SpeedReport:
     def lines(self) -> list[str]:
         """A table, one contest a line."""
         head = (
-            f"{'work':36} {'ours ms':>9} {'diffusers':>9} {'tuned':>9} {'ratio':>6} {'quartiles':>12} {'goal':>5} "
+            f"{'work':36} {'ours ms':>9} {'diffusers':>9} {'ratio':>6} {'quartiles':>12} {'goal':>5} "
             f"{'difference':>10} {'ceiling':>7}"
         )
         return [head, *(_line(result) for result in self.results), *(f"{k}: {v}" for k, v in self.machine.items())]
@@ -82,12 +80,11 @@ class SpeedReport:
 
     def markdown(self) -> list[str]:
         """The table as documentation shows it."""
-        tuned = any(result.tuned for result in self.results)
-        columns = ["work", "ours, ms", "diffusers, ms", *(["tuned, ms"] if tuned else []), "ratio (quartiles)", "goal"]
+        columns = ["work", "ours, ms", "diffusers, ms", "ratio (quartiles)", "goal"]
         columns += ["greatest difference", "share of the ceiling"]
         table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         for result in self.results:
-            cells = [result.name, _ms(result.ours), _ms(result.peer), *([_ms(result.tuned)] if tuned else [])]
+            cells = [result.name, _ms(result.ours), _ms(result.peer)]
             low, high = result.quartiles
             cells += [f"**{result.ratio:.2f}** ({low:.2f} to {high:.2f})", f"{result.goal:g}, {result.verdict}"]
             cells += [f"{result.difference:.1e}", _share(result.share_of_ceiling)]
@@ -103,9 +100,6 @@ def race(contest: Contest, repeats: int, ceiling: float | None = None, device: s
     """
     difference = (contest.ours() - contest.peer()).abs().max().item()
     sides = {"ours": contest.ours, "peer": contest.peer}
-    if contest.tuned is not None:
-        contest.tuned()  # compiles
-        sides["tuned"] = contest.tuned
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, work in sides.items():
@@ -117,7 +111,6 @@ def race(contest: Contest, repeats: int, ceiling: float | None = None, device: s
         name=contest.name,
         ours=ours,
         peer=float(np.median(seconds["peer"])),
-        tuned=float(np.median(seconds["tuned"])) if contest.tuned is not None else None,
         ratio=float(np.median(ratios)),
         quartiles=(float(low), float(high)),
         goal=contest.goal,
@@ -170,14 +163,14 @@ def _machine(device: str) -> dict[str, Any]:
 def _line(result: Result) -> str:
     low, high = result.quartiles
     return (
-        f"{result.name:36} {_ms(result.ours):>9} {_ms(result.peer):>9} {_ms(result.tuned):>9} {result.ratio:6.2f} "
+        f"{result.name:36} {_ms(result.ours):>9} {_ms(result.peer):>9} {result.ratio:6.2f} "
         f"{f'{low:.2f}-{high:.2f}':>12} {result.goal:5g} {result.difference:10.1e} "
         f"{_share(result.share_of_ceiling):>7}  {result.verdict}"
     )
 
 
-def _ms(seconds: float | None) -> str:
-    return "" if seconds is None else f"{1000 * seconds:,.0f}"
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f}"
 
 
 def _share(share: float | None) -> str:

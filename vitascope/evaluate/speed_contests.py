@@ -89,10 +89,19 @@ class States:
 
 
 class Contests:
-    """The contests of one scale. Each is made by a method, so that its networks live no longer than it does."""
+    """The contests of one scale. Each is made by a method, so that its networks live no longer than it does.
+
+    With `tuned` the peer's networks are compiled, and its codec's weights have channels last.
+    """
 
     def __init__(
-        self, scale: Scale, folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, tuned: bool = False
+        self,
+        scale: Scale,
+        folder: Path,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        *,
+        tuned: bool = False,
     ):
         self.scale, self.folder, self.device, self.dtype, self.tuned = scale, folder, device, dtype, tuned
 
@@ -248,7 +257,10 @@ class Contests:
         peer = diffusers.WanTransformer3DModel(**self.scale.transformer, in_channels=16, out_channels=16)
         peer.save_pretrained(self.folder / "transformer")
         ours = load_wan_transformer(self.folder / "transformer", self.dtype).to(self.device)
-        return ours.eval().requires_grad_(False), peer.eval().requires_grad_(False).to(self.device, self.dtype)
+        peer = peer.eval().requires_grad_(False).to(self.device, self.dtype)
+        if self.tuned:
+            peer.compile()
+        return ours.eval().requires_grad_(False), peer
 
     def _codecs(self, base: int) -> tuple[Codec, Any, int, int]:
         import diffusers
@@ -261,6 +273,10 @@ class Contests:
             load_wan_codec(self.folder / "vae").eval().requires_grad_(False).to(self.device),
             peer.to(self.device),
         )
+        if self.tuned:
+            peer.to(memory_format=torch.channels_last_3d)
+            peer.encoder.compile()
+            peer.decoder.compile()
         return ours, peer, *((17, 128) if self.scale.height >= 128 else (5, 32))
 
     def _pipelines(self, base: int) -> tuple[Pipeline, Callable[..., Tensor]]:
