@@ -16,11 +16,10 @@ from torch import nn
 from vitascope.config import Config, parse_config
 from vitascope.errors import ModelError, reason
 from vitascope.files import replacing_folder, sha256
-from vitascope.numbers import Dtype
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
-_DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 NetworkT = TypeVar("NetworkT", bound=nn.Module)

@@ -40,13 +40,14 @@ def verdicts(truth: Sentence, seen: Sentence, confidence: Mapping[Slot, float] |
         read = seen.get(twin) if slot.group is None or slot.group in match else None
         if slot.attribute in UNSEEN and value == NONE:
             continue
+        wanted = value
         if slot.attribute == "partner":
             if value == NONE and read in (NONE, None):
                 continue
             value = value if value == NONE else str(match.get(int(value) - 1, -1) + 1)
         name = "relation" if slot.attribute == "partner" else slot.attribute
         sure = None if confidence is None else confidence.get(twin)
-        found.append(Verdict(name, read == value, sure, value, read))
+        found.append(Verdict(name, read == value, sure, wanted, read))
     return found
 
 
