@@ -164,7 +164,9 @@ def evaluate_coherence(
 @evaluate.command("judge")
 def evaluate_judge(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder that `render` made.", show_default=False)],
-    judge: Annotated[Path, typer.Option(metavar="DIR", help="A judge's folder.", show_default=False)],
+    judge: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A judge's folder.", show_default="the bundled one")
+    ] = None,
     clips: Annotated[int | None, typer.Option("-n", min=2, help="At most this many clips, drawn by the seed.")] = None,
     seed: Seed = 0,
     out: Annotated[
@@ -175,9 +177,10 @@ def evaluate_judge(
     if out is not None:
         check_folder(out)
     from vitascope.evaluate.judge import evaluate_judge as evaluate_clips
+    from vitascope.judge.bundled import find_judge
     from vitascope.judge.network import Judge
 
-    reader = Judge.load(judge)
+    reader = Judge.load(find_judge(judge))
     with progress("judge") as on_progress:
         report = evaluate_clips(reader.read, data, num_clips=clips, seed=seed, on_progress=on_progress)
     _tell(report, out)
