@@ -10,7 +10,6 @@ import typer
 import vitascope
 from vitascope.cli.expansion import Expand, expanded_storyboard
 from vitascope.cli.options import (
-    Dtype,
     DtypeOption,
     Guidance,
     Model,
@@ -39,7 +38,7 @@ def storyboard(
     guidance: Guidance = None,
     negative: Negative = "",
     model: Model = "playground",
-    dtype: DtypeOption = Dtype.FLOAT32,
+    dtype: DtypeOption = "float32",
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,
@@ -54,7 +53,7 @@ def storyboard(
     outputs = plan_outputs(out, file.stem, seed, num_videos, sheet, is_image=False, inputs=inputs)
     if expand:
         story = expanded_storyboard(story, seed)
-    pipeline = vitascope.load(model, dtype=dtype.value)
+    pipeline = vitascope.load(model, dtype=dtype)
     height, width = sides(size)
     timeline = storyboards.lay_out(pipeline.lattice, pipeline.config, story, height=height, width=width, fps=fps)
     write_videos(pipeline, timeline, outputs, steps=steps, guidance=guidance, negative=negative)
