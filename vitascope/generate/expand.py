@@ -7,8 +7,8 @@ said already stays word for word, and where any word may speak of one of these, 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from vitascope.world.words import (
     Motion,
 )
 
+Name = TypeVar("Name")
 Topic = Literal["colour", "motion", "place", "time", "camera"]
 
 MAX_LENGTH: dict[Language, int] = {"en": 25, "zh": 50}  # words, or characters, of a short prompt
@@ -142,7 +143,7 @@ def _is_open(topic: Topic, text: str) -> bool:
 
 def _phrases_beside(topic: Topic) -> list[str]:
     """What the vocabulary says of other topics and might be taken for this one's, the longest first."""
-    tables: list[Mapping[str, tuple[str, ...]]] = []
+    tables: list[Mapping[Any, tuple[str, ...]]] = []
     for language in LANGUAGES:
         if topic == "place":
             tables += [TIMES_SAID[language], WEATHERS_SAID[language], STYLES_SAID[language], CAMERAS_SAID[language]]
@@ -157,19 +158,15 @@ def _draw(language: Language, seed: int) -> Additions:
     """What a seed adds, in the vocabulary's words: in both languages of the same place."""
     draw = np.random.default_rng(seed)
 
-    def index(count: int) -> int:  # by one draw, whatever the count: the languages' differ
-        return int(draw.integers(1 << 16)) % count
+    def pick(names: Sequence[Name]) -> Name:  # by one draw, however many there are: the languages differ in that
+        return names[int(draw.integers(1 << 16)) % len(names)]
 
-    def pick(phrases: Iterable[str]) -> str:
-        choices = [phrase for phrase in phrases if phrase]
-        return choices[index(len(choices))]
-
-    colour, place, camera = (names[index(len(names))] for names in (COLOURS, PLACES, CAMERAS))
+    colour, place, camera = pick(COLOURS), pick(PLACES), pick(CAMERAS)
     return Additions(
         colour=colour if language == "en" else COLOURS_ZH[colour][0],
-        motion=MOTIONS[index(len(MOTIONS))],
+        motion=pick(MOTIONS),
         place=pick(SETTINGS[language][place]),
-        time=pick(TIMES_SAID[language]["day"]),
+        time=pick([said for said in TIMES_SAID[language]["day"] if said]),
         camera=pick(CAMERAS_SAID[language][camera]),
     )
 
@@ -199,13 +196,15 @@ def _thing_alone(text: str, language: Language) -> Kind | None:
     """The kind of the thing, if the text is one thing in the vocabulary's words, which does nothing yet."""
     if language == "en":
         adjectives = "|".join([*COLOURS, *EXPRESSIONS, *filter(None, MATERIALS_SAID["en"].values())])
-        patterns = {kind: rf"(an?|the) (({adjectives}) )*{NOUNS[kind].en}" for kind in (*CHARACTERS, *OBJECTS)}
     else:
         adjectives = "|".join([*(name for names in COLOURS_ZH.values() for name in names), *EXPRESSIONS_ZH.values()])
-        patterns = {
-            kind: f"[一那]{NOUNS[kind].measure}({adjectives})*{NOUNS[kind].zh}" for kind in (*CHARACTERS, *OBJECTS)
-        }
-    return next((kind for kind, pattern in patterns.items() if re.fullmatch(pattern, text, re.IGNORECASE)), None)
+    for kind in (*CHARACTERS, *OBJECTS):
+        noun = NOUNS[kind]
+        english = rf"(an?|the) (({adjectives}) )*{noun.en}"
+        pattern = english if language == "en" else f"[一那]{noun.measure}({adjectives})*{noun.zh}"
+        if re.fullmatch(pattern, text, re.IGNORECASE):
+            return kind
+    return None
 
 
 def _doing_en(kind: Kind, motion: str) -> str:

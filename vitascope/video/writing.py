@@ -129,7 +129,7 @@ class Encoder:
 
     def _new_stream(self, crf: int) -> Any:
         height, width = (side + pad[1] for side, pad in zip(self._size, self._padding, strict=False))
-        stream = self._output.add_stream(self._encoding.codec, rate=self._fps, options=self._encoding.options(crf))
+        stream: Any = self._output.add_stream(self._encoding.codec, rate=self._fps, options=self._encoding.options(crf))
         stream.height, stream.width = height, width
         stream.pix_fmt = "pal8" if self._encoding.codec == "gif" else "yuv420p"
         if self._encoding.codec != "gif":
