@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import signal
 import threading
@@ -48,6 +49,11 @@ class ClipShape(NamedTuple):
     def is_image(self) -> bool:
         """Whether the clip is one frame."""
         return self.num_frames == 1
+
+    @property
+    def seconds(self) -> float:
+        """From the first frame to the last; an image may show a moment of anything, however long it takes."""
+        return math.inf if self.is_image else (self.num_frames - 1) / self.fps
 
 
 class ProductionConfig(Config):

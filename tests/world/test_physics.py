@@ -133,3 +133,23 @@ def test_the_same_experiment_moves_the_same_way():
     first, second = (run(drawn("topple"), 1.0)[1] for _ in range(2))
     np.testing.assert_array_equal(first.positions, second.positions)
     assert first.contacts == second.contacts
+
+
+def test_touching_is_told_once_however_long_and_shakily_two_things_rest():
+    """Fails when every contact of a rolling ball counts: there were 500 within two seconds of a collision."""
+    for seed in range(4):
+        _, motion = run(drawn("collision", seed), 2.0)
+        pairs = [(contact.body, contact.other) for contact in motion.contacts]
+        assert (0, 1) in pairs
+        assert len(pairs) <= 3
+
+
+def test_each_body_bounces_by_what_it_is_made_of():
+    """Side by side in one experiment; fails when all bounce as the first does."""
+    bodies = [
+        Body("sphere", (0.2, 0.2, 0.2), (2.0 * k, 0.0, 1.2), restitution=share) for k, share in enumerate((0.3, 0.8))
+    ]
+    motion = simulate(Experiment("bounce", tuple(bodies)), num_samples=240, rate=120.0)
+    landed = round(120 * (2 * 1.0 / 5.0) ** 0.5)
+    heights = motion.positions[landed + 6 :, :, 2].max(axis=0) - 0.2
+    np.testing.assert_allclose(heights, [0.3**2, 0.8**2], atol=0.06)

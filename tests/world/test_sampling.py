@@ -11,7 +11,8 @@ import pytest
 from tests.world.stages import scenes
 from vitascope.errors import ConfigError
 from vitascope.world import sampling
-from vitascope.world.sampling import count_combinations, is_held_out, sample_scene
+from vitascope.world.motion import Performance
+from vitascope.world.sampling import MIN_SHOT, count_combinations, is_held_out, sample_scene
 from vitascope.world.scene import Act, Actor, Scene, Shot
 from vitascope.world.words import (
     ACCESSORIES,
@@ -129,6 +130,55 @@ def test_a_share_of_what_never_happens_is_one_line_and_no_endless_search(monkeyp
     assert count_combinations("held_out", 1e-4) > 0
     with pytest.raises(ConfigError, match="no scene of the split 'held_out' found"):
         sample_scene(0, "held_out", 1e-4)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0])
+def test_what_is_told_happens_within_the_clip(seconds: float) -> None:
+    """Fails when a story or a number of shots is drawn without regard to the seconds that there are."""
+    seen: set[str] = set()
+    for seed in range(200):
+        scene = sample_scene(seed, seconds=seconds)
+        edges = [0.0, *scene.cuts, 1.0]
+        for shot, begin, end in zip(scene.shots, edges, edges[1:], strict=False):
+            length = (end - begin) * seconds
+            assert length >= MIN_SHOT - 1e-9
+            performance = Performance(scene.actors, shot, length)
+            before, after = performance.poses(0.0), performance.poses(length)
+            for number, act in enumerate(shot.acts):
+                moved = after[number].foot[0] - before[number].foot[0]
+                if act.motion == "hide":  # out again on the other side
+                    assert abs(moved) > 1.5 * abs(act.reach)
+                if act.motion == "carried":
+                    assert moved == pytest.approx(act.reach)
+                if act.motion in ("collide", "fall"):
+                    assert performance.course is not None
+                    body, other = performance.bodies[number], 1 if act.motion == "collide" else None
+                    times = [c.seconds for c in performance.course.contacts if (c.body, c.other) == (body, other)]
+                    assert min(times) < length - 0.1
+                seen.add(act.motion)
+    wanted = {"fall", "chase", "topple", "hide", "give", "collide"}
+    assert wanted & seen == (wanted if seconds == 2.0 else {"fall", "chase"})
+
+
+def test_a_sequel_is_something_else_and_relations_have_none() -> None:
+    """Fails when a cut shows the same acts again."""
+    several = [scene for scene in scenes(1500) if len(scene.shots) > 1]
+    assert len(several) > 100
+    for scene in several:
+        assert all(act.partner is None for shot in scene.shots for act in shot.acts)
+        for before, after in zip(scene.shots, scene.shots[1:], strict=False):
+            assert all(one.motion != two.motion for one, two in zip(before.acts, after.acts, strict=True))
+
+
+def test_who_falls_beside_others_doesn_t_fall_into_them() -> None:
+    groups = [scene for scene in scenes(1500) if len(set(scene.actors)) == 1 < len(scene.actors)]
+    falling = [scene for scene in groups if scene.shots[0].acts[0].motion == "fall"]
+    assert len(falling) > 5
+    for scene in falling:
+        experiment = scene.shots[0].experiment
+        assert experiment is not None
+        for one, two in zip(experiment.bodies, experiment.bodies[1:], strict=False):
+            assert abs(one.position[0] - two.position[0]) > one.size[0] + two.size[0]
 
 
 def test_every_combination_is_in_exactly_one_split() -> None:

@@ -17,6 +17,7 @@ from vitascope.world.words import (
     COLOURS_ZH,
     COUNTS,
     EXPRESSIONS_ZH,
+    INDOORS,
     LANGUAGES,
     MATERIALS_SAID,
     NOUNS,
@@ -32,6 +33,9 @@ OPENINGS_EN = ("", "", "", "a video of ", "a clip of ", "an animation of ")
 OPENINGS_ZH = ("", "", "", "视频中，", "画面中，", "动画：")
 STILLS_EN = ("", "", "a picture of ", "an image of ", "a photo of ")
 STILLS_ZH = ("", "", "一张图片：", "图中有", "画面中有")
+PHOTO = "a photo of "  # of what looks like a photo
+MOONLIT = ("under the moon", "月光下")  # where one would see it
+IN_FRONT = ("glasses", "bow")  # accessories that aren't seen from behind
 CUTS_EN = (". Cut to: ", ". Then ", ". Next shot: ")
 CUTS_ZH = ("。切到：", "。然后，", "。下一个镜头：")
 
@@ -176,7 +180,7 @@ def _shot_en(
         in_front = draw.random() < 0.2 and not participle and not known
         text = f"{where}, {text}" if in_front else f"{text} {where}"
     if not known and _says(draw, telling.air):
-        text = _add(text, _pick(draw, TIMES_SAID["en"][scene.time]), " ")
+        text = _add(text, _time(scene, "en", draw), " ")
         text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
     if _says(draw, telling.camera):
         text = _add(text, _pick(draw, CAMERAS_SAID["en"][shot.camera]), ", ")
@@ -185,7 +189,8 @@ def _shot_en(
 
 def _image_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     shot = scene.shots[0]
-    text = _pick(draw, STILLS_EN) + _cast_en(scene, telling, draw)
+    openings = [opening for opening in STILLS_EN if opening != PHOTO or scene.style == "plain"]
+    text = _pick(draw, openings) + _cast_en(scene, telling, draw)
     if _says(draw, telling.place):
         text += " " + _pick(draw, SETTINGS["en"][shot.place])
     return _in_air_en(text, scene, telling, draw)
@@ -203,7 +208,7 @@ def _cast_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
 def _in_air_en(text: str, scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     """A text and the time of day, the weather and the style."""
     if _says(draw, telling.air):
-        text = _add(text, _pick(draw, TIMES_SAID["en"][scene.time]), " ")
+        text = _add(text, _time(scene, "en", draw), " ")
         text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
     if _says(draw, telling.style):
         text = _add(text, _pick(draw, STYLES_SAID["en"][scene.style]), ", ")
@@ -221,7 +226,8 @@ def _thing_en(
     scene: Scene, actor: Actor, telling: Telling, draw: np.random.Generator, count: int = 1, *, known: bool = False
 ) -> str:
     noun, words = NOUNS[actor.kind], []
-    if actor.expression is not None and _says(draw, telling.looks):
+    faces = _shows_its_face(scene, actor)
+    if actor.expression is not None and _says(draw, telling.looks) and faces:
         words.append(actor.expression)
     if scene.style != "noir":
         words.append(actor.colour)
@@ -232,7 +238,7 @@ def _thing_en(
         words.insert(0, f"the {COUNTS['en'][count]}" if known else COUNTS["en"][count])
     else:
         words.insert(0, "the" if known else "an" if words[0][0] in "aeiou" else "a")
-    if actor.accessory is not None and _says(draw, telling.looks):
+    if actor.accessory is not None and _says(draw, telling.looks) and (faces or actor.accessory not in IN_FRONT):
         wears = _pick(draw, ("wearing", "with"))
         words.append(f"{wears} {_each(ACCESSORIES_SAID['en'][actor.accessory], count)}")
     return " ".join(words)
@@ -291,7 +297,7 @@ def _shot_zh(scene: Scene, shot: Shot, telling: Telling, draw: np.random.Generat
         where = _pick(draw, SETTINGS["zh"][shot.place])
         text = f"在{where}，{text}" if draw.random() < 0.5 else f"{where}，{text}"
     if not known and _says(draw, telling.air):
-        for said in (_pick(draw, WEATHERS_SAID["zh"][scene.weather]), _pick(draw, TIMES_SAID["zh"][scene.time])):
+        for said in (_pick(draw, WEATHERS_SAID["zh"][scene.weather]), _time(scene, "zh", draw)):
             text = f"{said}，{text}" if said else text
     if _says(draw, telling.camera):
         text = _add(text, _pick(draw, CAMERAS_SAID["zh"][shot.camera]), "，")
@@ -304,7 +310,7 @@ def _image_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     if _says(draw, telling.place):
         where = _pick(draw, SETTINGS["zh"][scene.shots[0].place])
         if draw.random() < 0.5:
-            opening, text = opening.removesuffix("有"), f"{where}有{text}"
+            opening, text = opening.replace("有", "，"), f"{where}有{text}"
         else:
             text = f"{where}的{text}"
     return _in_air_zh(opening + text, scene, telling, draw)
@@ -315,12 +321,13 @@ def _common_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str
 
 
 def _cast_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
-    return "和".join(_thing_zh(scene, actor, telling, draw, count) for actor, count in _everybody(scene))
+    *things, last = [_thing_zh(scene, actor, telling, draw, count) for actor, count in _everybody(scene)]
+    return "、".join(things) + ("和" if things else "") + last
 
 
 def _in_air_zh(text: str, scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     if _says(draw, telling.air):
-        for said in (_pick(draw, TIMES_SAID["zh"][scene.time]), _pick(draw, WEATHERS_SAID["zh"][scene.weather])):
+        for said in (_time(scene, "zh", draw), _pick(draw, WEATHERS_SAID["zh"][scene.weather])):
             text = _add(text, said, "，")
     if _says(draw, telling.style):
         text = _add(text, _pick(draw, STYLES_SAID["zh"][scene.style]), "，")
@@ -337,15 +344,17 @@ def _thing_zh(
 ) -> str:
     noun = NOUNS[actor.kind]
     text = ("那" if known else "") + ("" if known and count == 1 else COUNTS["zh"][count]) + noun.measure
-    if actor.accessory is not None and _says(draw, telling.looks):
+    faces = _shows_its_face(scene, actor)
+    if actor.accessory is not None and _says(draw, telling.looks) and (faces or actor.accessory not in IN_FRONT):
         text += ACCESSORIES_SAID["zh"][actor.accessory]
-    if actor.expression is not None and _says(draw, telling.looks):
+    if actor.expression is not None and _says(draw, telling.looks) and faces:
         text += EXPRESSIONS_ZH[actor.expression]
+    material = MATERIALS_SAID["zh"][actor.material] if _says(draw, telling.looks) else ""
     if scene.style != "noir":
-        text += _pick(draw, COLOURS_ZH[actor.colour])
-    if actor.material != "plastic" and _says(draw, telling.looks):
-        text += MATERIALS_SAID["zh"][actor.material]
-    return text + noun.zh
+        long, short = COLOURS_ZH[actor.colour]
+        # 红木 would be another wood, and one 的 after another is clumsy
+        text += long if material else short if text.endswith("的") else _pick(draw, (long, short))
+    return text + material + noun.zh
 
 
 def _doing_zh(scene: Scene, group: Group, draw: np.random.Generator, *, known: bool) -> str:
@@ -368,6 +377,17 @@ def _manner(group: Group) -> str:
     """The key of what is said of an act: its motion, and for a ball its own way of doing it."""
     motion = group.act.motion
     return f"{motion} ball" if group.actor.kind == "ball" and f"{motion} ball" in DOING_EN else motion
+
+
+def _time(scene: Scene, language: Language, draw: np.random.Generator) -> str:
+    hidden = scene.weather == "fog" or any(shot.place in INDOORS for shot in scene.shots)
+    return _pick(draw, [said for said in TIMES_SAID[language][scene.time] if not (hidden and said in MOONLIT)])
+
+
+def _shows_its_face(scene: Scene, actor: Actor) -> bool:
+    """Whether it does anything but go away."""
+    acts = [act for shot in scene.shots for other, act in zip(scene.actors, shot.acts, strict=True) if other == actor]
+    return any(act.motion != "leave" for act in acts)
 
 
 def _everybody(scene: Scene) -> list[tuple[Actor, int]]:

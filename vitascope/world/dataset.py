@@ -58,7 +58,7 @@ def render_dataset(
 def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     """Render clip k of a dataset and write it; the path of its record."""
     shape = config.draw_shape(k)
-    scene = sample_scene(config.scene_seed(k), config.split, config.held_out_share, config.variety)
+    scene = sample_scene(config.scene_seed(k), config.split, config.held_out_share, config.variety, shape.seconds)
     num_frames, fps, height, width, start = shape
     draw = partial(render_frames, scene, num_frames=num_frames, fps=fps, height=height, width=width)
     path = record_path(out, k)

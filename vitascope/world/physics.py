@@ -22,6 +22,7 @@ Vector = tuple[float, float, float]
 
 GRAVITY = 5.0  # a toy's world: at 9.8 a metre's fall is over in four frames of a clip of eight a second
 TIMESTEP = 1 / 2000
+REST = 0.05  # seconds apart after which two things touch anew; resting ones part and meet all the time
 STIFFNESS = 2e5  # of contacts, 1/s^2: a bounce takes pi / sqrt(STIFFNESS) = 7 ms, fourteen time steps
 
 
@@ -35,6 +36,8 @@ class Body:
     velocity: Vector = (0.0, 0.0, 0.0)
     spin: Vector = (0.0, 0.0, 0.0)  # radians per second about the axes
     mass: float = 1.0
+    restitution: float | None = None  # None: as the experiment's
+    friction: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Contact:
-    """Two things that have just come to touch: numbers of bodies, or None for ground and fixtures."""
+    """Two things that have come to touch after being apart: numbers of bodies, or None for ground and fixtures."""
 
     seconds: float
     body: int
@@ -93,14 +96,15 @@ def simulate(experiment: Experiment, *, num_samples: int, rate: float) -> Motion
     positions, turns = np.empty((num_samples, num_bodies, 3)), np.empty((num_samples, num_bodies, 4))
     velocities = np.empty((num_samples, num_bodies, 3))
     contacts: list[Contact] = []
-    touching: set[tuple[int, int | None]] = set()
+    last_touch = dict.fromkeys(_touching(model, data, num_bodies), 0.0)
     for sample in range(num_samples):
         steps = round(sample / rate / TIMESTEP) - round(data.time / TIMESTEP)
         for _ in range(steps):
             engine.mj_step(model, data)
-            now = _touching(model, data, num_bodies)
-            contacts += [Contact(data.time, *pair) for pair in sorted(now - touching, key=str)]
-            touching = now
+            for pair in sorted(_touching(model, data, num_bodies), key=str):
+                if data.time - last_touch.get(pair, -math.inf) > REST:
+                    contacts.append(Contact(data.time, *pair))
+                last_touch[pair] = data.time
         positions[sample] = data.xpos[1 : num_bodies + 1]
         turns[sample] = data.xquat[1 : num_bodies + 1]
         for body in range(num_bodies):
@@ -144,14 +148,13 @@ def damping(restitution: float, stiffness: float = STIFFNESS) -> float:
 
 
 def _xml(experiment: Experiment) -> str:
-    contact = f'solref="{-STIFFNESS} {-damping(experiment.restitution)}" solimp="0.99 0.99 0.001"'
-    surface = f'{contact} condim="3" friction="{experiment.friction} 0 0"'
+    surface = _surface(experiment.restitution, experiment.friction)
     fixtures = "".join(
         f'<geom type="box" size="{_numbers(f.size)}" pos="{_numbers(f.position)}" '
         f'euler="0 {math.degrees(f.tilt)} 0" {surface}/>'
         for f in experiment.fixtures
     )
-    bodies = "".join(_body_xml(body, experiment, surface) for body in experiment.bodies)
+    bodies = "".join(_body_xml(body, experiment) for body in experiment.bodies)
     return f"""
     <mujoco>
       <option timestep="{TIMESTEP}" gravity="0 0 {-experiment.gravity}" cone="elliptic" impratio="10"
@@ -163,9 +166,17 @@ def _xml(experiment: Experiment) -> str:
     </mujoco>"""
 
 
-def _body_xml(body: Body, experiment: Experiment, surface: str) -> str:
+def _surface(restitution: float, friction: float) -> str:
+    contact = f'solref="{-STIFFNESS} {-damping(restitution)}" solimp="0.99 0.99 0.001"'
+    return f'{contact} condim="3" friction="{friction} 0 0"'
+
+
+def _body_xml(body: Body, experiment: Experiment) -> str:
     size = body.size[1:] if body.shape == "cylinder" else body.size
-    geom = f'<geom type="{body.shape}" size="{_numbers(size)}" mass="{body.mass}" {surface}/>'
+    restitution = experiment.restitution if body.restitution is None else body.restitution
+    surface = _surface(restitution, experiment.friction if body.friction is None else body.friction)
+    # with priority: on the ground it's the body's surface that counts
+    geom = f'<geom type="{body.shape}" size="{_numbers(size)}" mass="{body.mass}" priority="1" {surface}/>'
     if experiment.pivot is None:
         return f'<body pos="{_numbers(body.position)}"><freejoint/>{geom}</body>'
     length = math.dist(body.position, experiment.pivot)

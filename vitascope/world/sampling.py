@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
 from vitascope.errors import ConfigError
 from vitascope.production import Split, is_within_share
 from vitascope.world.scene import WORLD_VERSION, Scene, Shot
-from vitascope.world.stories import Draw, Story, draw_sequel, draw_story, pick
+from vitascope.world.stories import Draw, Story, draw_sequel, draw_story, has_sequel, pick
 from vitascope.world.words import (
     CAMERAS,
     COLOURS,
@@ -25,13 +26,23 @@ from vitascope.world.words import (
 )
 
 SHARES = {"more shots": 0.2, "weather": 0.25, "style": 0.2}  # of the clips that have it, at full variety
+MIN_SHOT = 0.8  # seconds
+CUT_JITTER = 0.15  # of a shot's length
 MAX_DRAWS = 20_000  # of scenes that are in the other split
 LEVEL: tuple[Camera, ...] = ("still", "zoom_in", "zoom_out", "pan_left", "pan_right")  # these don't look over a wall
 FRAMED: tuple[Camera, ...] = tuple(camera for camera in CAMERAS if camera not in ("follow", "close"))
 
 
-def sample_scene(seed: int, split: Split = "train", held_out_share: float = 0.1, variety: float = 1.0) -> Scene:
-    """The scene of a seed: always the same one.
+def sample_scene(
+    seed: int,
+    split: Split = "train",
+    held_out_share: float = 0.1,
+    variety: float = 1.0,
+    seconds: float = math.inf,
+) -> Scene:
+    """The scene of a seed: always the same one for clips of so many `seconds`.
+
+    Within them everything happens that its captions tell; shorter clips have fewer shots and stories.
 
     `variety` from 0 to 1 is how often there is more to see than actors who each do something of their own, in one
     shot, plainly dressed and drawn, in clear weather.
@@ -44,7 +55,7 @@ def sample_scene(seed: int, split: Split = "train", held_out_share: float = 0.1,
     """
     draw = np.random.default_rng([WORLD_VERSION, seed])
     for _ in range(MAX_DRAWS):
-        scene = _draw_scene(seed, draw, variety)
+        scene = _draw_scene(seed, draw, variety, seconds)
         held_out = [
             is_held_out(actor.colour, actor.kind, act.motion, shot.place, held_out_share)
             for shot in scene.shots
@@ -66,15 +77,19 @@ def count_combinations(split: Split, share: float) -> int:
     return sum(is_held_out(*combination, share) == (split == "held_out") for combination in every)
 
 
-def _draw_scene(seed: int, draw: Draw, variety: float) -> Scene:
-    first = draw_story(draw, variety)
-    num_shots = 1 + int(draw.random() < variety * SHARES["more shots"]) * int(draw.integers(1, 3))
-    stories = [first, *(draw_sequel(draw, first) for _ in range(num_shots - 1))]
+def _draw_scene(seed: int, draw: Draw, variety: float, seconds: float) -> Scene:
+    wanted = 1 + int(draw.random() < variety * SHARES["more shots"]) * int(draw.integers(1, 3))
+    num_shots = max(n for n in range(1, wanted + 1) if n == 1 or _shortest_shot(seconds, n) >= MIN_SHOT)
+    stories = [draw_story(draw, variety, _shortest_shot(seconds, num_shots))]
+    while len(stories) < num_shots and has_sequel(stories[-1]):
+        stories.append(draw_sequel(draw, stories[-1]))
+    first, num_shots = stories[0], len(stories)
     shots = [_draw_shot(draw, stories[0], None)]
     for story in stories[1:]:
         shots.append(_draw_shot(draw, story, shots[-1]))
-    cuts = [(k + float(draw.uniform(-0.15, 0.15))) / num_shots for k in range(1, num_shots)]
+    cuts = [(k + float(draw.uniform(-CUT_JITTER, CUT_JITTER))) / num_shots for k in range(1, num_shots)]
     outdoors = all(shot.place not in INDOORS for shot in shots)
+    styles = [style for style in STYLES[1:] if style != "noir" or _differ_in_kind(first)]
     shade = 1 + 0.05 * draw.standard_normal() + 0.015 * draw.standard_normal(3)  # bright or dark, hardly tinted
     return Scene(
         seed=seed,
@@ -83,10 +98,20 @@ def _draw_scene(seed: int, draw: Draw, variety: float) -> Scene:
         cuts=tuple(cuts),
         time=pick(draw, ("day", "day", *TIMES)),
         weather=pick(draw, WEATHERS[1:]) if draw.random() < variety * SHARES["weather"] and outdoors else "clear",
-        style=pick(draw, STYLES[1:]) if draw.random() < variety * SHARES["style"] else "plain",
+        style=pick(draw, styles) if draw.random() < variety * SHARES["style"] else "plain",
         light=(float(draw.uniform(-0.9, 0.9)), float(draw.uniform(0.7, 1.1))),
         ground_shade=(float(shade[0]), float(shade[1]), float(shade[2])),
     )
+
+
+def _differ_in_kind(story: Story) -> bool:
+    """Whether actors that aren't alike can be told apart without colours."""
+    return len({actor.kind for actor in story.actors}) == len(set(story.actors))
+
+
+def _shortest_shot(seconds: float, num_shots: int) -> float:
+    """Seconds of the shortest shot that a clip can have; the one between two cuts can lose at both."""
+    return seconds * (1 - (0 if num_shots == 1 else 1 if num_shots == 2 else 2) * CUT_JITTER) / num_shots
 
 
 def _draw_shot(draw: Draw, story: Story, before: Shot | None) -> Shot:

@@ -20,7 +20,7 @@ from vitascope.world.words import (
     Weather,
 )
 
-WORLD_VERSION = 3
+WORLD_VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ Draw = np.random.Generator
 Name = TypeVar("Name")
 
 DROP = 1.1  # metres from which an actor falls: its middle is still in the picture
+FALL_SECONDS = 0.9  # until it has come down, at 0.7, and been thrown up again
+HIDE_PERIOD, OUT_AGAIN = (1.9, 2.3), 0.85  # seconds, and the share of them after which one sees who hid
+GIVE_PERIOD, HANDED = (3.6, 4.4), 0.35  # seconds, and the share of them after which a thing has changed hands
 PERIODS: dict[Motion, float] = {"jump": 0.95, "spin": 2.0, "circle": 2.2, "sway": 1.7, "wave": 0.7, "right": 6.0}
 GROUP_MOTIONS: tuple[Motion, ...] = ("jump", "spin", "sway", "fall")
 ALONE_SHARE = 0.75  # of the stories in which everybody does something of their own
@@ -59,30 +62,37 @@ class Plot(NamedTuple):
 
     tell: Callable[[Draw, float], Story]
     share: float
+    seconds: float = 0.0  # until what is told of it has happened
 
 
-def draw_story(draw: Draw, variety: float) -> Story:
-    """A story with its actors."""
+def draw_story(draw: Draw, variety: float, seconds: float) -> Story:
+    """A story with its actors, of which everything that is told happens within so many seconds."""
     u = draw.random() / max(variety, 1e-9)
     for plot in PLOTS.values():
-        if u < plot.share:
-            return plot.tell(draw, variety)
+        if u < plot.share and plot.seconds <= seconds:
+            return _with_falls(draw, plot.tell(draw, variety))
         u -= plot.share
-    return _apart(draw, variety)
+    while True:
+        story = _apart(draw, variety)
+        if seconds >= FALL_SECONDS or all(act.motion != "fall" for act in story.acts):
+            return _with_falls(draw, story)
+
+
+def has_sequel(story: Story) -> bool:
+    """Whether everybody does something of their own, so that they can do something else after a cut."""
+    return all(act.partner is None and act.motion in (*SOLO, "wave") for act in story.acts)
 
 
 def draw_sequel(draw: Draw, story: Story) -> Story:
-    """What the same actors do after a cut: whoever did something of their own does something else."""
-    if story.experiment is not None or any(act.partner is not None for act in story.acts):
-        return story
+    """What the actors of a story that has a sequel do after a cut: something else."""
     same = len({act.motion for act in story.acts}) == 1 and len(story.acts) > 1
-    shared: Motion = pick(draw, [motion for motion in GROUP_MOTIONS if motion != "fall"])
+    shared: Motion = pick(draw, [motion for motion in GROUP_MOTIONS if motion not in ("fall", story.acts[0].motion)])
     acts = []
     for actor, act in zip(story.actors, story.acts, strict=True):
         others: list[Motion] = [motion for motion in _motions(actor) if motion not in (act.motion, "fall")]
         motion = shared if same else pick(draw, others)
         acts.append(_own_act(draw, motion, _room(story), act.home))
-    return replace(story, acts=tuple(acts))
+    return replace(story, acts=tuple(acts), experiment=None)
 
 
 def _room(story: Story) -> float:
@@ -95,7 +105,7 @@ def _apart(draw: Draw, variety: float) -> Story:
     if draw.random() < ALONE_SHARE:
         actor = _draw_actor(draw, variety)
         act = _own_act(draw, pick(draw, _motions(actor)), width, (_between(draw, -0.2, 0.2), _between(draw, -0.2, 0.2)))
-        return _with_falls(draw, Story((actor,), (act,), width))
+        return Story((actor,), (act,), width)
     width *= 1.3
     side, gap = draw.choice([-1.0, 1.0]), 0.26 * width
     actors = _draw_different(draw, variety)
@@ -104,14 +114,15 @@ def _apart(draw: Draw, variety: float) -> Story:
         _own_act(draw, pick(draw, _motions(actor)), 0.42 * width, home)
         for actor, home in zip(actors, homes, strict=True)
     )
-    return _with_falls(draw, Story(actors, acts, width))
+    return Story(actors, acts, width)
 
 
 def _group(draw: Draw, variety: float) -> Story:
     """Two to four of a kind, all doing the same."""
     count = int(draw.integers(2, 5))
     actor = _draw_actor(draw, variety)
-    motion, spacing = pick(draw, GROUP_MOTIONS), 1.0
+    motion = pick(draw, GROUP_MOTIONS)
+    spacing = max(1.0, 0.2 + 2 * actor.height * BODIES[actor.kind][1][0])  # so that nobody falls into a neighbour
     shared = _own_act(draw, motion, 1.6, (0.0, 0.0))
     acts = [
         replace(
@@ -121,7 +132,7 @@ def _group(draw: Draw, variety: float) -> Story:
         )
         for k in range(count)
     ]
-    return _with_falls(draw, Story((actor,) * count, tuple(acts), spacing * count + 0.7))
+    return Story((actor,) * count, tuple(acts), spacing * count + 0.7)
 
 
 def _chase(draw: Draw, variety: float) -> Story:
@@ -148,7 +159,7 @@ def _hide(draw: Draw, variety: float) -> Story:
         character = _draw_actor(draw, variety, CHARACTERS)
     character = replace(character, height=_between(draw, 0.85, 1.0))
     side = float(draw.choice([-1.0, 1.0]))
-    walk = Act("hide", (0.0, 0.55), 1.25 * side, period=_between(draw, 2.0, 2.4), partner=1)
+    walk = Act("hide", (0.0, 0.55), 1.25 * side, period=_between(draw, *HIDE_PERIOD), partner=1)
     return Story((character, wall), (walk, Act("stand")), 3.1)
 
 
@@ -159,7 +170,7 @@ def _give(draw: Draw, variety: float) -> Story:
     gift = replace(_draw_actor(draw, variety, ("ball", "cube")), height=0.3)
     while gift.colour in (first.colour, second.colour):
         gift = replace(gift, colour=pick(draw, COLOURS))
-    side, period = float(draw.choice([-1.0, 1.0])), _between(draw, 3.6, 4.4)
+    side, period = float(draw.choice([-1.0, 1.0])), _between(draw, *GIVE_PERIOD)
     gap, hands = 0.72, 0.28
     giver = Act("give", (-side * gap, 0.0), period=period, heading=side * 0.5 * math.pi, partner=1)
     taker = Act("take", (side * gap, 0.0), period=period, heading=-side * 0.5 * math.pi)
@@ -189,15 +200,15 @@ def _topple(draw: Draw, variety: float) -> Story:
 
 
 PLOTS = {
-    "group": Plot(_group, 0.09),
+    "group": Plot(_group, 0.09, seconds=FALL_SECONDS),
     "chase": Plot(_chase, 0.07),
     "orbit": Plot(_orbit, 0.05),
-    "hide": Plot(_hide, 0.07),
-    "give": Plot(_give, 0.06),
-    "collide": Plot(_collide, 0.07),
+    "hide": Plot(_hide, 0.07, seconds=OUT_AGAIN * HIDE_PERIOD[1]),
+    "give": Plot(_give, 0.06, seconds=HANDED * GIVE_PERIOD[1]),
+    "collide": Plot(_collide, 0.07, seconds=1.2),  # a collision's balls meet after 0.7 to 0.9
     "ramp": Plot(_ramp, 0.05),
     "swing": Plot(_swing, 0.05),
-    "topple": Plot(_topple, 0.04),
+    "topple": Plot(_topple, 0.04, seconds=1.5),
 }
 
 
@@ -206,9 +217,9 @@ def _mechanical(draw: Draw, law: Law, motions: Sequence[Motion], colours: Sequen
     experiment = sample_experiment(law, draw)
     material: Material = "plastic" if law == "topple" else pick(draw, MATERIAL_NAMES)
     matter, shade = MATERIALS[material], _draw_shade(draw)
-    if law == "collision":  # the same stuff: how they part is decided by their sizes and by what they are made of
-        bodies = tuple(replace(body, mass=matter.density * body.size[0] ** 3) for body in experiment.bodies)
-        experiment = replace(experiment, bodies=bodies, restitution=max(0.4, matter.restitution))
+    if law == "collision":
+        experiment = _of_one_stuff(experiment, matter.density)
+        experiment = replace(experiment, restitution=max(0.4, matter.restitution), friction=matter.friction)
     kind: Kind = "domino" if law == "topple" else "ball"
     actors = tuple(
         Actor(kind, colour, 2 * body.size[2], shade, material)
@@ -222,15 +233,29 @@ def _mechanical(draw: Draw, law: Law, motions: Sequence[Motion], colours: Sequen
     return Story(actors, acts, view_width, experiment)
 
 
+def _of_one_stuff(collision: Experiment, density: float) -> Experiment:
+    """The same collision, at the same time, with the resting ball as large as its mass makes it."""
+    moving, resting = collision.bodies
+    radius = moving.size[0]
+    other = radius * (resting.mass / moving.mass) ** (1 / 3)
+    # balls on the ground touch when their middles are 2 sqrt(r1 r2) apart along it
+    further = math.copysign(2 * math.sqrt(radius * other) - 2 * radius, resting.position[0] - moving.position[0])
+    resting = replace(
+        resting,
+        size=(other, other, other),
+        position=(resting.position[0] + further, resting.position[1], other),
+    )
+    bodies = tuple(replace(body, mass=density * body.size[0] ** 3) for body in (moving, resting))
+    return replace(collision, bodies=bodies)
+
+
 def _with_falls(draw: Draw, story: Story) -> Story:
     """The story with its falls simulated: each body falls on its own, so they stand apart."""
     falling = [(actor, act) for actor, act in zip(story.actors, story.acts, strict=True) if act.motion == "fall"]
     if not falling:
         return story
     bodies = tuple(_falling_body(draw, actor, act) for actor, act in falling)
-    matter = MATERIALS[falling[0][0].material]
-    experiment = Experiment("bounce", bodies, restitution=matter.restitution, friction=matter.friction)
-    return replace(story, experiment=experiment)
+    return replace(story, experiment=Experiment("bounce", bodies))
 
 
 def _falling_body(draw: Draw, actor: Actor, act: Act) -> Body:
@@ -241,7 +266,9 @@ def _falling_body(draw: Draw, actor: Actor, act: Act) -> Body:
     if tumbles:
         spin = (_between(draw, -0.1, 0.1), _between(draw, -0.9, 0.9), _between(draw, -0.3, 0.3))
     position = (*act.home, act.lift + size[2])
-    return Body(shape, (size[0], size[1], size[2]), position, spin=spin, mass=MATERIALS[actor.material].density)
+    matter = MATERIALS[actor.material]
+    surface = {"mass": matter.density, "restitution": matter.restitution, "friction": matter.friction}
+    return Body(shape, (size[0], size[1], size[2]), position, spin=spin, **surface)
 
 
 def _own_act(draw: Draw, motion: Motion, room: float, home: tuple[float, float]) -> Act:

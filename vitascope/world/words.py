@@ -80,7 +80,7 @@ COLOURS_ZH: dict[Colour, tuple[str, ...]] = {  # what stands before the noun
 }
 MATERIALS_SAID: dict[Language, dict[Material, str]] = {  # plastic goes without saying
     "en": {"plastic": "", "rubber": "rubber", "wood": "wooden", "metal": "metal", "glass": "glass"},
-    "zh": {"plastic": "", "rubber": "橡胶", "wood": "木", "metal": "金属", "glass": "玻璃"},
+    "zh": {"plastic": "", "rubber": "橡胶", "wood": "木制", "metal": "金属", "glass": "玻璃"},
 }
 ACCESSORIES_SAID: dict[Language, dict[Accessory, str]] = {
     "en": {"hat": "a top hat", "crown": "a crown", "scarf": "a scarf", "glasses": "glasses", "bow": "a bow tie"},
@@ -89,7 +89,7 @@ ACCESSORIES_SAID: dict[Language, dict[Accessory, str]] = {
         "crown": "戴着王冠的",
         "scarf": "围着围巾的",
         "glasses": "戴着眼镜的",
-        "bow": "戴着领结的",
+        "bow": "系着领结的",
     },
 }
 EXPRESSIONS_ZH: dict[Expression, str] = {
@@ -173,7 +173,7 @@ CAMERAS_SAID: dict[Language, dict[Camera, tuple[str, ...]]] = {
         "zoom_in": ("镜头推近", "镜头慢慢拉近"),
         "zoom_out": ("镜头拉远",),
         "orbit": ("镜头环绕", "镜头绕着场景转"),
-        "rise": ("镜头升起",),
+        "rise": ("镜头上升",),
         "follow": ("镜头跟随", "跟拍镜头"),
         "close": ("特写", "特写镜头"),
     },
