@@ -33,6 +33,7 @@ from vitascope.world.scene import Scene
 from vitascope.world.words import LANGUAGES, Language
 
 FIRST_SEED = 10**12  # far beyond the seeds of datasets: no scene here was trained on
+SECONDS = 2.0  # within which everything asked for can happen: the same prompts for every model
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 SAID: dict[Split, str] = {"train": "combinations seen", "held_out": "combinations unseen"}
 SPOKEN: dict[Language, str] = {"en": "English", "zh": "Chinese"}
@@ -71,7 +72,7 @@ def make_questions(num: int, seed: int = 0, variety: float = 1.0) -> list[Questi
     questions = []
     for k in range(num):
         language, split = LANGUAGES[k % 2], SPLITS[k // 2 % 2]
-        scene = sample_scene(FIRST_SEED + seed * 1_000_000 + k, split, variety=variety)
+        scene = sample_scene(FIRST_SEED + seed * 1_000_000 + k, split, variety=variety, seconds=SECONDS)
         prompt = say(scene, language, np.random.default_rng([scene.seed, 8]), telling=DETAILED)
         questions.append(Question(f"{language}_{split}_{k:04d}", scene, split, language, prompt))
     return questions
