@@ -83,7 +83,7 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: Number) -> Tensor:
 
     Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6.
     """
-    return unconditional + scale * (conditional - unconditional)
+    return unconditional + float(scale) * (conditional - unconditional)
 
 
 def rescale(guided: Float[Tensor, "n p"], conditional: Float[Tensor, "n p"], share: float) -> Float[Tensor, "n p"]:

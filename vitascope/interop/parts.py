@@ -65,7 +65,7 @@ _TRANSFORMERS: dict[str, Callable[[Path], Opened[Transformer]]] = {
 def _opened(folder: Path, kinds: Mapping[str, Callable[[Path], OpenedT]]) -> OpenedT:
     """What opens this class of network, with the folder opened."""
     path = folder / "config.json"
-    found = read_json(path, cure="give the folder of a whole model").get("_class_name")
+    found = str(read_json(path, cure="give the folder of a whole model").get("_class_name"))
     if found not in kinds:
         raise ModelError(f"{path} describes {found!r}, not {' or '.join(kinds)}")
     return kinds[found](folder)

@@ -99,7 +99,7 @@ def sample_sigma(num: int, *, mean: Number, std: Number, generator: torch.Genera
     Source: Esser et al. 2024 (arXiv:2403.03206), equation 19.
     """
     normal = torch.randn(num, generator=generator, device=generator.device)
-    return torch.sigmoid(mean + std * normal)
+    return torch.sigmoid(float(mean) + float(std) * normal)
 
 
 def shift_factor(num_tokens: int, *, reference_tokens: int, base: Number = 1.0) -> float:
@@ -121,7 +121,8 @@ def shift_sigma(sigma: Float[Tensor, " n"], shift: Number) -> Float[Tensor, " n"
 
     Source: Esser et al. 2024 (arXiv:2403.03206), equation 23.
     """
-    return shift * sigma / (1 + (shift - 1) * sigma)
+    alpha = float(shift)
+    return alpha * sigma / (1 + (alpha - 1) * sigma)
 
 
 def sigma_schedule(num_steps: int, shift: Number = 1.0, start: Number = 1.0) -> Float[Tensor, " num_steps_plus_1"]:
@@ -132,7 +133,7 @@ def sigma_schedule(num_steps: int, shift: Number = 1.0, start: Number = 1.0) -> 
     """
     if num_steps < 1:
         raise ValueError(f"{num_steps} sampling steps; at least 1 is needed")
-    return shift_sigma(torch.linspace(start, 0, num_steps + 1), shift)
+    return shift_sigma(torch.linspace(float(start), 0, num_steps + 1), shift)
 
 
 def _per_row(sigma: Float[Tensor, " n"], like: Float[Tensor, "n p"]) -> Float[Tensor, "n 1"]:

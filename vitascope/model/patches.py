@@ -126,8 +126,8 @@ def grid_positions(
     """
     if fps <= 0 or reference_fps <= 0:
         raise SizeError(f"frame rates must be positive, not {fps} and {reference_fps}")
-    last_pixel_frame = frame_offset + time_stride * torch.arange(num_latent_frames, dtype=torch.float64)
-    times = last_pixel_frame / time_stride * (reference_fps / fps)
+    last_pixel_frame = float(frame_offset) + time_stride * torch.arange(num_latent_frames, dtype=torch.float64)
+    times = last_pixel_frame / time_stride * float(reference_fps / fps)
     axes = (times, torch.arange(rows, dtype=torch.float64), torch.arange(columns, dtype=torch.float64))
     return torch.cartesian_prod(*axes).float()
 
