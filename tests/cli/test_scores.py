@@ -144,7 +144,7 @@ def test_distances_of_a_models_videos_of_the_real_clips_captions(
     [
         (["faithful", "mine", "--model", "mine"], "give videos or --model, not both"),
         (["faithful", "none", "--judge", "judge"], "no folder none"),
-        (["faithful", "--judge", "none"], "no model here: none/config.json is missing"),
+        (["faithful", "--judge", "none"], "none/config.json is missing; give the folder of a network"),
         (["faithful", "--out", "file"], "--out file: file is a file, not a folder"),
         (["distribution", "--real", "none"], "none: no such file or folder"),
         (["distribution", "--real", "few", "--features", "colours"], "few has no captions to generate from"),

@@ -152,7 +152,7 @@ def frames():
     print("there", flush=True)
     time.sleep(60)
 
-_write(frames(), types.SimpleNamespace(num_frames=30, fps=8.0, height=32, width=48), Path("cat.mp4"))
+_write(frames(), types.SimpleNamespace(num_frames=30, fps=8.0, height=32, width=48), Path("cat.mp4"), 0)
 """
 
 

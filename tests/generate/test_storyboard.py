@@ -14,7 +14,7 @@ from vitascope.errors import ConfigError, PromptError, SizeError
 from vitascope.generate import abilities
 from vitascope.generate.canvas import CUT_TIME, Canvas, Pin, Shot, given_frames, make_canvas
 from vitascope.generate.footage import fit_image, held
-from vitascope.generate.pipeline import EncodedPrompt, Pipeline
+from vitascope.generate.pipeline import EncodedPrompt, Pipeline, Sampling
 from vitascope.generate.rollout import Rollout, Window
 from vitascope.generate.storyboard import Storyboard, StoryboardShot, lay_out, load_storyboard
 from vitascope.model.text import shot_prompt
@@ -227,7 +227,7 @@ def test_a_long_storyboard_comes_as_it_is_made(pipeline: Pipeline):
     events: list[object] = []
     for frames in pipeline.stream(timeline, Sampling(num_steps=1), lambda *step: events.append(step)):
         events.append(len(frames))
-    assert events[:2] == [(1, 4), 9]
+    assert events[:3] == [(1, 4), 5, 4]
     assert sum(event for event in events if isinstance(event, int)) == 28
 
 

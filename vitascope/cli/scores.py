@@ -218,6 +218,6 @@ def _kept_in(out: Path | None) -> Iterator[Path]:
 
 def _fingerprint(model: str) -> str:
     from vitascope.evaluate.kept import fingerprint
-    from vitascope.generate.model_folder import find_model
+    from vitascope.generate.loading import find_model
 
     return fingerprint(find_model(model))

@@ -82,6 +82,7 @@ class States:
             self.states[prompt] = states.to(like)
         self.width = width
         self.num_parameters = self.num_bytes = 0
+        self.min_tokens = self.max_tokens = NUM_STATES
 
     def encode(self, prompts: Sequence[str]) -> list[Tensor]:
         """The states of each prompt."""
