@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -66,10 +67,14 @@ def test_a_record_tells_of_the_shots_that_its_frames_show() -> None:
     assert dataset.told_by_shots(next(s for s in map(sample_scene, range(9)) if len(s.shots) == 1), 17) == {}
 
 
+def seconds(record: dict[str, Any]) -> float:
+    return math.inf if record["num_frames"] == 1 else (record["num_frames"] - 1) / record["fps"]
+
+
 @rendering
 def test_the_cuts_of_a_record_are_those_of_its_truth(tmp_path: Path) -> None:
-    number = next(k for k in range(99) if len(sample_scene(k).shots) == 2)
-    settings = config(num_clips=number + 1, num_frames=[6], sizes=["16x16"], image_share=0.0)
+    number = next(k for k in range(99) if len(sample_scene(k, seconds=2.0).shots) == 2)
+    settings = config(num_clips=number + 1, num_frames=[17], sizes=["16x16"], image_share=0.0)
     (tmp_path / "clips").mkdir()
     record = json.loads(dataset.render_clip(settings, number, tmp_path).read_text(encoding="utf-8"))
     shots = [frame["shot"] for frame in record["truth"]["frames"]]
@@ -89,7 +94,7 @@ def test_a_record_says_what_its_media_shows(reference: Path) -> None:
         )
         if suffix == "mp4":
             assert video.fps == record["fps"] == 8.0
-        scene = sample_scene(record["seed"])
+        scene = sample_scene(record["seed"], seconds=seconds(record))
         assert record["captions"] == captions(scene, is_image=suffix == "png")
         assert record["attributes"] == scene.attributes()
         assert ("storyboards" in record) == (len(scene.shots) > 1 and suffix == "mp4")
@@ -207,7 +212,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, text: str) -> Non
 def test_held_out_clips_hold_held_out_scenes(tmp_path: Path) -> None:
     render_dataset(config(num_clips=1, split="held_out"), tmp_path, num_workers=1)
     record = json.loads((tmp_path / "clips" / "000000.json").read_text(encoding="utf-8"))
-    assert record["attributes"] == sample_scene(0, "held_out").attributes() != sample_scene(0).attributes()
+    assert (
+        record["attributes"]
+        == sample_scene(0, "held_out", seconds=seconds(record)).attributes()
+        != sample_scene(0).attributes()
+    )
 
 
 @pytest.mark.parametrize(

@@ -279,9 +279,8 @@ class ChannelNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Frames) -> Frames:
-        x = rearrange(x, "b c t h w -> b t h w c")  # where channels are last in memory, a norm over neighbours
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1e-12)
-        return rearrange(x * (math.sqrt(x.shape[-1]) / length) * self.gain, "b t h w c -> b c t h w")
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
+        return x * (math.sqrt(x.shape[1]) / length) * self.gain.view(1, -1, 1, 1, 1)
 
 
 class Downsample(nn.Module):

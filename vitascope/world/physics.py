@@ -115,11 +115,8 @@ def simulate(experiment: Experiment, *, num_samples: int, rate: float) -> Motion
 
 
 def _touching(model: Any, data: Any, num_bodies: int) -> set[tuple[int, int | None]]:
-    pairs = set()
-    for contact in data.contact[: data.ncon]:
-        a, b = sorted(int(model.geom_bodyid[geom]) - 1 for geom in contact.geom)
-        pairs.add((a, b) if a >= 0 else (b, None))
-    return pairs
+    bodies = np.sort(model.geom_bodyid[data.contact.geom], axis=1) - 1
+    return {(a, b) if a >= 0 else (b, None) for a, b in bodies.tolist()}
 
 
 def _set_start(experiment: Experiment, model: Any, data: Any) -> None:

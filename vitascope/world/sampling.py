@@ -25,7 +25,7 @@ from vitascope.world.words import (
     Place,
 )
 
-SHARES = {"more shots": 0.2, "weather": 0.25, "style": 0.2}  # of the clips that have it, at full variety
+SHARES = {"more shots": 0.2, "weather": 0.25, "style": 0.2}  # at full variety, of the clips that can have it
 MIN_SHOT = 0.8  # seconds
 CUT_JITTER = 0.15  # of a shot's length
 MAX_DRAWS = 20_000  # of scenes that are in the other split
