@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitascope.numbers import Dtype
+from vitascope.numbers import Precision
 
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 __all__ = ["Pipeline", "Sampling", "Storyboard", "Video", "__version__", "load"]
 
 
-def load(model: str | Path = "playground", *, dtype: Dtype = "float32", weights: bool = True) -> Pipeline:
+def load(model: str | Path = "playground", *, dtype: Precision = "float32", weights: bool = True) -> Pipeline:
     """The model of a bundled name, a folder or a Hugging Face id (owner/name, downloaded), ready to generate.
 
     `dtype` is the transformer's, and a large text encoder's. With weights=False only configs are read, or downloaded:

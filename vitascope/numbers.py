@@ -1,4 +1,7 @@
-"""Numbers: what a caller may give as one, and what a network's are held in. Light, for those who only name them."""
+"""Numbers: what a caller may give as one, what a network's are held in, and what it computes in.
+
+Light, for those who only name them.
+"""
 
 from __future__ import annotations
 
@@ -7,3 +10,4 @@ from typing import Literal, TypeAlias
 
 Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
 Dtype: TypeAlias = Literal["float32", "bfloat16"]
+Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]

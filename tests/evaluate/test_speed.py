@@ -13,7 +13,7 @@ diffusers = pytest.importorskip("diffusers")
 from vitascope.evaluate.speed_contests import SCALES, Contests  # noqa: E402
 
 
-@pytest.mark.parametrize("name", ["steps", "images", "decode-4", "encode-4", "pipeline", "training"])
+@pytest.mark.parametrize("name", ["steps", "images", "decode-4", "encode-4", "pipeline", "training", "steps-int8"])
 def test_both_sides_of_a_contest_give_the_same(name, tmp_path):
     """Fails when weights, noise, prompts, guidance or the order of the mix differ."""
     contest = Contests(SCALES["tiny"], tmp_path).all()[name]()
@@ -23,6 +23,12 @@ def test_both_sides_of_a_contest_give_the_same(name, tmp_path):
     assert min(result.ours, result.peer, result.ratio) > 0
     shifted = race(replace(contest, ours=lambda: contest.ours() + 1), 1)
     assert shifted.verdict == "DIFFERS"
+
+
+def test_decoding_in_8_bits_is_nearly_the_peers(tmp_path):
+    """Four channels round more roughly than any real codec's, so the tolerance of 40 dB isn't reached."""
+    contest = Contests(SCALES["tiny"], tmp_path).all()["decode-4-int8"]()
+    assert 1e-3 < race(contest, 1).difference < 0.05
 
 
 def test_report_has_every_contest_and_its_verdict(tmp_path):

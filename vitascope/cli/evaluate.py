@@ -8,8 +8,8 @@ from typing import Annotated, Protocol, runtime_checkable
 import typer
 
 import vitascope
-from vitascope.cli.options import MAX_SEED, MODEL_HELP, Seed, check_folder, refuse, refuse_unused
-from vitascope.numbers import Dtype
+from vitascope.cli.options import MAX_SEED, MODEL_HELP, PRECISION_HELP, Seed, check_folder, refuse, refuse_unused
+from vitascope.numbers import Precision
 from vitascope.progress import progress
 
 evaluate = typer.Typer(
@@ -17,8 +17,8 @@ evaluate = typer.Typer(
 )
 
 GeneratorDtype = Annotated[
-    Dtype | None,
-    typer.Option("--dtype", help="Of the transformer; bfloat16 halves its memory.", show_default="float32"),
+    Precision | None,
+    typer.Option("--dtype", help=PRECISION_HELP, show_default="float32"),
 ]
 
 

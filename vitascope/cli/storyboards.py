@@ -10,12 +10,12 @@ import typer
 import vitascope
 from vitascope.cli.expansion import Expand, expanded_storyboard
 from vitascope.cli.options import (
-    DtypeOption,
     Guidance,
     Model,
     Negative,
     NumVideos,
     Out,
+    PrecisionOption,
     Rate,
     Seed,
     Sheet,
@@ -38,7 +38,7 @@ def storyboard(
     guidance: Guidance = None,
     negative: Negative = "",
     model: Model = "playground",
-    dtype: DtypeOption = "float32",
+    dtype: PrecisionOption = "float32",
     num_videos: NumVideos = 1,
     out: Out = None,
     sheet: Sheet = None,

@@ -106,6 +106,14 @@ class Codec(nn.Module):
         mean, _ = self.encode_moments(pixels, stream)
         return (mean - self.latent_mean) / self.latent_std
 
+    def to_eight_bit(self) -> None:
+        """Compute in 8 bits from now on, but where latents and pixels come in and go out. For a CPU, not to train."""
+        halves = (self.encoder, self.decoder)
+        ends = [layer for half in halves for layer in (half.conv_in, half.conv_out)]
+        for layer in (layer for half in halves for layer in half.modules()):
+            if isinstance(layer, Conv3d) and layer not in ends:
+                layer.to_eight_bit()
+
     def encode_moments(self, pixels: Float[Tensor, "b 3 t h w"], stream: Stream | None = None) -> tuple[Frames, Frames]:
         """Mean and log-variance of the posterior, not normalised."""
         stream = Stream() if stream is None else stream

@@ -6,6 +6,7 @@ weights. Prompts are random states, filled up to 512 with zeros, as Wan's are.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, chunk_spans, decode_stream, encode_stream
-from vitascope.evaluate.speed import Contest, Work
+from vitascope.evaluate.speed import Contest, Work, relative_difference, root_mean_square
 from vitascope.generate.canvas import given_frames, make_canvas
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
@@ -112,12 +113,18 @@ class Contests:
         for base in self.scale.codecs:
             contests[f"decode-{base}"] = partial(self.decode, base)
             contests[f"encode-{base}"] = partial(self.encode, base)
-        return {**contests, "pipeline": self.pipeline, "training": self.training}
+        contests |= {"pipeline": self.pipeline, "training": self.training}
+        if self.device == "cpu" and self.dtype == torch.float32:
+            contests["steps-int8"] = partial(self.steps, int8=True)
+            contests |= {f"decode-{base}-int8": partial(self.decode, base, int8=True) for base in self.scale.codecs}
+        return contests
 
-    def steps(self) -> Contest:
+    def steps(self, *, int8: bool = False) -> Contest:
         """A guided generation up to its latent; the prompts' states are given to both."""
         scale, steps = self.scale, self.scale.steps
         ours, theirs = self._pipelines(base=4)
+        if int8:
+            ours.transformer.to_eight_bit()
         stride = ours.codec.stride
         shape = 1 + (scale.num_frames - 1) // stride.time, scale.height // stride.rows, scale.width // stride.columns
         latent = torch.zeros(ours.codec.latent_channels, *shape, device=self.device)
@@ -131,7 +138,10 @@ class Contests:
 
         flops = 2 * steps * self._flops(ours.transformer, canvas.num_grid_tokens)
         peer = partial(theirs, output="latent")
-        return self._contest(f"{steps} guided steps, {canvas.num_grid_tokens} tokens", make, peer, 1e-3, 1.5, flops)
+        name = f"{steps} guided steps, {canvas.num_grid_tokens} tokens"
+        if int8:
+            return Contest(f"{name}, int8", make, peer, 1e-2, 2.4, flops, relative_difference)
+        return self._contest(name, make, peer, 1e-3, 1.5, flops)
 
     def pipeline(self) -> Contest:
         """The same to the finished frames."""
@@ -169,7 +179,7 @@ class Contests:
         flops = 4 * self._flops(ours, side * side // 4)
         return self._contest(f"4 images of {side * side // 4} tokens", make, theirs, 1e-4, 1.5, flops)
 
-    def decode(self, base: int) -> Contest:
+    def decode(self, base: int, *, int8: bool = False) -> Contest:
         """17 frames of 128 x 128 (5 of 32 x 32 at the tiny scale) from their latent."""
         ours, peer, frames, edge = self._codecs(base)
         latent = torch.randn(
@@ -186,8 +196,11 @@ class Contests:
         def theirs() -> Tensor:
             return peer.decode(latent, return_dict=False)[0]
 
-        goal = 2.6 if base < 96 else 2.0
-        return self._contest(f"decode {frames}x{edge}x{edge}, base {base}", make, theirs, 1e-4, goal)
+        name = f"decode {frames}x{edge}x{edge}, base {base}"
+        if int8:
+            ours.to_eight_bit()
+            return Contest(f"{name}, int8", make, theirs, 2e-2, 4.0, difference=root_mean_square)
+        return self._contest(name, make, theirs, 1e-4, 2.6 if base < 96 else 2.0)
 
     def encode(self, base: int) -> Contest:
         """The way back."""
@@ -252,8 +265,7 @@ class Contests:
         return num_flops(network.config, [tokens], [tokens], [NUM_STATES], 1, text_cached=cached)
 
     def _transformers(self) -> tuple[Transformer, Any]:
-        import diffusers
-
+        diffusers = _diffusers()
         torch.manual_seed(0)
         peer = diffusers.WanTransformer3DModel(**self.scale.transformer, in_channels=16, out_channels=16)
         peer.save_pretrained(self.folder / "transformer")
@@ -264,8 +276,7 @@ class Contests:
         return ours.eval().requires_grad_(False), peer
 
     def _codecs(self, base: int) -> tuple[Codec, Any, int, int]:
-        import diffusers
-
+        diffusers = _diffusers()
         torch.manual_seed(0)
         plain = {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}
         peer = diffusers.AutoencoderKLWan(base_dim=base, z_dim=16, **plain).eval().requires_grad_(False)
@@ -278,18 +289,18 @@ class Contests:
             peer.to(memory_format=torch.channels_last_3d)
             peer.encoder.compile()
             peer.decoder.compile()
-        return ours, peer, *((17, 128) if self.scale.height >= 128 else (5, 32))
+        frames, edge = (17, 128) if self.scale.height >= 128 else (5, 32)
+        return ours, peer, frames, edge
 
     def _pipelines(self, base: int) -> tuple[Pipeline, Callable[..., Tensor]]:
         """Ours, and the peer's as a function of the kind of output: "latent" or "np"."""
-        import diffusers
-
-        scale = self.scale
+        diffusers, scale = _diffusers(), self.scale
         transformer, their_transformer = self._transformers()
         codec, their_codec, *_ = self._codecs(base)
         size = {"height": scale.height, "width": scale.width, "num_frames": scale.num_frames}
-        config = PipelineConfig(
-            name="speed", solver="euler", shift=SHIFT, reference_tokens=None, fps=FPS, reference_fps=FPS, **size
+        rates = {"fps": FPS, "reference_fps": FPS}
+        config = PipelineConfig.model_validate(
+            {"name": "speed", "solver": "euler", "shift": SHIFT, "reference_tokens": None, **rates, **size}
         )
         states = States(scale.text_width, torch.zeros(1, device=self.device, dtype=self.dtype))
         ours = Pipeline(codec, transformer, states, config)
@@ -320,6 +331,11 @@ class Contests:
             return torch.as_tensor(made).float()
 
         return ours, make
+
+
+def _diffusers() -> Any:
+    """The peer, whose own types are looser than ours."""
+    return importlib.import_module("diffusers")
 
 
 def _sample(latent: Float[Tensor, "c t h w"], text: Float[Tensor, "l e"]) -> Sample:

@@ -10,10 +10,10 @@ from vitascope.errors import ModelError
 from vitascope.generate.pipeline import Pipeline
 from vitascope.interop import parts
 from vitascope.interop.hub import download, is_hub_id
-from vitascope.numbers import Dtype
+from vitascope.numbers import Precision
 
 
-def load(model: str | Path, dtype: Dtype = "float32", *, weights: bool = True) -> Pipeline:
+def load(model: str | Path, dtype: Precision = "float32", *, weights: bool = True) -> Pipeline:
     """The model of a bundled name, a folder or an id; `dtype` and `weights` as in `Pipeline.load`.
 
     Raises:

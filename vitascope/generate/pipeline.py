@@ -15,6 +15,7 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import latent_shape
 from vitascope.config import parse_config
+from vitascope.eight_bit import check_eight_bit
 from vitascope.errors import SizeError
 from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
@@ -32,7 +33,7 @@ from vitascope.model.diffusion import add_noise, sigma_schedule, to_clean, to_ve
 from vitascope.model.patches import pack
 from vitascope.model.text import PromptEncoder, TextEncoder, distinct_states
 from vitascope.model.transformer import Transformer
-from vitascope.numbers import Dtype, Number
+from vitascope.numbers import Number, Precision
 from vitascope.video import Video
 from vitascope.weights import torch_dtype
 
@@ -83,15 +84,24 @@ class Pipeline:
         self.lattice = Lattice(self.codec, transformer.config.patch)
 
     @classmethod
-    def load(cls, folder: str | Path, dtype: Dtype = "float32", *, weights: bool = True) -> Pipeline:
+    def load(cls, folder: str | Path, dtype: Precision = "float32", *, weights: bool = True) -> Pipeline:
         """A model from a folder in diffusers' layout: one of ours, or Wan's. `dtype` is the transformer's.
+
+        With int8 transformer and codec compute in 8 bits, on a CPU: faster and rougher (docs/performance.md).
 
         With weights=False the networks have shapes only, which is enough for a card.
 
         Raises:
-            ModelError: a part is missing or damaged.
+            ModelError: a part is missing or damaged, or int8 where PyTorch has no kernels for it.
         """
         folder = Path(folder)
+        if dtype == "int8":
+            check_eight_bit()
+            pipeline = cls.load(folder, weights=weights)
+            if weights:
+                pipeline.transformer.to_eight_bit()
+                pipeline.codec.to_eight_bit()
+            return pipeline
         if is_wan(folder):
             wan = load_wan(folder, torch_dtype(dtype), weights=weights)
             config = parse_config(wan.settings, PipelineConfig, source=str(folder))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitascope.config import Config
+from vitascope.eight_bit import EightBitLinear
 from vitascope.model.attention import packed_attention
 from vitascope.model.patches import Pack
 from vitascope.model.rotary import apply_rotary, rotary_frequencies
@@ -128,6 +129,11 @@ class Transformer(nn.Module):
         lengths = (pack.lengths, pack.told_lengths, pack.context_lengths)
         return num_flops(self.config, *lengths, len(pack.sigmas), text_cached=text_cached)
 
+    def to_eight_bit(self) -> None:
+        """Compute the blocks' linear layers in 8 bits from now on; for a CPU, and to sample only."""
+        for block in self._blocks:
+            block.to_eight_bit()
+
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Fresh weights, all of them, drawn from the generator (or torch's default one)."""
         for module in self.modules():
@@ -200,6 +206,16 @@ class Block(nn.Module):
 
         h = _modulated_norm(x, ffn_scale, ffn_shift, self.eps).flatten(0, 1)
         return _add_gated(x, self.ffn(h).view_as(x), ffn_gate)
+
+    def to_eight_bit(self) -> None:
+        """Compute all linear layers in 8 bits, but the text's keys and values, which are made once."""
+        for attention, names in ((self.self_attention, "query key value out"), (self.cross_attention, "query out")):
+            for name in names.split():
+                setattr(attention, name, EightBitLinear(getattr(attention, name)))
+        rise, _, fall = self.ffn
+        self.ffn = nn.Sequential(
+            EightBitLinear(cast("nn.Linear", rise), gelu=True), EightBitLinear(cast("nn.Linear", fall))
+        )
 
 
 class Attention(nn.Module):

@@ -23,6 +23,7 @@ from vitascope.world.words import (
     WEATHERS,
     Camera,
     Place,
+    Style,
 )
 
 SHARES = {"more shots": 0.2, "weather": 0.25, "style": 0.2}  # at full variety, of the clips that can have it
@@ -89,7 +90,7 @@ def _draw_scene(seed: int, draw: Draw, variety: float, seconds: float) -> Scene:
         shots.append(_draw_shot(draw, story, shots[-1]))
     cuts = [(k + float(draw.uniform(-CUT_JITTER, CUT_JITTER))) / num_shots for k in range(1, num_shots)]
     outdoors = all(shot.place not in INDOORS for shot in shots)
-    styles = [style for style in STYLES[1:] if style != "noir" or _differ_in_kind(first)]
+    styles: list[Style] = [style for style in STYLES[1:] if style != "noir" or _differ_in_kind(first)]
     shade = 1 + 0.05 * draw.standard_normal() + 0.015 * draw.standard_normal(3)  # bright or dark, hardly tinted
     return Scene(
         seed=seed,

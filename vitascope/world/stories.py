@@ -85,8 +85,9 @@ def has_sequel(story: Story) -> bool:
 
 def draw_sequel(draw: Draw, story: Story) -> Story:
     """What the actors of a story that has a sequel do after a cut: something else."""
+    before = story.acts[0].motion
     same = len({act.motion for act in story.acts}) == 1 and len(story.acts) > 1
-    shared: Motion = pick(draw, [motion for motion in GROUP_MOTIONS if motion not in ("fall", story.acts[0].motion)])
+    shared: Motion = pick(draw, [motion for motion in GROUP_MOTIONS if motion not in ("fall", before)])
     acts = []
     for actor, act in zip(story.actors, story.acts, strict=True):
         others: list[Motion] = [motion for motion in _motions(actor) if motion not in (act.motion, "fall")]
@@ -267,8 +268,15 @@ def _falling_body(draw: Draw, actor: Actor, act: Act) -> Body:
         spin = (_between(draw, -0.1, 0.1), _between(draw, -0.9, 0.9), _between(draw, -0.3, 0.3))
     position = (*act.home, act.lift + size[2])
     matter = MATERIALS[actor.material]
-    surface = {"mass": matter.density, "restitution": matter.restitution, "friction": matter.friction}
-    return Body(shape, (size[0], size[1], size[2]), position, spin=spin, **surface)
+    return Body(
+        shape,
+        (size[0], size[1], size[2]),
+        position,
+        spin=spin,
+        mass=matter.density,
+        restitution=matter.restitution,
+        friction=matter.friction,
+    )
 
 
 def _own_act(draw: Draw, motion: Motion, room: float, home: tuple[float, float]) -> Act:

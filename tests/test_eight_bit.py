@@ -1,0 +1,84 @@
+"""8-bit layers are the float32 ones to within rounding, and really compute in bytes."""
+
+import pytest
+import torch
+from torch import nn
+
+import vitascope
+from vitascope.codec.convolution import CausalConv3d, Conv3d, Stream
+from vitascope.codec.streaming import decode_video, encode_video
+from vitascope.eight_bit import EightBitLinear, round_to_bytes
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
+
+
+def relative_error(ours: torch.Tensor, wanted: torch.Tensor) -> float:
+    return ((ours - wanted).norm() / wanted.norm()).item()
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-100.5, 153.5), (0.0, 3.0), (-2.0, -1.0), (5.0, 6.0), (0, 0)])
+def test_bytes_stand_for_the_numbers_to_half_a_step(low, high):
+    """Fails when the greatest number's byte runs over to 0, or zero isn't one of the steps."""
+    x = torch.linspace(low, high, 1001)
+    rounded = round_to_bytes(x)
+    assert ((rounded.bytes.float() - rounded.zero) * rounded.step - x).abs().max() <= 0.501 * rounded.step
+    assert 0 <= rounded.zero <= 255
+    assert round_to_bytes(torch.zeros(3)).bytes.float().sub(round_to_bytes(torch.zeros(3)).zero).abs().max() == 0
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+def test_linear_layers(gelu):
+    torch.manual_seed(0)
+    layer, x = nn.Linear(64, 48), torch.randn(30, 64) + 0.5
+    wanted = layer(x)
+    if gelu:
+        wanted = nn.functional.gelu(wanted, approximate="tanh")
+    made = EightBitLinear(layer, gelu=gelu)(x)
+    assert 1e-4 < relative_error(made, wanted) < 2e-2
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(1, 1, 0), ((1, 3, 3), (1, 2, 2), 0), ((1, 3, 3), 1, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), 0), (3, 1, (0, 1, 1))],
+)
+def test_convolutions_of_inputs_whose_zero_moves(kernel, stride, padding):
+    """Fails when the margin isn't 0, or the weights are packed for the first input's zero alone."""
+    torch.manual_seed(0)
+    layer = Conv3d(32, 16, kernel, stride, padding).requires_grad_(False)
+    inputs = [torch.randn(1, 32, 5, 8, 9) + shift for shift in (0.0, 2.0, -1.0)]
+    wanted = [layer(x) for x in inputs]
+    layer.to_eight_bit()
+    for x, result in zip(inputs, wanted, strict=True):
+        assert layer(x).is_contiguous(memory_format=torch.channels_last_3d)
+        assert 1e-4 < relative_error(layer(x), result) < 2e-2
+
+
+def test_what_learns_stays_in_float32():
+    layer, x = CausalConv3d(8, 8, (3, 3, 3)), torch.randn(1, 8, 2, 8, 8)
+    wanted = layer(x, Stream())
+    layer.to_eight_bit()
+    assert torch.equal(layer(x, Stream()), wanted)
+    with torch.no_grad():
+        assert not torch.equal(layer(x, Stream()), wanted)
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    return vitascope.load(), vitascope.load(dtype="int8")
+
+
+def test_the_bundled_codec_keeps_its_pictures(pipelines):
+    exact, rough = (pipeline.codec for pipeline in pipelines)
+    video = pipelines[0].generate("a red ball bounces on the grass", num_frames=5, num_steps=1)
+    latent = encode_video(exact, video)
+    size = {"height": video.height, "width": video.width, "num_frames": 5, "fps": video.fps}
+    frames = [decode_video(codec, latent, **size).frames.astype(float) for codec in (exact, rough)]
+    assert 0 < ((frames[0] - frames[1]) ** 2).mean() < 255**2 * 10 ** (-45 / 10)
+    assert relative_error(encode_video(rough, video), latent) < 2e-2
+
+
+def test_the_bundled_model_makes_nearly_the_same_video(pipelines):
+    """Of equal noise and few steps, so that differences haven't grown."""
+    exact, rough = (pipeline.generate("a blue cone", num_frames=5, num_steps=4).frames for pipeline in pipelines)
+    error = (exact.astype(float) - rough) ** 2
+    assert 0 < error.mean() < 255**2 * 10 ** (-30 / 10)
