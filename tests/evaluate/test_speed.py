@@ -6,14 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vitascope.errors import ModelError
 from vitascope.evaluate.speed import Contest, evaluate_speed, race
 
 diffusers = pytest.importorskip("diffusers")
 
+from vitascope.evaluate import speed_processes  # noqa: E402
 from vitascope.evaluate.speed_contests import SCALES, Contests  # noqa: E402
 
 
-@pytest.mark.parametrize("name", ["steps", "images", "decode-4", "encode-4", "pipeline", "training", "steps-int8"])
+@pytest.mark.parametrize(
+    "name", ["steps", "images", "decode-4", "encode-4", "pipeline", "training", "length", "steps-int8"]
+)
 def test_both_sides_of_a_contest_give_the_same(name, tmp_path):
     """Fails when weights, noise, prompts, guidance or the order of the mix differ."""
     contest = Contests(SCALES["tiny"], tmp_path).all()[name]()
@@ -29,6 +33,16 @@ def test_decoding_in_8_bits_is_nearly_the_peers(tmp_path):
     """Four channels round more roughly than any real codec's, so the tolerance of 40 dB isn't reached."""
     contest = Contests(SCALES["tiny"], tmp_path).all()["decode-4-int8"]()
     assert 1e-3 < race(contest, 1).difference < 0.05
+
+
+def test_processes_are_run_and_their_failures_told(tmp_path, monkeypatch):
+    """The peer's side of `start` takes its own imports, so it is run by hand and not here."""
+    monkeypatch.setattr(speed_processes, "PEER_STEP", "raise SystemExit('no such thing')")
+    contest = speed_processes.start(tmp_path)
+    contest.ours()
+    assert (tmp_path / "start.png").stat().st_size > 100
+    with pytest.raises(ModelError, match="no such thing"):
+        contest.peer()
 
 
 def test_report_has_every_contest_and_its_verdict(tmp_path):

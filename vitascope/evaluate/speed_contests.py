@@ -23,6 +23,7 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, chunk_spans, decode_stream, encode_stream
 from vitascope.evaluate.speed import Contest, Work, relative_difference, root_mean_square
+from vitascope.evaluate.speed_processes import process_contests
 from vitascope.generate.canvas import given_frames, make_canvas
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
@@ -115,8 +116,9 @@ class Contests:
             contests[f"encode-{base}"] = partial(self.encode, base)
         contests |= {"pipeline": self.pipeline, "training": self.training}
         if self.device == "cpu" and self.dtype == torch.float32:
-            contests["steps-int8"] = partial(self.steps, int8=True)
+            contests |= {"length": self.length, "steps-int8": partial(self.steps, int8=True)}
             contests |= {f"decode-{base}-int8": partial(self.decode, base, int8=True) for base in self.scale.codecs}
+            contests |= process_contests(self.folder)
         return contests
 
     def steps(self, *, int8: bool = False) -> Contest:
@@ -201,6 +203,27 @@ class Contests:
             ours.to_eight_bit()
             return Contest(f"{name}, int8", make, theirs, 2e-2, 4.0, difference=root_mean_square)
         return self._contest(name, make, theirs, 1e-4, 2.6 if base < 96 else 2.0)
+
+    def length(self) -> Contest:
+        """A minute at 24 frames a second, 64 x 64 (41 frames of 16 x 16 at the tiny scale), from its latent."""
+        ours, peer, *_ = self._codecs(base=8)
+        num_frames, edge = (1441, 64) if self.scale.height >= 128 else (41, 16)
+        shape = 1, 16, 1 + (num_frames - 1) // 4, edge // 8, edge // 8
+        latent = torch.randn(shape, generator=torch.Generator().manual_seed(6))
+
+        @torch.inference_mode()
+        def make() -> Tensor:
+            made, first = torch.empty(1, 3, num_frames, edge, edge), 0
+            for chunk in decode_stream(ours, latent.split(LATENT_FRAMES_PER_CHUNK, dim=2)):
+                made[:, :, first : first + chunk.shape[2]] = chunk
+                first += chunk.shape[2]
+            return made.clamp_(-1, 1)
+
+        @torch.inference_mode()
+        def theirs() -> Tensor:
+            return peer.decode(latent, return_dict=False)[0]
+
+        return self._contest(f"decode {num_frames}x{edge}x{edge}, base 8", make, theirs, 1e-4, 5.0)
 
     def encode(self, base: int) -> Contest:
         """The way back."""

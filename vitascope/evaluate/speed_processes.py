@@ -1,0 +1,84 @@
+"""Contests of whole processes: from typing a command to its answer."""
+
+from __future__ import annotations
+
+import importlib
+import string
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitascope.errors import ModelError
+from vitascope.evaluate.speed import Contest, Work
+
+PEER_STEP = """
+import sys
+from diffusers import WanPipeline
+pipeline = WanPipeline.from_pretrained(sys.argv[1])
+pipeline("a ball", height=32, width=32, num_frames=1, num_inference_steps=1)
+"""
+
+
+def process_contests(folder: Path) -> dict[str, Callable[[], Contest]]:
+    """Name and maker of each; `folder` takes a small pipeline that diffusers writes."""
+    return {"help": help_text, "start": partial(start, folder)}
+
+
+def help_text() -> Contest:
+    """How long a command line takes to say what it can do."""
+    theirs = [str(Path(sysconfig.get_path("scripts")) / "diffusers-cli"), "--help"]
+    return Contest("--help", _run([sys.executable, "-m", "vitascope", "--help"]), _run(theirs), 0.0, 40.0)
+
+
+def start(folder: Path) -> Contest:
+    """A process that loads a small pipeline, the same folder for both, and takes one step of an image."""
+    small_pipeline().save_pretrained(folder / "start")
+    model = str(folder / "start")
+    options = ["--size", "32x32", "--frames", "1", "--steps", "1", "--model", model, "-o", str(folder / "start.png")]
+    ours = [sys.executable, "-m", "vitascope", "generate", "a ball", *options]
+    return Contest("load, and one step", _run(ours), _run([sys.executable, "-c", PEER_STEP, model]), 0.0, 3.0)
+
+
+def small_pipeline() -> Any:
+    """diffusers' pipeline of Wan 2.1's form with random weights, as small as it goes."""
+    diffusers, transformers = (importlib.import_module(name) for name in ("diffusers", "transformers"))
+    statistics = {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}
+    words = transformers.UMT5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    shape = {"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 16, "ffn_dim": 64, "text_dim": 32}
+    return diffusers.WanPipeline(
+        vae=diffusers.AutoencoderKLWan(base_dim=4, z_dim=16, **statistics),
+        transformer=diffusers.WanTransformer3DModel(**shape, in_channels=16, out_channels=16),
+        text_encoder=transformers.UMT5EncoderModel(words),
+        tokenizer=_letters(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def _letters() -> Any:
+    """A tokenizer to which every letter is a word."""
+    tokenizers, transformers = (importlib.import_module(name) for name in ("tokenizers", "transformers"))
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0), *((letter, -5.0) for letter in string.ascii_letters)]
+    fast = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=2))
+    end = tokenizers.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    fast.post_processor = end
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=fast, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def _run(command: Sequence[str]) -> Work:
+    def work() -> Tensor:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
+            raise ModelError(f"{' '.join(command)[:80]}: exit code {done.returncode}: {last[:200]}")
+        return torch.zeros(1)
+
+    return work
