@@ -1,7 +1,7 @@
 """The judge: a video goes in, words come out, which say what it shows.
 
-    video -> look: 17 frames, short side 64 -> VideoEncoder: convolutions, and tokens of 2 x 16 x 16 pixels
-                                                    |        that attend to each other
+    video -> look: 17 frames, short side 64 -> VideoEncoder: convolutions of each frame and its change, and tokens
+                                                    |        of 2 x 16 x 16 pixels that attend to each other
     mark, words so far  ------------------------> Decoder -> the next word
 
 The mark in front decides what is written: the attribute sentence of `sentence.py`, or a caption in a language.
@@ -165,13 +165,13 @@ def to_signal(frames: np.ndarray) -> Float[Tensor, "b 3 t h w"]:
 
 
 class VideoEncoder(nn.Module):
-    """Frames to tokens: a convolutional stem for each frame, then attention over space and time."""
+    """Frames to tokens: a convolutional stem for each frame and its change, then attention over space and time."""
 
     def __init__(self, config: JudgeConfig):
         super().__init__()
         s, num, self.token_cells = config.stem_width, config.stem_blocks, config.token_cells
         self.stem = nn.Sequential(
-            *(nn.Conv2d(3, s, 3, stride=2, padding=1), nn.GELU()),
+            *(nn.Conv2d(6, s, 3, stride=2, padding=1), nn.GELU()),
             *(nn.Conv2d(s, 2 * s, 3, stride=2, padding=1), nn.GELU(), *(ConvBlock(2 * s) for _ in range(num))),
             *(nn.Conv2d(2 * s, 4 * s, 3, stride=2, padding=1), nn.GELU(), *(ConvBlock(4 * s) for _ in range(num))),
         )
@@ -187,7 +187,8 @@ class VideoEncoder(nn.Module):
         num_videos = len(pixels)
         if pixels.shape[2] % PAIR:
             pixels, seconds = torch.cat([pixels, pixels[:, :, -1:]], dim=2), torch.cat([seconds, seconds[:, -1:]], 1)
-        features = self.stem(rearrange(pixels, "b c t h w -> (b t) c h w"))
+        changes = F.pad(pixels[:, :, 1:] - pixels[:, :, :-1], (0, 0, 0, 0, 1, 0))  # motion, at full resolution
+        features = self.stem(rearrange(torch.cat([pixels, changes], dim=1), "b c t h w -> (b t) c h w"))
         moment = sinusoids(seconds.flatten(), features.shape[1], shortest=0.25, longest=64.0)
         features = features + rearrange(moment, "bt c -> bt c 1 1")
         k = self.token_cells
