@@ -67,6 +67,11 @@ def pipelines():
     return vitascope.load(), vitascope.load(dtype="int8")
 
 
+def test_the_card_is_the_same(pipelines):
+    exact, rough = (pipeline.card()["parameters"] for pipeline in pipelines)
+    assert exact == rough
+
+
 def test_the_bundled_codec_keeps_its_pictures(pipelines):
     exact, rough = (pipeline.codec for pipeline in pipelines)
     video = pipelines[0].generate("a red ball bounces on the grass", num_frames=5, num_steps=1)

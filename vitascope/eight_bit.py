@@ -29,6 +29,7 @@ class EightBitLinear(nn.Module):
 
     def __init__(self, layer: nn.Linear, *, gelu: bool = False):
         super().__init__()
+        self.num_parameters = sum(parameter.numel() for parameter in layer.parameters())
         rounded, self.steps = _rounded_weight(layer.weight)
         self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
         self.bias = None if layer.bias is None else layer.bias.detach().float()
@@ -48,22 +49,17 @@ class EightBitConvolution:
     """What a convolution over videos computes, in 8 bits; channels are last in its result's memory."""
 
     def __init__(self, layer: nn.Conv3d):
-        self.rounded, self.steps = _rounded_weight(layer.weight)
+        rounded, self.steps = _rounded_weight(layer.weight)
         self.bias = None if layer.bias is None else layer.bias.detach().float()
         self.zeros = torch.zeros(len(self.steps), dtype=torch.int64)
         self.geometry = (list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups)
-        self.packed: dict[tuple[int, ...], Tensor] = {}  # weights in the order that suits an input's shape
+        self.weight = torch.ops.onednn.qconv_prepack(rounded, self.steps, 1.0, 0, *self.geometry)
 
     def __call__(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b o t2 h2 w2"]:
         x = x.contiguous(memory_format=torch.channels_last_3d)
         x8 = round_to_bytes(x.permute(0, 2, 3, 4, 1))  # a contiguous view: its reductions are many times faster
-        shape = tuple(x.shape)
-        if shape not in self.packed:
-            self.packed[shape] = torch.ops.onednn.qconv_prepack(
-                self.rounded, self.steps, 1.0, x8.zero, *self.geometry, list(shape)
-            )
         return torch.ops.onednn.qconv3d_pointwise(
-            *(x8.bytes.permute(0, 4, 1, 2, 3), x8.step, x8.zero, self.packed[shape], self.steps, self.zeros),
+            *(x8.bytes.permute(0, 4, 1, 2, 3), x8.step, x8.zero, self.weight, self.steps, self.zeros),
             *(self.bias, *self.geometry, 1.0, 0, torch.float32, "none", [], ""),
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import latent_shape
 from vitascope.config import parse_config
-from vitascope.eight_bit import check_eight_bit
+from vitascope.eight_bit import EightBitLinear, check_eight_bit
 from vitascope.errors import SizeError
 from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
@@ -474,4 +474,5 @@ class Pipeline:
 
 
 def _num_parameters(network: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+    rounded = sum(layer.num_parameters for layer in network.modules() if isinstance(layer, EightBitLinear))
+    return rounded + sum(parameter.numel() for parameter in network.parameters())
