@@ -16,10 +16,8 @@ from vitascope.numbers import Dtype, Precision
 MAX_SEED = 2**63 - 1
 MAX_VIDEOS = 10_000
 MODEL_HELP = "A bundled model, a model's folder, or a Hugging Face id (owner/name), which is downloaded."
-
-
 PRECISION_HELP = (
-    "Of the transformer: bfloat16 halves its memory; int8, the codec's too, is fast and a little rough on CPUs."
+    "bfloat16 halves the transformer's memory; int8 computes in 8 bits: CPUs only, faster, a little rougher."
 )
 
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of the transformer; bfloat16 halves its memory.")]

@@ -21,13 +21,13 @@ class Stream(dict[nn.Module, Tensor]):
 class Conv3d(nn.Conv3d):
     """torch's convolution, on a CPU in float32 and without gradients about twice as fast, to within rounding.
 
-    After `to_eight_bit` several times as fast there, and rougher.
+    After `to_eight_bit` faster still there, and rougher.
     """
 
     eight_bit: EightBitConvolution | None = None
 
     def to_eight_bit(self) -> None:
-        """Compute in 8 bits from now on, with the weights of this moment."""
+        """Compute in 8 bits from now on where nothing is learned, with the weights of this moment; for good."""
         self.eight_bit = EightBitConvolution(self)
 
     def forward(self, x: Frames) -> Frames:

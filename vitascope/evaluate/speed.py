@@ -47,7 +47,7 @@ class Contest:
     tolerance: float  # of the difference between the two results
     goal: float  # how many times as fast we want to be
     flops: int = 0  # matrix multiplications and convolutions that the work needs when done plainly; 0 is unknown
-    difference: Callable[[Tensor, Tensor], float] = greatest_difference
+    difference: Callable[[Tensor, Tensor], float] | None = greatest_difference  # None: there is nothing to compare
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Result:
     ratio: float
     quartiles: tuple[float, float]
     goal: float
-    difference: float
+    difference: float | None
     tolerance: float
     share_of_ceiling: float | None  # of what this machine's matrix products reach
 
     @property
     def verdict(self) -> str:
         """Whether the goal is reached, or the results differ."""
-        if not self.difference <= self.tolerance:
+        if self.difference is not None and not self.difference <= self.tolerance:
             return "DIFFERS"
         return "reached" if self.ratio >= self.goal else "not reached"
 
@@ -103,7 +103,7 @@ class SpeedReport:
             cells = [result.name, _ms(result.ours), _ms(result.peer)]
             low, high = result.quartiles
             cells += [f"**{result.ratio:.2f}** ({low:.2f} to {high:.2f})", f"{result.goal:g}, {result.verdict}"]
-            cells += [f"{result.difference:.1e}", _share(result.share_of_ceiling)]
+            cells += [_difference(result.difference), _share(result.share_of_ceiling)]
             table.append("| " + " | ".join(cells) + " |")
         return table
 
@@ -114,7 +114,8 @@ def race(contest: Contest, repeats: int, ceiling: float | None = None, device: s
     The ratio is that of each pair of neighbours in time, so whatever else the machine does strikes both.
     `ceiling` is the machine's rate in FLOP/s.
     """
-    difference = contest.difference(contest.ours(), contest.peer())
+    ours, peer = contest.ours(), contest.peer()
+    difference = None if contest.difference is None else contest.difference(ours, peer)
     sides = {"ours": contest.ours, "peer": contest.peer}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
@@ -122,17 +123,17 @@ def race(contest: Contest, repeats: int, ceiling: float | None = None, device: s
             seconds[name].append(_seconds(work, device))
     ratios = np.array(seconds["peer"]) / np.array(seconds["ours"])
     low, high = np.quantile(ratios, [0.25, 0.75])
-    ours = float(np.median(seconds["ours"]))
+    median = float(np.median(seconds["ours"]))
     return Result(
         name=contest.name,
-        ours=ours,
+        ours=median,
         peer=float(np.median(seconds["peer"])),
         ratio=float(np.median(ratios)),
         quartiles=(float(low), float(high)),
         goal=contest.goal,
         difference=difference,
         tolerance=contest.tolerance,
-        share_of_ceiling=contest.flops / ours / ceiling if contest.flops and ceiling else None,
+        share_of_ceiling=contest.flops / median / ceiling if contest.flops and ceiling else None,
     )
 
 
@@ -180,13 +181,17 @@ def _line(result: Result) -> str:
     low, high = result.quartiles
     return (
         f"{result.name:36} {_ms(result.ours):>9} {_ms(result.peer):>9} {result.ratio:6.2f} "
-        f"{f'{low:.2f}-{high:.2f}':>12} {result.goal:5g} {result.difference:10.1e} "
+        f"{f'{low:.2f}-{high:.2f}':>12} {result.goal:5g} {_difference(result.difference):>10} "
         f"{_share(result.share_of_ceiling):>7}  {result.verdict}"
     )
 
 
 def _ms(seconds: float) -> str:
     return f"{1000 * seconds:,.0f}"
+
+
+def _difference(difference: float | None) -> str:
+    return "" if difference is None else f"{difference:.1e}"
 
 
 def _share(share: float | None) -> str:

@@ -142,7 +142,7 @@ class Contests:
         peer = partial(theirs, output="latent")
         name = f"{steps} guided steps, {canvas.num_grid_tokens} tokens"
         if int8:
-            return Contest(f"{name}, int8", make, peer, 1e-2, 2.4, flops, relative_difference)
+            return Contest(f"{name}, int8", make, peer, 1e-2, 2.4, difference=relative_difference)
         return self._contest(name, make, peer, 1e-3, 1.5, flops)
 
     def pipeline(self) -> Contest:

@@ -22,7 +22,8 @@ PEER_STEP = """
 import sys
 from diffusers import WanPipeline
 pipeline = WanPipeline.from_pretrained(sys.argv[1])
-pipeline("a ball", height=32, width=32, num_frames=1, num_inference_steps=1)
+frames = pipeline("a ball", height=32, width=32, num_frames=1, num_inference_steps=1, output_type="pil").frames[0]
+frames[0].save(sys.argv[2])
 """
 
 
@@ -34,7 +35,7 @@ def process_contests(folder: Path) -> dict[str, Callable[[], Contest]]:
 def help_text() -> Contest:
     """How long a command line takes to say what it can do."""
     theirs = [str(Path(sysconfig.get_path("scripts")) / "diffusers-cli"), "--help"]
-    return Contest("--help", _run([sys.executable, "-m", "vitascope", "--help"]), _run(theirs), 0.0, 40.0)
+    return _contest("--help", [sys.executable, "-m", "vitascope", "--help"], theirs, 40.0)
 
 
 def start(folder: Path) -> Contest:
@@ -43,7 +44,7 @@ def start(folder: Path) -> Contest:
     model = str(folder / "start")
     options = ["--size", "32x32", "--frames", "1", "--steps", "1", "--model", model, "-o", str(folder / "start.png")]
     ours = [sys.executable, "-m", "vitascope", "generate", "a ball", *options]
-    return Contest("load, and one step", _run(ours), _run([sys.executable, "-c", PEER_STEP, model]), 0.0, 3.0)
+    return _contest("load, and one step", ours, [sys.executable, "-c", PEER_STEP, model, str(folder / "peer.png")], 3.0)
 
 
 def small_pipeline() -> Any:
@@ -73,9 +74,16 @@ def _letters() -> Any:
     )
 
 
+def _contest(name: str, ours: Sequence[str], theirs: Sequence[str], goal: float) -> Contest:
+    return Contest(name, _run(ours), _run(theirs), 0.0, goal, difference=None)
+
+
 def _run(command: Sequence[str]) -> Work:
     def work() -> Tensor:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise ModelError(f"{command[0]} can't be run: {error.strerror}") from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
             raise ModelError(f"{' '.join(command)[:80]}: exit code {done.returncode}: {last[:200]}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, Tiling, latent_shape
+from vitascope.eight_bit import num_weight_bytes
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, num_flops
 
@@ -73,7 +73,7 @@ def cost_of(
     text_cache = 2 * 2 * config.num_layers * text_encoder.max_tokens * config.width * element  # of two prompts
     pixels = 3 * height * width * num_frames
     return Cost(
-        weight_bytes=text_encoder.num_bytes + _num_bytes(transformer.parameters()) + _num_bytes(codec.parameters()),
+        weight_bytes=text_encoder.num_bytes + num_weight_bytes(transformer) + num_weight_bytes(codec),
         # a sum: the allocator keeps what denoising took while frames are decoded
         working_bytes=denoising + text_cache + LIVE_MAPS * map_bytes + pixels + RUNTIME_BYTES,
         flops=num_passes * pass_flops + decoding_flops,
@@ -118,7 +118,3 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
     later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
     total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)
     return round(total), largest
-
-
-def _num_bytes(parameters: Iterable[Tensor]) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from vitascope.codec.network import Codec
+from vitascope.eight_bit import check_eight_bit
 from vitascope.errors import ModelError
 from vitascope.generate.pipeline import Pipeline
 from vitascope.interop import parts
@@ -19,6 +20,8 @@ def load(model: str | Path, dtype: Precision = "float32", *, weights: bool = Tru
     Raises:
         ModelError: no such model, or a part of it is missing or damaged.
     """
+    if dtype == "int8":
+        check_eight_bit()  # before anything is downloaded
     return Pipeline.load(find_model(model, weights=weights), dtype, weights=weights)
 
 

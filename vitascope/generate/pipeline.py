@@ -15,7 +15,7 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import latent_shape
 from vitascope.config import parse_config
-from vitascope.eight_bit import EightBitLinear, check_eight_bit
+from vitascope.eight_bit import check_eight_bit, is_eight_bit, num_weights
 from vitascope.errors import SizeError
 from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
@@ -87,7 +87,8 @@ class Pipeline:
     def load(cls, folder: str | Path, dtype: Precision = "float32", *, weights: bool = True) -> Pipeline:
         """A model from a folder in diffusers' layout: one of ours, or Wan's. `dtype` is the transformer's.
 
-        With int8 transformer and codec compute in 8 bits, on a CPU: faster and rougher (docs/performance.md).
+        With int8 the transformer and the codec's decoder compute in 8 bits, on a CPU: faster and rougher
+        (docs/performance.md). It loads all in float32 first.
 
         With weights=False the networks have shapes only, which is enough for a card.
 
@@ -436,14 +437,15 @@ class Pipeline:
     def card(self, *, measure: bool = False) -> dict[str, object]:
         """What a model card says: sizes, parameters, training, scores, and what a video of the usual size takes.
 
-        With `measure` also how long at least, by this machine's rate of arithmetic.
+        With `measure` also how long at least, by this machine's rate of arithmetic, but not in 8 bits.
         """
         count = {
-            "transformer": _num_parameters(self.transformer),
-            "codec": _num_parameters(self.codec),
+            "transformer": num_weights(self.transformer),
+            "codec": num_weights(self.codec),
             "text encoder": self.text_encoder.num_parameters,
         }
-        rate = matmul_rate(next(self.transformer.parameters()).dtype) if measure else None
+        known = measure and not is_eight_bit(self.transformer)
+        rate = matmul_rate(next(self.transformer.parameters()).dtype) if known else None
         return {
             **self.config.model_dump(),
             "parameters": count,
@@ -471,8 +473,3 @@ class Pipeline:
         sigmas = sigma_schedule(config.num_steps, config.shift_of(tokens))
         SOLVERS[config.solver](velocity, torch.zeros(1, 1), sigmas, None)
         return passes
-
-
-def _num_parameters(network: torch.nn.Module) -> int:
-    rounded = sum(layer.num_parameters for layer in network.modules() if isinstance(layer, EightBitLinear))
-    return rounded + sum(parameter.numel() for parameter in network.parameters())

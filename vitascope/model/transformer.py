@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitascope.config import Config
-from vitascope.eight_bit import EightBitLinear
+from vitascope.eight_bit import EightBitLinear, is_eight_bit
 from vitascope.model.attention import packed_attention
 from vitascope.model.patches import Pack
 from vitascope.model.rotary import apply_rotary, rotary_frequencies
@@ -130,7 +130,8 @@ class Transformer(nn.Module):
         return num_flops(self.config, *lengths, len(pack.sigmas), text_cached=text_cached)
 
     def to_eight_bit(self) -> None:
-        """Compute the blocks' linear layers in 8 bits from now on; for a CPU, and to sample only."""
+        """Compute the blocks' linear layers in 8 bits from now on; for good, and on a CPU only."""
+        assert not is_eight_bit(self), "the transformer computes in 8 bits already"
         for block in self._blocks:
             block.to_eight_bit()
 
