@@ -8,18 +8,12 @@ from typing import Annotated, Protocol, runtime_checkable
 import typer
 
 import vitascope
-from vitascope.cli.options import MAX_SEED, MODEL_HELP, PRECISION_HELP, Seed, check_folder, refuse, refuse_unused
-from vitascope.numbers import Precision
+from vitascope.cli.options import MAX_SEED, MODEL_HELP, GeneratorDtype, Seed, check_folder, refuse, refuse_unused
 from vitascope.progress import progress
 
 evaluate = typer.Typer(
     help="Measure a model. Every figure in the documentation comes from here.", rich_markup_mode=None
 )
-
-GeneratorDtype = Annotated[
-    Precision | None,
-    typer.Option("--dtype", help=PRECISION_HELP, show_default="float32"),
-]
 
 
 @runtime_checkable

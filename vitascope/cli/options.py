@@ -22,6 +22,10 @@ PRECISION_HELP = (
 
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of the transformer; bfloat16 halves its memory.")]
 PrecisionOption = Annotated[Precision, typer.Option("--dtype", help=PRECISION_HELP)]
+GeneratorDtype = Annotated[
+    Precision | None,
+    typer.Option("--dtype", help=PRECISION_HELP, show_default="float32"),
+]
 
 
 def refuse(message: str) -> NoReturn:

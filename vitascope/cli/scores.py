@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import vitascope
-from vitascope.cli.options import MODEL_HELP, Seed, check_folder, refuse
+from vitascope.cli.options import MODEL_HELP, GeneratorDtype, Seed, check_folder, refuse, refuse_unused
 from vitascope.progress import progress
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def evaluate_faithful(
     seed: Seed = 0,
     variety: Annotated[float, typer.Option(min=0, max=1, help="How much goes on, as `render` has it.")] = 1.0,
     judge: JudgeFolder = None,
+    dtype: GeneratorDtype = None,
     baseline: Annotated[
         bool, typer.Option(help="Also render the same scenes: the ceiling and, shuffled, chance.")
     ] = True,
@@ -60,6 +61,8 @@ def evaluate_faithful(
             check_folder(folder)
     if videos is not None and model is not None:
         refuse("give videos or --model, not both")
+    if videos:
+        refuse_unused({"--dtype": dtype}, "is for videos that a model makes")
     from vitascope.errors import SizeError
     from vitascope.evaluate import faithful
     from vitascope.evaluate.kept import find_answers, keep
@@ -85,10 +88,12 @@ def evaluate_faithful(
             if len(questions) < 2:
                 raise SizeError(f"{videos} has a video of one prompt; chance needs at least two")
         else:
-            chosen = model or "playground"
-            orders = faithful.generated(questions, vitascope.load(chosen).generate, seed)
+            chosen, precision = model or "playground", {"dtype": dtype or "float32"}
+            orders = faithful.generated(questions, vitascope.load(chosen, **precision).generate, seed)
             with progress("generating") as on_progress:
-                paths = keep(orders, kept / "model", {"model": _fingerprint(chosen), **settings}, on_progress)
+                paths = keep(
+                    orders, kept / "model", {"model": _fingerprint(chosen), **precision, **settings}, on_progress
+                )
         renders = None
         if baseline:
             shape = faithful.render_shape(read_video(paths[questions[0].name]))
@@ -143,6 +148,7 @@ def evaluate_distribution(
     seed: Seed = 0,
     frames: Annotated[int, typer.Option(min=2, help="At most this many frames of each clip.")] = 241,
     judge: JudgeFolder = None,
+    dtype: GeneratorDtype = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -155,6 +161,8 @@ def evaluate_distribution(
         check_folder(out)
     if videos and model is not None:
         refuse("give videos or --model, not both")
+    if videos:
+        refuse_unused({"--dtype": dtype}, "is for videos that a model makes")
     for source in (real, *(videos or [])):
         if not source.exists():
             refuse(f"{source}: no such file or folder")
@@ -173,10 +181,10 @@ def evaluate_distribution(
         else:
             if not clips:
                 raise DatasetError(f"{real} has no captions to generate from: give videos, or name a dataset's folder")
-            chosen = model or "playground"
-            settings = {"model": _fingerprint(chosen), "real": distribution.digest(clips), "seed": seed}
+            chosen, precision = model or "playground", {"dtype": dtype or "float32"}
+            settings = {"model": _fingerprint(chosen), **precision, "real": distribution.digest(clips), "seed": seed}
             about |= settings
-            orders = distribution.prompted(clips[: len(named) // 2], vitascope.load(chosen).generate, seed)
+            orders = distribution.prompted(clips[: len(named) // 2], vitascope.load(chosen, **precision).generate, seed)
             with progress("generating") as on_progress:
                 paths = keep(orders, kept / "model", settings, on_progress)
             generated = [(path.name, partial(read_video, path)) for path in paths.values()]
