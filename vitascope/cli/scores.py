@@ -88,11 +88,11 @@ def evaluate_faithful(
             if len(questions) < 2:
                 raise SizeError(f"{videos} has a video of one prompt; chance needs at least two")
         else:
-            chosen, precision = model or "playground", {"dtype": dtype or "float32"}
-            orders = faithful.generated(questions, vitascope.load(chosen, **precision).generate, seed)
+            chosen, precision = model or "playground", dtype or "float32"
+            orders = faithful.generated(questions, vitascope.load(chosen, dtype=precision).generate, seed)
             with progress("generating") as on_progress:
                 paths = keep(
-                    orders, kept / "model", {"model": _fingerprint(chosen), **precision, **settings}, on_progress
+                    orders, kept / "model", {"model": _fingerprint(chosen), "dtype": precision, **settings}, on_progress
                 )
         renders = None
         if baseline:
@@ -181,10 +181,17 @@ def evaluate_distribution(
         else:
             if not clips:
                 raise DatasetError(f"{real} has no captions to generate from: give videos, or name a dataset's folder")
-            chosen, precision = model or "playground", {"dtype": dtype or "float32"}
-            settings = {"model": _fingerprint(chosen), **precision, "real": distribution.digest(clips), "seed": seed}
+            chosen, precision = model or "playground", dtype or "float32"
+            settings = {
+                "model": _fingerprint(chosen),
+                "dtype": precision,
+                "real": distribution.digest(clips),
+                "seed": seed,
+            }
             about |= settings
-            orders = distribution.prompted(clips[: len(named) // 2], vitascope.load(chosen, **precision).generate, seed)
+            orders = distribution.prompted(
+                clips[: len(named) // 2], vitascope.load(chosen, dtype=precision).generate, seed
+            )
             with progress("generating") as on_progress:
                 paths = keep(orders, kept / "model", settings, on_progress)
             generated = [(path.name, partial(read_video, path)) for path in paths.values()]
