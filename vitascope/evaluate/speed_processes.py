@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import string
 import subprocess
 import sys
@@ -28,8 +28,12 @@ frames[0].save(sys.argv[2])
 
 
 def process_contests(folder: Path) -> dict[str, Callable[[], Contest]]:
-    """Name and maker of each; `folder` takes a small pipeline that diffusers writes."""
-    return {"help": help_text, "start": partial(start, folder)}
+    """Name and maker of each; `folder` takes a small pipeline that diffusers writes.
+
+    diffusers loads it with accelerate only, so without that there is no contest of starting.
+    """
+    starting = {"start": partial(start, folder)} if importlib.util.find_spec("accelerate") else {}
+    return {"help": help_text, **starting}
 
 
 def help_text() -> Contest:
