@@ -136,11 +136,11 @@ def named(actor: Actor, scene: Scene, caption: str) -> bool:
     return re.search(rf"\b{words}({noun.en}|{noun.plural})\b", caption, re.IGNORECASE) is not None
 
 
-def test_captions_of_world_version_4_stay_what_they_are() -> None:
+def test_captions_of_world_version_5_stay_what_they_are() -> None:
     """Encoded captions lie beside rendered clips, so a change here needs a new WORLD_VERSION, and then this digest."""
     text = json.dumps([captions(scene, is_image=scene.seed % 3 == 0) for scene in SCENES[:100]])
     assert (
-        hashlib.sha256(text.encode()).hexdigest() == "4c45a087519036db802f319469296275c4492f9daa1fbb46ede0d1954ad8073a"
+        hashlib.sha256(text.encode()).hexdigest() == "3751cda68d4179414506e90f5f0816c7ffe398e361e27fb3dd998945646e2029"
     )
 
 
@@ -333,8 +333,27 @@ def test_settings_air_style_and_cameras_are_said_sometimes_and_truly(language: L
             assert not [way for way in CAMERAS_SAID[language][camera] if way in said]
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_out_of_the_ordinary_is_always_said(language: Language) -> None:
+    """So that a model learns what an unsaid camera, hour, weather and style look like: the ordinary ones.
+
+    Checked to fail: short captions that say nothing of the camera.
+    """
+    for scene in SCENES[:80]:
+        every = [(caption.lower(), False) for caption in drawn(scene, language, 20)]
+        every += [(caption.lower(), True) for caption in drawn(scene, language, 20, is_image=True)]
+        for said, is_image in every:
+            for table, value, ordinary in (
+                (TIMES_SAID, scene.time, "day"),
+                (WEATHERS_SAID, scene.weather, "clear"),
+                (STYLES_SAID, scene.style, "plain"),
+                *((CAMERAS_SAID, shot.camera, "still") for shot in scene.shots if not is_image),
+            ):
+                assert value == ordinary or any(way in said for way in table[language][value]), (value, said)
+
+
 def test_captions_are_short_and_detailed() -> None:
-    scene = next(s for s in SCENES if len(s.shots) == 1 and s.actors[0].accessory and s.weather != "clear")
+    scene = next(s for s in SCENES if len(s.shots) == 1 and s.actors[0].accessory and s.shots[0].camera == "still")
     lengths = [len(caption.split()) for caption in drawn(scene, "en", 200)]
     assert max(lengths) > 2 * min(lengths)
 

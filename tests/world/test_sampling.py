@@ -44,14 +44,14 @@ def everything(scene: Scene) -> list[tuple[Actor, Act, Shot]]:
     return [(actor, act, shot) for shot in scene.shots for actor, act in zip(scene.actors, shot.acts, strict=True)]
 
 
-def test_scenes_of_world_version_4_stay_what_they_are() -> None:
+def test_scenes_of_world_version_5_stay_what_they_are() -> None:
     """Whoever changes what a seed draws must raise WORLD_VERSION, and then this digest.
 
     Checked to fail: drawing an actor's height before its colour changes it.
     """
     text = json.dumps([rounded(sample_scene(seed).as_dict()) for seed in range(100)])
     assert (
-        hashlib.sha256(text.encode()).hexdigest() == "9b89c6403e2e0a70b75b3be26d91f58afb21f3e62f3778d9d8d4f0d7cd39789d"
+        hashlib.sha256(text.encode()).hexdigest() == "8eb0e4b5373578bc2c594b595b161e456c870058bcffed1e2b5568885106bff9"
     )
 
 
@@ -110,7 +110,7 @@ def test_variety_is_a_share() -> None:
         return sum(len(scene.shots) > 1 for scene in drawn) / len(drawn)
 
     assert share(0.0) == 0
-    assert 0.03 < share(0.5) < 0.09 < share(1.0) < 0.2
+    assert 0.06 < share(0.5) < 0.15 < share(1.0) < 0.35
 
 
 def held_out(actor: Actor, act: Act, shot: Shot, share: float = 0.1) -> bool:

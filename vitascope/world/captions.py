@@ -41,18 +41,21 @@ CUTS_ZH = ("。切到：", "。然后，", "。下一个镜头：")
 
 
 class Telling(NamedTuple):
-    """How much a caption says: shares of what isn't needed to know what happens."""
+    """How much a caption says: shares of what isn't needed to know what happens.
+
+    Whatever isn't as anybody would take it to be is always said: night, weather, a style, a camera that moves.
+    A model learns so that what a prompt leaves out is ordinary.
+    """
 
     looks: float  # materials, clothes, faces
     place: float
-    air: float  # time of day and weather
-    camera: float
-    style: float
+    day: float  # that it is day
+    still: float  # that the camera doesn't move
 
 
-SHORT = Telling(looks=0.3, place=0.4, air=0.2, camera=0.0, style=0.5)
-PLAIN = Telling(looks=0.7, place=0.75, air=0.6, camera=0.4, style=0.8)
-DETAILED = Telling(1.0, 1.0, 1.0, 1.0, 1.0)
+SHORT = Telling(looks=0.3, place=0.4, day=0.2, still=0.0)
+PLAIN = Telling(looks=0.7, place=0.75, day=0.6, still=0.4)
+DETAILED = Telling(1.0, 1.0, 1.0, 1.0)
 
 
 class Group(NamedTuple):
@@ -151,8 +154,7 @@ def _video_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
         text += _pick(draw, CUTS_EN) if number else ""
         moved = number == 0 or shot.place != scene.shots[number - 1].place
         text += _shot_en(scene, shot, telling, draw, known=number > 0, moved=moved, participle=bool(opening))
-    if _says(draw, telling.style):
-        text = _add(text, _pick(draw, STYLES_SAID["en"][scene.style]), ", ")
+    text = _add(text, _pick(draw, STYLES_SAID["en"][scene.style]), ", ")
     return text[0].upper() + text[1:] + "." if not single or draw.random() < 0.4 else text
 
 
@@ -179,10 +181,10 @@ def _shot_en(
         where = _pick(draw, SETTINGS["en"][shot.place])
         in_front = draw.random() < 0.2 and not participle and not known
         text = f"{where}, {text}" if in_front else f"{text} {where}"
-    if not known and _says(draw, telling.air):
-        text = _add(text, _time(scene, "en", draw), " ")
+    if not known:
+        text = _add(text, _time(scene, "en", telling, draw), " ")
         text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
-    if _says(draw, telling.camera):
+    if shot.camera != "still" or _says(draw, telling.still):
         text = _add(text, _pick(draw, CAMERAS_SAID["en"][shot.camera]), ", ")
     return text
 
@@ -207,11 +209,9 @@ def _cast_en(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
 
 def _in_air_en(text: str, scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
     """A text and the time of day, the weather and the style."""
-    if _says(draw, telling.air):
-        text = _add(text, _time(scene, "en", draw), " ")
-        text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
-    if _says(draw, telling.style):
-        text = _add(text, _pick(draw, STYLES_SAID["en"][scene.style]), ", ")
+    text = _add(text, _time(scene, "en", telling, draw), " ")
+    text = _add(text, _pick(draw, WEATHERS_SAID["en"][scene.weather]), " ")
+    text = _add(text, _pick(draw, STYLES_SAID["en"][scene.style]), ", ")
     return text
 
 
@@ -282,8 +282,7 @@ def _video_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
         text += _pick(draw, CUTS_ZH) if number else ""
         moved = number == 0 or shot.place != scene.shots[number - 1].place
         text += _shot_zh(scene, shot, telling, draw, known=number > 0, moved=moved)
-    if _says(draw, telling.style):
-        text = _add(text, _pick(draw, STYLES_SAID["zh"][scene.style]), "，")
+    text = _add(text, _pick(draw, STYLES_SAID["zh"][scene.style]), "，")
     return text + "。" if not single or draw.random() < 0.4 else text
 
 
@@ -296,10 +295,10 @@ def _shot_zh(scene: Scene, shot: Shot, telling: Telling, draw: np.random.Generat
     if moved and _says(draw, 1.0 if known else telling.place):
         where = _pick(draw, SETTINGS["zh"][shot.place])
         text = f"在{where}，{text}" if draw.random() < 0.5 else f"{where}，{text}"
-    if not known and _says(draw, telling.air):
-        for said in (_pick(draw, WEATHERS_SAID["zh"][scene.weather]), _time(scene, "zh", draw)):
+    if not known:
+        for said in (_pick(draw, WEATHERS_SAID["zh"][scene.weather]), _time(scene, "zh", telling, draw)):
             text = f"{said}，{text}" if said else text
-    if _says(draw, telling.camera):
+    if shot.camera != "still" or _says(draw, telling.still):
         text = _add(text, _pick(draw, CAMERAS_SAID["zh"][shot.camera]), "，")
     return text
 
@@ -326,11 +325,9 @@ def _cast_zh(scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
 
 
 def _in_air_zh(text: str, scene: Scene, telling: Telling, draw: np.random.Generator) -> str:
-    if _says(draw, telling.air):
-        for said in (_time(scene, "zh", draw), _pick(draw, WEATHERS_SAID["zh"][scene.weather])):
-            text = _add(text, said, "，")
-    if _says(draw, telling.style):
-        text = _add(text, _pick(draw, STYLES_SAID["zh"][scene.style]), "，")
+    for said in (_time(scene, "zh", telling, draw), _pick(draw, WEATHERS_SAID["zh"][scene.weather])):
+        text = _add(text, said, "，")
+    text = _add(text, _pick(draw, STYLES_SAID["zh"][scene.style]), "，")
     return text
 
 
@@ -379,7 +376,9 @@ def _manner(group: Group) -> str:
     return f"{motion} ball" if group.actor.kind == "ball" and f"{motion} ball" in DOING_EN else motion
 
 
-def _time(scene: Scene, language: Language, draw: np.random.Generator) -> str:
+def _time(scene: Scene, language: Language, telling: Telling, draw: np.random.Generator) -> str:
+    if scene.time == "day" and not _says(draw, telling.day):
+        return ""
     hidden = scene.weather == "fog" or any(shot.place in INDOORS for shot in scene.shots)
     return _pick(draw, [said for said in TIMES_SAID[language][scene.time] if not (hidden and said in MOONLIT)])
 

@@ -26,12 +26,13 @@ from vitascope.world.words import (
     Style,
 )
 
-SHARES = {"more shots": 0.2, "weather": 0.25, "style": 0.2}  # at full variety, of the clips that can have it
+SHARES = {"more shots": 0.35, "weather": 0.25, "style": 0.2}  # at full variety, of the clips that can have it
+STILL_SHARE = 0.5  # of the shots that can be filmed by a still camera
 MIN_SHOT = 0.8  # seconds
 CUT_JITTER = 0.15  # of a shot's length
 MAX_DRAWS = 20_000  # of scenes that are in the other split
-LEVEL: tuple[Camera, ...] = ("still", "zoom_in", "zoom_out", "pan_left", "pan_right")  # these don't look over a wall
-FRAMED: tuple[Camera, ...] = tuple(camera for camera in CAMERAS if camera not in ("follow", "close"))
+LEVEL: tuple[Camera, ...] = ("zoom_in", "zoom_out", "pan_left", "pan_right")  # these don't look over a wall
+FRAMED: tuple[Camera, ...] = tuple(camera for camera in CAMERAS if camera not in ("still", "follow", "close"))
 
 
 def sample_scene(
@@ -119,11 +120,12 @@ def _draw_shot(draw: Draw, story: Story, before: Shot | None) -> Shot:
     """A story filmed somewhere; after a cut half the time in the same place, and never by the same camera."""
     stays = before is not None and draw.random() < 0.5
     place: Place = before.place if before is not None and stays else pick(draw, PLACES)
-    cameras: list[Camera] = [camera for camera in _cameras(story) if before is None or camera != before.camera]
+    can_be_still = before is None or before.camera != "still"
+    moves: list[Camera] = [camera for camera in _moves(story) if before is None or camera != before.camera]
     return Shot(
         acts=story.acts,
         place=place,
-        camera=pick(draw, cameras),
+        camera="still" if can_be_still and draw.random() < STILL_SHARE else pick(draw, moves),
         camera_height=float(draw.uniform(1.0, 1.7)),
         camera_speed=float(draw.uniform(0.8, 1.2)),
         view_width=story.view_width * float(draw.uniform(0.92, 1.08)),
@@ -131,15 +133,15 @@ def _draw_shot(draw: Draw, story: Story, before: Shot | None) -> Shot:
     )
 
 
-def _cameras(story: Story) -> tuple[Camera, ...]:
-    """Which cameras serve a story; a still one comes twice as often as each move."""
+def _moves(story: Story) -> tuple[Camera, ...]:
+    """Which cameras that aren't still serve a story."""
     motions = {act.motion for act in story.acts}
     if "hide" in motions:
-        return ("still", *LEVEL)
+        return LEVEL
     more: tuple[Camera, ...] = ()
     if len(story.acts) == 1:
         if motions & {"right", "left", "circle"}:
             more = ("follow", "follow")
         if motions & {"wave", "sway", "spin"}:
             more = ("close",)
-    return ("still", *FRAMED, *more)
+    return (*FRAMED, *more)

@@ -20,7 +20,7 @@ from vitascope.world.words import (
     Weather,
 )
 
-WORLD_VERSION = 4
+WORLD_VERSION = 5
 
 
 @dataclass(frozen=True)
