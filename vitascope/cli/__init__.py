@@ -27,6 +27,7 @@ from vitascope.cli.outputs import Terminated
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
 from vitascope.cli.speed import evaluate_speed
 from vitascope.cli.storyboards import storyboard
+from vitascope.cli.usage import evaluate_abilities, evaluate_storyboards
 from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError
 
@@ -49,6 +50,8 @@ app.add_typer(prepare, name="prepare")
 app.add_typer(train, name="train")
 evaluate.command("faithful")(evaluate_faithful)
 evaluate.command("distribution")(evaluate_distribution)
+evaluate.command("abilities")(evaluate_abilities)
+evaluate.command("storyboards")(evaluate_storyboards)
 evaluate.command("speed")(evaluate_speed)
 app.add_typer(evaluate, name="evaluate")
 app.command()(info)

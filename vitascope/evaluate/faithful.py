@@ -95,12 +95,13 @@ def generated(questions: Sequence[Question], generate: Callable[..., Video], see
 
 def rendered(questions: Sequence[Question], shape: ClipShape) -> list[Order]:
     """The simulator's own video of each scene, to be made."""
-    return [Order(q.name, q.prompt, partial(_render, q.scene, shape)) for q in questions]
+    return [Order(q.name, q.prompt, partial(render_question, q, shape)) for q in questions]
 
 
-def _render(scene: Scene, shape: ClipShape) -> Video:
+def render_question(question: Question, shape: ClipShape) -> Video:
+    """The simulator's own video of a question's scene."""
     num_frames, fps, height, width, start = shape
-    return render_scene(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start).video
+    return render_scene(question.scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start).video
 
 
 @dataclass(frozen=True)

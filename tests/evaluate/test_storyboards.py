@@ -1,0 +1,73 @@
+"""What `evaluate storyboards` says of renders, of a video without cuts, of one with too many, of another cast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vitascope.errors import SizeError
+from vitascope.evaluate.storyboards import Board, evaluate_storyboards, judge_board, make_boards
+from vitascope.generate.storyboard import Storyboard
+from vitascope.judge.bundled import find_judge
+from vitascope.judge.network import Judge
+from vitascope.production import ClipShape
+from vitascope.video import Video
+
+pytestmark = pytest.mark.rendering
+SHAPE = ClipShape(17, 8.0, 64, 64, 0.0)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge.load(find_judge())
+
+
+@pytest.fixture(scope="module")
+def boards() -> list[Board]:
+    """Storyboards of shots in different places: their cuts are seen."""
+    return [b for b in make_boards(16, 2, SHAPE) if b.scene.shots[0].place != b.scene.shots[1].place][:6]
+
+
+def test_a_storyboard_lasts_as_long_as_its_scene_and_cuts_where_that_does(boards: list[Board]) -> None:
+    for board in boards:
+        storyboard = board.storyboard(SHAPE)
+        assert sum(shot.seconds for shot in storyboard.shots) == pytest.approx(17 / 8)
+        assert storyboard.shots[0].seconds * 8 == pytest.approx(board.scene.first_frames(17)[1])
+        assert len(storyboard.shots) == len(board.scene.shots)
+    assert {board.language for board in boards} == {"en", "zh"}
+
+
+def test_renders_are_all_right_and_videos_without_a_cut_are_not(
+    boards: list[Board], judge: Judge, tmp_path: Any
+) -> None:
+    def uncut(storyboard: Storyboard, seed: int) -> Video:
+        (board,) = (board for board in boards if board.storyboard(SHAPE) == storyboard)
+        return Video(np.repeat(board.render(SHAPE).frames[:1], 17, axis=0), 8.0)
+
+    report = evaluate_storyboards(boards, SHAPE, uncut, judge.read)
+    renders, model = report.found["renders"], report.found["model"]
+    assert sum(cutting.cuts_in_place for cutting in renders) >= 5
+    assert sum(cutting.no_others for cutting in renders) >= 5
+    assert sum(cutting.same_cast for cutting in renders) >= 4  # the judge errs
+    assert not any(cutting.cuts_in_place for cutting in model)
+    assert all(cutting.no_others for cutting in model)
+    assert "same cast" in report.lines()[-1]
+    report.write(tmp_path)
+    assert (tmp_path / "storyboards.png").stat().st_size > 1000
+
+
+def test_a_cut_too_many_and_another_cast_are_seen(boards: list[Board], judge: Judge) -> None:
+    video = boards[0].render(SHAPE)
+    other = next(b for b in boards if b.scene.actors[0].colour != boards[0].scene.actors[0].colour).render(SHAPE)
+    cut = boards[0].scene.first_frames(17)[1]
+    late = Video(np.concatenate([video.frames[:13], other.frames[13:]]), 8.0)
+    assert not judge_board(boards[0], late, judge.read).no_others or abs(cut - 13) <= 2
+    replaced = Video(np.concatenate([video.frames[:cut], other.frames[cut:]]), 8.0)
+    assert not judge_board(boards[0], replaced, judge.read).same_cast
+
+
+def test_clips_too_short_for_two_shots_are_refused() -> None:
+    with pytest.raises(SizeError, match="too short"):
+        make_boards(2, 0, ClipShape(5, 8.0, 64, 64, 0.0))
