@@ -60,7 +60,7 @@ def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "mine" / "model_index.json").write_text("{}")
     made = Model()
     monkeypatch.setattr(pipeline, "generate", made.generate, raising=False)
-    monkeypatch.setattr(faithful, "_render", lambda scene, shape: noise(scene.seed % 1000))
+    monkeypatch.setattr(faithful, "render_question", lambda question, shape: noise(question.scene.seed % 1000))
     return made
 
 

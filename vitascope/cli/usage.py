@@ -17,6 +17,7 @@ from vitascope.cli.scores import JudgeFolder
 from vitascope.progress import progress
 
 if TYPE_CHECKING:
+    from vitascope.generate.model_folder import PipelineConfig
     from vitascope.production import ClipShape
 
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Also write JSON and a picture here.")]
@@ -41,7 +42,7 @@ def evaluate_abilities(
 
     reader = Judge.load(find_judge(judge))
     pipeline = vitascope.load(model, dtype=dtype or "float32")
-    subjects = abilities.make_subjects(clips, seed, _shape(pipeline))
+    subjects = abilities.make_subjects(clips, seed, _shape(pipeline.config))
     with _without_notes(), progress("abilities") as on_progress:
         report = abilities.evaluate_abilities(
             pipeline,
@@ -78,7 +79,7 @@ def evaluate_storyboards(
 
     reader = Judge.load(find_judge(judge))
     pipeline = vitascope.load(model, dtype=dtype or "float32")
-    shape = _shape(pipeline)
+    shape = _shape(pipeline.config)
 
     def make(storyboard: Storyboard, seed: int) -> Video:
         return pipeline.storyboard(storyboard, seed=seed)
@@ -93,11 +94,10 @@ def evaluate_storyboards(
         typer.echo(out)
 
 
-def _shape(pipeline: vitascope.Pipeline) -> ClipShape:
-    """What the model makes if nothing else is asked for."""
+def _shape(config: PipelineConfig) -> ClipShape:
+    """What a model makes if nothing else is asked for."""
     from vitascope.production import ClipShape
 
-    config = pipeline.config
     return ClipShape(config.num_frames, config.fps, config.height, config.width, 0.0)
 
 

@@ -1,0 +1,84 @@
+"""`vitascope evaluate abilities` and `storyboards`: what they take, print, keep and refuse."""
+
+from __future__ import annotations
+
+import json
+import logging
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.cli.fakes import FakePipeline
+from tests.cli.test_scores import CONFIG
+from vitascope import cli
+from vitascope.generate.model_folder import PipelineConfig
+from vitascope.judge.network import Judge
+from vitascope.video import Video
+from vitascope.weights import save_network
+
+pytestmark = pytest.mark.rendering
+
+
+@pytest.fixture
+def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
+    """A model whose every ability makes noise, and notes something; a judge in `judge`."""
+    from vitascope.codec import streaming
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_network(Judge(CONFIG), CONFIG, tmp_path / "judge")
+    pipeline.config = PipelineConfig(name="noise", height=32, width=32, num_frames=17)
+    pipeline.lattice = types.SimpleNamespace(frames_per_cell=4)
+
+    def make(*given: Any, **options: Any) -> Video:
+        pipeline.asked.append({"given": given, **options})
+        logging.getLogger("vitascope.generate").warning("one of many notes")
+        length = 17 if "strength" in options else 26  # of an edit; enough for all others
+        return Video(np.random.default_rng(options["seed"]).integers(0, 256, (length, 32, 32, 3), dtype=np.uint8), 8.0)
+
+    for ability in ("generate", "extend", "fill", "connect", "loop", "edit", "storyboard"):
+        monkeypatch.setattr(pipeline, ability, make, raising=False)
+    monkeypatch.setattr(pipeline, "codec", None, raising=False)
+    monkeypatch.setattr(streaming, "reconstruct", lambda codec, video: Video(video.frames // 2 * 2, video.fps))
+    return pipeline
+
+
+def test_abilities_are_measured(model: FakePipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "abilities", "--judge", "judge", "-n", "2", "--strength", "0.5", "--out", "report"]
+    assert cli.main(words) == 0
+    captured = capsys.readouterr()
+    for ability in ("first frame", "extend", "backward", "fill", "connect", "loop", "cross-fade", "colour as asked"):
+        assert any(line.startswith(ability) for line in captured.out.splitlines()), ability
+    assert "one of many notes" not in captured.err
+    assert captured.out.splitlines()[-1] == "report"
+    written = json.loads(Path("report/abilities.json").read_text(encoding="utf-8"))
+    assert (len(written["outcomes"]), len(written["filled"]), len(written["edits"])) == (12, 2, 2)
+    assert [asked["strength"] for asked in model.asked if "strength" in asked] == [0.5, 0.5]
+    assert Path("report/abilities.png").exists()
+
+
+def test_storyboards_are_measured(model: FakePipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "storyboards", "--judge", "judge", "-n", "3", "--out", "report"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0].split()[-2:] == ["renders", "model"]
+    assert "one of many notes" not in captured.err
+    assert [asked["seed"] for asked in model.asked] == [0, 1, 2]
+    written = json.loads(Path("report/storyboards.json").read_text(encoding="utf-8"))
+    assert {who: len(found) for who, found in written.items()} == {"renders": 3, "model": 3}
+    assert Path("report/storyboards.png").exists()
+
+
+@pytest.mark.parametrize("verb", ["abilities", "storyboards"])
+def test_bad_options_are_refused_before_anything_is_made(
+    verb: str, model: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("taken").write_text("a file")
+    assert cli.main(["evaluate", verb, "--out", "taken"]) == 2
+    assert cli.main(["evaluate", verb, "-n", "1"]) == 2
+    assert cli.main(["evaluate", verb, "--judge", "nowhere"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 3
+    assert model.asked == []
