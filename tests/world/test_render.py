@@ -85,7 +85,7 @@ def test_pixels_do_not_depend_on_process_or_order() -> None:
 
 @rendering
 def test_a_clip_may_start_anywhere() -> None:
-    scene = sample_scene(2)
+    scene = next(s for s in map(sample_scene, range(9)) if len(s.shots) == 1)  # a cut is a share of the clip
     whole = render_scene(scene, num_frames=5, fps=8.0, height=48, width=48)
     tail = render_scene(scene, num_frames=2, fps=8.0, height=48, width=48, start=3 / 8)
     assert (tail.video.frames == whole.video.frames[3:]).all()
