@@ -59,14 +59,14 @@ class UMT5Config(PeerConfig):
 
 
 class UMT5(nn.Module):
-    """Token ids to states, each token seeing all others.
+    """Token ids to states, each token seeing all others. The weights of a new one are whatever lay in memory.
 
     Source: Chung et al. 2023 (arXiv:2304.09151); Raffel et al. 2020 (arXiv:1910.10683) for T5, of which it is.
     """
 
     def __init__(self, config: UMT5Config):
         super().__init__()
-        self.words = nn.Embedding(config.vocab_size, config.d_model)
+        self.words = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm_out = nn.RMSNorm(config.d_model, eps=config.layer_norm_epsilon)
         self.num_buckets = config.relative_attention_num_buckets
@@ -75,7 +75,7 @@ class UMT5(nn.Module):
     def forward(self, ids: Int64[Tensor, " l"]) -> Float[Tensor, "l e"]:
         places = torch.arange(len(ids), device=ids.device)
         buckets = distance_buckets(places - places[:, None], self.num_buckets, self.max_distance)
-        x = self.words(ids)
+        x = self.words[ids]
         for block in self.blocks:
             x = block(x, buckets)
         return self.norm_out(x)
@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.key = nn.Linear(width, inner, bias=False)
         self.value = nn.Linear(width, inner, bias=False)
         self.out = nn.Linear(inner, width, bias=False)
-        self.bias_of_distance = nn.Embedding(config.relative_attention_num_buckets, config.num_heads)
+        self.bias_of_distance = nn.Parameter(torch.empty(config.relative_attention_num_buckets, config.num_heads))
         self.ffn_norm = nn.RMSNorm(width, eps=config.layer_norm_epsilon)
         self.gate = nn.Linear(width, config.d_ff, bias=False)
         self.up = nn.Linear(width, config.d_ff, bias=False)
@@ -108,7 +108,7 @@ class Block(nn.Module):
             rearrange(project(x), "l (heads d) -> 1 heads l d", heads=self.num_heads)
             for project in (self.query, self.key, self.value)
         )
-        bias = rearrange(self.bias_of_distance(buckets), "l m heads -> 1 heads l m")
+        bias = rearrange(self.bias_of_distance[buckets], "l m heads -> 1 heads l m")
         attended = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)  # T5's weights hold the usual factor
         return self.out(rearrange(attended, "1 heads l d -> l (heads d)"))
 
@@ -136,7 +136,7 @@ class UMT5Encoder:
     @property
     def width(self) -> int:
         """Values in a token's state."""
-        return self.network.words.embedding_dim
+        return self.network.words.shape[1]
 
     @property
     def num_parameters(self) -> int:
@@ -237,13 +237,11 @@ def open_umt5(folder: Path, tokenizer_folder: Path) -> StoredUMT5:
 
 def tensor_places(network: UMT5, words: str = WORDS) -> Places:
     """Where each of our tensors lies in the peer's files; `words` is the name that the table of words has there."""
-    names = {"words": words.removesuffix(".weight"), "norm_out": "encoder.final_layer_norm"}
+    names = {"words": words, "norm_out": "encoder.final_layer_norm.weight"}
     for number in range(len(network.blocks)):
-        names |= {f"blocks.{number}.{ours}": f"encoder.block.{number}.{theirs}" for ours, theirs in BLOCK_NAMES.items()}
-    return {
-        name: place(f"{names[name.removesuffix('.weight')]}.weight", tensor)
-        for name, tensor in network.state_dict().items()
-    }
+        block = {ours: f"encoder.block.{number}.{theirs}.weight" for ours, theirs in BLOCK_NAMES.items()}
+        names |= {f"blocks.{number}.{ours}": theirs for ours, theirs in block.items()}
+    return {name: place(names[name.removesuffix(".weight")], tensor) for name, tensor in network.state_dict().items()}
 
 
 def clean_prompt(prompt: str) -> str:
