@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitascope.numbers import Precision
+from vitascope.precision import Precision
 
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
