@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -251,3 +252,8 @@ def test_the_readme_tree_equals_the_files() -> None:
 
 def test_the_version_is_in_the_changelog() -> None:
     assert f"## [{vitascope.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_installed_command_is_there() -> None:
+    module, _, function = project()["scripts"]["vitascope"].partition(":")  # type: ignore[index]
+    assert callable(getattr(importlib.import_module(module), function))

@@ -10,10 +10,11 @@ Importing this package loads nothing heavy: what is below is imported when it is
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitascope.numbers import Precision
+from vitascope.precision import Precision
 
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
@@ -35,8 +36,13 @@ def load(model: str | Path = "playground", *, dtype: Precision = "float32", weig
     Raises:
         ModelError: no such model, or a part of it is missing or damaged.
     """
-    from vitascope.generate.loading import load as load_model
-
+    collecting = gc.isenabled()
+    gc.disable()  # what is imported stays, and looking for garbage in all of it takes a tenth of the time
+    try:
+        from vitascope.generate.loading import load as load_model
+    finally:
+        if collecting:
+            gc.enable()
     return load_model(model, dtype, weights=weights)
 
 

@@ -1,13 +1,8 @@
-"""Numbers: what a caller may give as one, what a network's are held in, and what it computes in.
-
-Light, for those who only name them.
-"""
+"""What a caller may give as a number."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
-Dtype: TypeAlias = Literal["float32", "bfloat16"]
-Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]

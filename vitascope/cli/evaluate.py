@@ -12,7 +12,9 @@ from vitascope.cli.options import MAX_SEED, MODEL_HELP, GeneratorDtype, Seed, ch
 from vitascope.progress import progress
 
 evaluate = typer.Typer(
-    help="Measure a model. Every figure in the documentation comes from here.", rich_markup_mode=None
+    help="Measure a model. Every figure in the documentation comes from here.",
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 

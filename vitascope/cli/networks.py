@@ -11,7 +11,9 @@ import typer
 import vitascope
 from vitascope.cli.options import MODEL_HELP, DtypeOption, check_folder, refuse
 
-train = typer.Typer(help="Train a network. To resume, run the same command again.", rich_markup_mode=None)
+train = typer.Typer(
+    help="Train a network. To resume, run the same command again.", add_completion=False, rich_markup_mode=None
+)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file.", show_default=False)]
 Overrides = Annotated[

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -227,6 +226,8 @@ def _kept_in(out: Path | None) -> Iterator[Path]:
     if out is not None:
         yield out
         return
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory() as folder:
         yield Path(folder)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import typer
@@ -33,6 +32,7 @@ def evaluate_speed(
     if out is not None:
         check_folder(out)
     import importlib.util
+    from tempfile import TemporaryDirectory
 
     import torch
 

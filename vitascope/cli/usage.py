@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -104,6 +103,8 @@ def _shape(config: PipelineConfig) -> ClipShape:
 @contextmanager
 def _without_notes() -> Iterator[None]:
     """What is noted of every single video would bury the progress."""
+    import logging
+
     log = logging.getLogger("vitascope")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import string
 import subprocess
 import sys
@@ -30,10 +31,10 @@ frames[0].save(sys.argv[2])
 def process_contests(folder: Path) -> dict[str, Callable[[], Contest]]:
     """Name and maker of each; `folder` takes a small pipeline that diffusers writes.
 
-    diffusers loads it with accelerate only, so without that there is no contest of starting.
+    diffusers loads it with transformers and accelerate only, so without those there is no contest of starting.
     """
-    starting = {"start": partial(start, folder)} if importlib.util.find_spec("accelerate") else {}
-    return {"help": help_text, **starting}
+    loads = all(importlib.util.find_spec(name) for name in ("transformers", "accelerate"))
+    return {"help": help_text, **({"start": partial(start, folder)} if loads else {})}
 
 
 def help_text() -> Contest:
@@ -83,9 +84,12 @@ def _contest(name: str, ours: Sequence[str], theirs: Sequence[str], goal: float)
 
 
 def _run(command: Sequence[str]) -> Work:
+    # modules are compiled once, by the run that isn't timed, as those of an installed package are
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
     def work() -> Tensor:
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         except OSError as error:
             raise ModelError(f"{command[0]} can't be run: {error.strerror}") from None
         if done.returncode:

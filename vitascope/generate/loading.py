@@ -11,7 +11,7 @@ from vitascope.errors import ModelError
 from vitascope.generate.pipeline import Pipeline
 from vitascope.interop import parts
 from vitascope.interop.hub import download, is_hub_id
-from vitascope.numbers import Precision
+from vitascope.precision import Precision
 
 
 def load(model: str | Path, dtype: Precision = "float32", *, weights: bool = True) -> Pipeline:

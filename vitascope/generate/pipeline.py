@@ -33,7 +33,8 @@ from vitascope.model.diffusion import add_noise, sigma_schedule, to_clean, to_ve
 from vitascope.model.patches import pack
 from vitascope.model.text import PromptEncoder, TextEncoder, distinct_states
 from vitascope.model.transformer import Transformer
-from vitascope.numbers import Number, Precision
+from vitascope.numbers import Number
+from vitascope.precision import Precision
 from vitascope.video import Video
 from vitascope.weights import torch_dtype
 

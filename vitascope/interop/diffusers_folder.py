@@ -69,6 +69,15 @@ def read_config(folder: Path, class_name: str, kind: type[PeerT]) -> PeerT:
     found = tree.get("_class_name")
     if found != class_name:
         raise ModelError(f"{path} describes {found!r}; give the folder of a {class_name}")
+    return parse_peer(tree, kind, class_name, path)
+
+
+def parse_peer(tree: dict[str, Any], kind: type[PeerT], class_name: str, path: Path) -> PeerT:
+    """Another project's config from the JSON in a file, which describes a network of that class.
+
+    Raises:
+        ModelError: a form that our networks don't have.
+    """
     try:
         return kind.model_validate(tree)
     except ValueError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vitascope.errors import ModelError, reason
 
-CONFIGS = ("{}/*.json", "{}/spiece.model")  # of a part
+CONFIGS = ("{}/*.json",)  # of a part
 WEIGHTS = ("{}/*.safetensors",)  # no pickles
 
 

@@ -94,7 +94,8 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.scale_shift_table = nn.Parameter(torch.empty(1, 2, width))
         self.proj_out = nn.Linear(width, config.token_out)
-        self.initialise(generator)
+        if not self.patch_in.weight.is_meta:  # no numbers there, and drawing them takes PyTorch a second of imports
+            self.initialise(generator)
 
     def forward(self, pack: Pack, text_cache: TextCache | None = None) -> Float[Tensor, "n p"]:
         """One raw prediction per token of the pack; `diffusion.to_clean` and `to_velocity` read it.
