@@ -56,8 +56,9 @@ def cost_of(
     height: int,
     width: int,
     num_frames: int,
+    passes_at_once: int = 1,
 ) -> Cost:
-    """What a video of this size takes, with `num_passes` forward passes of the transformer.
+    """What a video of this size takes, with `num_passes` forward passes of the transformer, so many of them at once.
 
     The memory is that of the longest prompt, the operations those of the shortest.
     """
@@ -69,7 +70,7 @@ def cost_of(
     decoding_flops, map_bytes = _decoding(codec, frames, rows, columns)
 
     element = next(transformer.parameters()).element_size()
-    denoising = tokens * (LIVE_WIDTHS * config.width + 2 * config.ffn_width) * element
+    denoising = passes_at_once * tokens * (LIVE_WIDTHS * config.width + 2 * config.ffn_width) * element
     text_cache = 2 * 2 * config.num_layers * text_encoder.max_tokens * config.width * element  # of two prompts
     pixels = 3 * height * width * num_frames
     return Cost(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from vitascope.generate.footage import Media
 from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
+from vitascope.generate.side_by_side import Both, runs_at_once, side_by_side
 from vitascope.generate.sizes import MAX_STEPS
 from vitascope.generate.storyboard import Storyboard, lay_out, load_storyboard
 from vitascope.generate.timeline import Lattice, Timeline
@@ -383,14 +385,15 @@ class Pipeline:
         if not 1 <= num_steps <= MAX_STEPS:
             raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
         prompts = [prompt] if isinstance(prompt, str | EncodedPrompt) else list(prompt)
-        velocity = self._velocity(canvas, prompts, negative, guidance)
         shift = self.config.shift_of(canvas.num_grid_tokens)
         sigmas = sigma_schedule(math.ceil(strength * num_steps), shift, start=strength)
         noise = torch.randn(canvas.clean.shape, generator=torch.Generator().manual_seed(seed))
         # at full strength nothing shines through, not even what rounding leaves of it
         noised = noise if strength == 1 else add_noise(canvas.clean, noise, sigmas[:1].expand(len(noise)))
         start = torch.where(canvas.given[:, None], canvas.clean, noised)
-        return SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
+        with side_by_side(self.transformer.patch_in.weight.device) as both:
+            velocity = self._velocity(canvas, prompts, negative, guidance, both)
+            return SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
 
     @torch.inference_mode()
     def encode_prompt(self, prompt: str) -> EncodedPrompt:
@@ -405,18 +408,21 @@ class Pipeline:
     def _is_guided(self, sigma: float, guidance: Number) -> bool:
         return guidance != 1 and in_interval(sigma, self.config.guidance_interval)
 
-    def _velocity(self, canvas: Canvas, prompts: Sequence[Prompt], negative: Prompt, guidance: Number) -> Velocity:
-        """The guided velocity of the canvas's tokens; given tokens stand still."""
+    def _velocity(
+        self, canvas: Canvas, prompts: Sequence[Prompt], negative: Prompt, guidance: Number, both: Both
+    ) -> Velocity:
+        """The guided velocity of the canvas's tokens, by `both` passes; given tokens stand still."""
         made = ~canvas.given[:, None]
         negative = self.encode_prompt(negative) if isinstance(negative, str) and guidance != 1 else negative
         conditional = self._clean(canvas, prompts)
         unconditional = self._clean(canvas, [negative] * len(prompts)) if guidance != 1 else conditional
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
-            target = conditional(x, sigma)
             if self._is_guided(sigma, guidance):
-                guided = guide(target, unconditional(x, sigma), guidance)
-                target = rescale(guided, target, self.config.guidance_rescale)
+                told, untold = both(partial(conditional, x, sigma), partial(unconditional, x, sigma))
+                target = rescale(guide(told, untold, guidance), told, self.config.guidance_rescale)
+            else:
+                target = conditional(x, sigma)
             return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
 
         return velocity
@@ -455,10 +461,12 @@ class Pipeline:
         }
 
     def cost(self) -> Cost:
-        """The memory and the arithmetic of a video as the model was trained."""
+        """The memory and the arithmetic of a video as the model was trained, on a CPU of as many threads as here."""
         config = self.config
         size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
-        return cost_of(self.codec, self.transformer, self.text_encoder, self._num_passes(), **size)
+        at_once = 2 if config.guidance != 1 and runs_at_once(torch.device("cpu")) else 1
+        networks = (self.codec, self.transformer, self.text_encoder)
+        return cost_of(*networks, self._num_passes(), passes_at_once=at_once, **size)
 
     def _num_passes(self) -> int:
         """How often the transformer runs for a video as the model was trained, told by the sampler itself."""
