@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -185,6 +186,25 @@ def test_validation_does_not_disturb_training(transformer_config, tmp_path):
         for run in ("often", "seldom")
     ]
     assert weights[0] == weights[1]
+
+
+def test_latents_kept_beside_the_clips_belong_to_one_normalisation(
+    transformer_config, codec_folder, tmp_path, monkeypatch
+):
+    """Two codecs of the same weights that scale their latents differently train on different latents."""
+    halved = shutil.copytree(codec_folder, tmp_path / "halved")
+    config = json.loads((halved / "config.json").read_text())
+    config["latent_std"] = [2 * deviation for deviation in config["latent_std"]]
+    (halved / "config.json").write_text(json.dumps(config))
+    seen: list[Tensor] = []
+    maker = transformer.BatchMaker
+    monkeypatch.setattr(
+        transformer, "BatchMaker", lambda clips, *rest: seen.append(clips[0].latent.float()) or maker(clips, *rest)
+    )
+    for vae in (codec_folder, halved):
+        transformer.train(transformer_config, tmp_path / vae.name, [f"vae={vae}", "steps=1", "sample_prompts=[]"])
+    torch.testing.assert_close(seen[0], 2 * seen[-1], rtol=1e-2, atol=1e-2)
+    assert not torch.equal(seen[0], seen[-1])
 
 
 def test_weights_to_start_from_are_used(transformer_config, tmp_path):

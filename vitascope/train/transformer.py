@@ -37,7 +37,7 @@ from vitascope.train.refit import first_frame_tokens, refit
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.train.shots import LatentShots, latent_shots
 from vitascope.video import Video, contact_sheet, write_video
-from vitascope.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network
+from vitascope.weights import load_network_config, load_weights, save_network
 
 NUM_REFITTED = 256  # clips whose first frames say how another codec's tokens lead to this one's
 
@@ -326,7 +326,8 @@ def _write_samples(pipeline: Pipeline, prompts: Sequence[str], picture: Path) ->
 def _encode(
     config: TransformerTrainConfig, clips: Sequence[Clip], codec: Codec, text_encoder: TextEncoder, name: str
 ) -> list[EncodedClip]:
-    latents = f"latents-{sha256(Path(config.vae) / WEIGHTS_FILE)[:12]}"
+    # the config names the weights' digest, and says how latents are normalised
+    latents = f"latents-{sha256(Path(config.vae) / 'config.json')[:12]}"
     texts = f"text-{sha256(Path(config.text_encoder) / 'model.safetensors')[:12]}"
 
     def show(what: str, done: int, total: int) -> None:
