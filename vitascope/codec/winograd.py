@@ -9,7 +9,6 @@ Source: Lavin and Gray 2015 (arXiv:1509.09308), section 4.3, F(4x4, 3x3).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -51,10 +50,23 @@ def convolve(
     out = x.new_empty(batch, num_in - taps + 1, TILE * rows, TILE * columns, out_channels)
     kernels = _led_through(weight)
     for frames, result in zip(rearrange(x, "b c t h w -> b t h w c"), out, strict=True):
-        padded = F.pad(frames, (0, 0, 1, 1 + TILE * columns - width, 1, 1 + TILE * rows - height))
-        _convolve_tiles(padded, kernels, rearrange(result, "t (h p) (w q) o -> p q t h w o", p=TILE, q=TILE))
+        framed = _framed(frames, TILE * rows, TILE * columns)
+        _convolve_tiles(framed, kernels, rearrange(result, "t (h p) (w q) o -> p q t h w o", p=TILE, q=TILE))
     out += bias
     return rearrange(out[:, :, :height, :width], "b t h w o -> b o t h w")
+
+
+def _framed(frames: Float[Tensor, "t h w c"], rows: int, columns: int) -> Float[Tensor, "t _h _w c"]:
+    """The frames amid zeros: one row above and one column to the left, and beyond what they fill of rows x columns.
+
+    By hand, because `F.pad` writes the zeros everywhere first.
+    """
+    _, height, width, _ = frames.shape
+    framed = frames.new_empty(len(frames), rows + 2, columns + 2, frames.shape[3])
+    framed[:, 1 : 1 + height, 1 : 1 + width] = frames
+    framed[:, 0] = framed[:, 1 + height :] = 0
+    framed[:, :, 0] = framed[:, :, 1 + width :] = 0
+    return framed
 
 
 def _led_through(weight: Float[Tensor, "o c k 3 3"]) -> Float[Tensor, "k 36 c o"]:
