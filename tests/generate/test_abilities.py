@@ -260,9 +260,19 @@ def test_what_fits_needs_no_note(keeper, caplog):
     assert caplog.text == ""
 
 
+def test_a_video_is_as_long_as_its_seconds(keeper):
+    timeline = abilities.generate(keeper.lattice, keeper.config, PROMPT, seconds=1.5, fps=6)
+    assert (timeline.num_frames, timeline.fps) == (9, 6)
+    assert abilities.generate(keeper.lattice, keeper.config, PROMPT, seconds=0.01).num_frames == 1
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda p: p.generate(PROMPT, seconds=1, num_frames=5), "not both"),
+        (lambda p: p.generate(PROMPT, seconds=0), "0 seconds"),
+        (lambda p: p.generate(PROMPT, seconds=float("inf")), "inf seconds"),
+        (lambda p: p.generate(PROMPT, seconds=1e308), "1000000000 frames"),
         (lambda p: p.extend(moving(5), seconds=0), "0 seconds"),
         (lambda p: p.extend(moving(5), seconds=float("nan")), "nan seconds"),
         (lambda p: p.fill(moving(9), [(2, 3)]), "there are some from 0 to 1 s"),

@@ -31,7 +31,6 @@ from vitascope.cli.options import (
 from vitascope.cli.outputs import plan_outputs, write_videos
 from vitascope.formats import STILL
 
-_MANY_FRAMES = 1e9  # more than any model makes: the pipeline refuses it and says its own limit
 _SPANS = re.compile(r"\d+(\.\d+)?-\d+(\.\d+)?(,\d+(\.\d+)?-\d+(\.\d+)?)*", re.ASCII)
 
 Clip = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
@@ -89,8 +88,6 @@ def generate(
     pipeline = vitascope.load(model, dtype=dtype)
     from vitascope.generate import abilities
 
-    if seconds is not None:
-        frames = max(1, round(min(seconds * (fps or pipeline.config.fps), _MANY_FRAMES)))
     height, width = sides(size)
     timeline = abilities.generate(
         pipeline.lattice,
@@ -102,6 +99,7 @@ def generate(
         height=height,
         width=width,
         num_frames=frames,
+        seconds=seconds,
         fps=fps,
     )
     write_videos(pipeline, timeline, outputs, steps=steps, guidance=guidance, negative=negative)

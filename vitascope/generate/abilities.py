@@ -29,6 +29,8 @@ from vitascope.video import Video
 
 _log = logging.getLogger(__name__)
 
+_MANY_FRAMES = 1e9  # more than any model makes: the check of sizes refuses it and says its limit
+
 
 def generate(
     lattice: Lattice,
@@ -41,16 +43,20 @@ def generate(
     height: int | None = None,
     width: int | None = None,
     num_frames: int | None = None,
+    seconds: Number | None = None,
     fps: Number | None = None,
 ) -> Timeline:
     """At most the first and the last picture are given, and the last stands still as long as its latent frame."""
     prompt = check_prompt(prompt)
+    if seconds is not None and num_frames is not None:
+        raise SizeError("give seconds or num_frames, not both")
     shape = Shape(
         config.height if height is None else height,
         config.width if width is None else width,
         config.fps if fps is None else float(fps),
     )
-    num_frames = config.num_frames if num_frames is None else num_frames
+    if num_frames is None:
+        num_frames = config.num_frames if seconds is None else _num_frames(seconds, shape)
     check_shape(shape, num_frames, config)
     grid = lattice.shape(num_frames, shape.height, shape.width)
     pieces = []
@@ -274,7 +280,7 @@ def check_shape(shape: Shape, num_frames: int, config: PipelineConfig) -> None:
 def _num_frames(seconds: Number, shape: Shape) -> int:
     if not (math.isfinite(seconds) and seconds > 0):
         raise SizeError(f"{seconds:g} seconds: a positive number of them is made")
-    return max(1, round(seconds * shape.fps))
+    return max(1, round(min(seconds * shape.fps, _MANY_FRAMES)))
 
 
 def _ending_whole(video: Video, step: int) -> tuple[Video, range]:

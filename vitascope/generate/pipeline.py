@@ -126,6 +126,7 @@ class Pipeline:
         height: int | None = None,
         width: int | None = None,
         num_frames: int | None = None,
+        seconds: Number | None = None,
         fps: Number | None = None,
         seed: int = 0,
         num_steps: int | None = None,
@@ -136,7 +137,8 @@ class Pipeline:
         """A video of the prompt; one frame makes an image. What isn't given is as the model was trained.
 
         `image` becomes the first frame and `last_image` the last ones, resized to the video's size; `references` are
-        seen but not shown. The same seed gives the same frames.
+        seen but not shown. `seconds` and `num_frames` are two ways to say the same: give one. The same seed gives the
+        same frames.
 
         Raises:
             PromptError: an empty or overlong prompt.
@@ -153,6 +155,7 @@ class Pipeline:
             height=height,
             width=width,
             num_frames=num_frames,
+            seconds=seconds,
             fps=fps,
         )
         return self.make(timeline, Sampling(seed, num_steps, guidance, negative), on_progress)
