@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ from vitascope.world.scene import Scene
 from vitascope.world.words import LANGUAGES, Language
 
 NEAR = 2  # frames: a cut so near to where it was asked for is where it was asked for
+DRAWS = 100  # scenes for each storyboard: of clips that are long enough, far more than it takes
 NUM_SHOWN, SHOWN_FRAMES = 12, 8
 
 
@@ -123,16 +124,16 @@ def make_boards(num: int, seed: int, shape: ClipShape) -> list[Board]:
     if shape.is_image:
         raise SizeError("storyboards have several shots, and this model makes images")
     boards: list[Board] = []
-    for k in range(100 * num):
+    for k in count():
         if len(boards) == num:
             break
+        if k == DRAWS * (len(boards) + 1):
+            raise SizeError(f"{shape.seconds:g} seconds are too short for scenes of several shots")
         scene = sample_scene(FIRST_SEED + 10**11 + seed * 10**6 + k, "held_out", seconds=shape.seconds)
         if len(scene.shots) > 1 and scene.style != "noir":  # in black and white a cast has no colours
             language = LANGUAGES[len(boards) % 2]
             told = storyboards(scene, 1)[language][0]
             boards.append(Board(f"{language}_{len(boards):04d}", scene, told, language))
-    if len(boards) < num:
-        raise SizeError(f"{shape.seconds:g} seconds are too short for scenes of several shots")
     return boards
 
 
