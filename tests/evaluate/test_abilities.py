@@ -13,6 +13,7 @@ from vitascope.errors import SizeError
 from vitascope.evaluate.abilities import (
     AbilitiesReport,
     Edit,
+    Given,
     Outcome,
     Subject,
     Task,
@@ -149,6 +150,20 @@ def test_a_join_is_compared_with_the_clip_that_is_given_there() -> None:
     outcome = judge_outcome(task, "", made, codec, [10.0, 5.0].__getitem__)
     assert outcome.seams == (2.0, 1.0, 4.0)
     assert outcome.lost is None
+
+
+def test_what_is_given_is_compared_with_the_codec_of_all_that_is_given() -> None:
+    """A codec that keeps first frames better is no better where the given frames are later ones."""
+    levels = np.array([0, 0, 40, 40], np.uint8)
+    video = Video(np.broadcast_to(levels[:, None, None, None], (4, 16, 16, 3)).copy(), 8.0)
+
+    def first_frame_is_better(video: Video) -> Video:
+        return Video(video.frames + np.array([1, 10, 10, 10], np.uint8)[: video.num_frames, None, None, None], 8.0)
+
+    made = Video(video.frames + np.uint8(10), 8.0)
+    for start, lost in ((0, 20 * np.log10(10)), (2, 0.0)):
+        task = Task("fill", 0, "", "", lambda: made, {start: Given(video, start, start + 1)}, {})
+        assert judge_outcome(task, "", made, first_frame_is_better, lambda clip: 1.0).lost == pytest.approx(lost)
 
 
 def test_each_video_is_made_of_the_same_clips_however_many_there_are(subjects: list[Subject]) -> None:

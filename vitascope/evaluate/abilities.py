@@ -67,9 +67,17 @@ class Subject(NamedTuple):
     video: Video
 
 
+class Given(NamedTuple):
+    """Frames of a video that an ability is given: those that are to come back."""
+
+    video: Video
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True)
 class Task:
-    """What is made of a clip. Given parts stand at frames of it.
+    """What is made of a clip. Given frames stand from a frame of it on.
 
     A join is a frame of other origin than the one before, which for frame 0 is the last. With it goes the number of the
     clip that is given there.
@@ -80,7 +88,7 @@ class Task:
     name: str
     prompt: str
     make: Callable[[], Video]
-    given: Mapping[int, Video]
+    given: Mapping[int, Given]
     joins: Mapping[int, int]
 
 
@@ -161,7 +169,7 @@ def _tasks_of(
     def task(
         ability: str,
         make: Callable[[], Video],
-        given: Mapping[int, Video],
+        given: Mapping[int, Given],
         joins: Mapping[int, int],
         prompt: str = prompt,
     ) -> Task:
@@ -180,14 +188,19 @@ def _tasks_of(
         task(
             "first frame",
             lambda: maker.generate(prompt, image=first, num_frames=total, **size, seed=seed),
-            {0: first},
+            {0: _all_of(first)},
             {1: number},
         ),
-        task("extend", lambda: maker.extend(before, prompt, seconds=seconds, seed=seed), {0: before}, {half: number}),
+        task(
+            "extend",
+            lambda: maker.extend(before, prompt, seconds=seconds, seed=seed),
+            {0: _all_of(before)},
+            {half: number},
+        ),
         task(
             "backward",
             lambda: maker.extend(after, prompt, seconds=seconds, backward=True, seed=seed),
-            {total - half: after},
+            {total - half: _all_of(after)},
             {total - half: number},
         ),
         # what was given goes through the codec twice, so nothing is said of how it comes back
@@ -195,23 +208,27 @@ def _tasks_of(
         task(
             "fill",
             lambda: maker.fill(whole, [(hole.start / fps, hole.stop / fps)], prompt, seed=seed),
-            {0: part(clip, 0, hole.start), hole.stop: part(clip, hole.stop, total)},
+            {0: Given(whole, 0, hole.start), hole.stop: Given(whole, hole.stop, total)},
             {hole.start: number, hole.stop: number},
         ),
         task(
             "connect",
             lambda: maker.connect(beginning, following, prompt, seconds=seconds, seed=seed),
-            {0: beginning, 1 + step + total - half: following},
+            {0: _all_of(beginning), 1 + step + total - half: _all_of(following)},
             {1 + step: number, 1 + step + total - half: neighbour},
         ),
         task(
             "loop",
             lambda: maker.loop(before, prompt, seconds=seconds, seed=seed),
-            {0: before},
+            {0: _all_of(before)},
             {half: number, 0: number},
         ),
         task("edit", lambda: maker.edit(clip, asked.prompt, strength=strength, seed=seed), {}, {}, asked.prompt),
     ]
+
+
+def _all_of(video: Video) -> Given:
+    return Given(video, 0, video.num_frames)
 
 
 def _neighbour(number: int) -> int:
@@ -231,10 +248,11 @@ def judge_outcome(
 
     `largest` gives of each clip, by its number, the step inside beyond which one across a join stands out.
     """
-    lost = [
-        psnr(codec(part).frames, part.frames) - psnr(made.frames[at : at + part.num_frames], part.frames)
-        for at, part in task.given.items()
-    ]
+    lost = []
+    for at, (video, start, stop) in task.given.items():
+        wanted = video.frames[start:stop]
+        returned = made.frames[at : at + stop - start]
+        lost.append(psnr(codec(video).frames[start:stop], wanted) - psnr(returned, wanted))
     across = steps(np.concatenate([made.frames[-1:], made.frames]))
     seams = tuple(float(across[join] / largest(clip)) for join, clip in task.joins.items())
     return Outcome(task.ability, name, max(lost, default=None), seams)
