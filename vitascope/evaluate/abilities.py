@@ -344,13 +344,13 @@ class AbilitiesReport:
             values = self._filled_by(who)
             beaten = "" if who == "model" else f"{_mean(model - values):>30}{(model > values).sum():>6} of {len(model)}"
             rows.append(f"{who:14}{_mean(values):>20}{beaten}")
-        rows += ["", f"{'edited':34}{'source':>20}{'edited':>20}"]
+        rows += ["", f"{'edited':30}{'source':>24}{'edited':>24}"]
         for said, before, after in (
             ("colours as asked, % (95 %)", "colour_before", "colour"),
             ("kinds as asked, % (95 %)", "kind_before", "kind"),
         ):
             cells = (_mean(100 * self._of_edits(name)) for name in (before, after))
-            rows.append(f"{said:34}" + "".join(f"{cell:>20}" for cell in cells))
+            rows.append(f"{said:30}" + "".join(f"{cell:>24}" for cell in cells))
         motion, elsewhere = (_mean(self._of_edits(name), 2) for name in ("motion", "elsewhere"))
         rows.append(f"motion's correlation (95 %): {motion} with the source, {elsewhere} with another clip")
         return rows
