@@ -31,10 +31,13 @@ def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with torch.random.fork_rng():
         torch.manual_seed(0)
         save_network(Judge(CONFIG), CONFIG, tmp_path / "judge")
+    monkeypatch.setattr("vitascope.cli.usage.model_fingerprint", lambda model: "noise")
     pipeline.config = PipelineConfig(name="noise", height=32, width=32, num_frames=17)
     pipeline.lattice = types.SimpleNamespace(frames_per_cell=4)
 
     def make(*given: Any, **options: Any) -> Video:
+        if pipeline.failure is not None and len(pipeline.asked) == pipeline.fails_after:
+            raise pipeline.failure
         pipeline.asked.append({"given": given, **options})
         logging.getLogger("vitascope.generate").warning("one of many notes")
         length = 17 if "strength" in options else 26  # of an edit; enough for all others
@@ -51,12 +54,22 @@ def test_abilities_are_measured(model: FakePipeline, capsys: pytest.CaptureFixtu
     words = ["evaluate", "abilities", "--judge", "judge", "-n", "2", "--strength", "0.5", "--out", "report"]
     assert cli.main(words) == 0
     captured = capsys.readouterr()
-    for ability in ("first frame", "extend", "backward", "fill", "connect", "loop", "cross-fade", "colour as asked"):
-        assert any(line.startswith(ability) for line in captured.out.splitlines()), ability
+    for row in (
+        "first frame",
+        "extend",
+        "backward",
+        "both ways",
+        "fill",
+        "connect",
+        "loop",
+        "codec",
+        "colours as asked",
+    ):
+        assert any(line.startswith(row) for line in captured.out.splitlines()), row
     assert "one of many notes" not in captured.err
     assert captured.out.splitlines()[-1] == "report"
     written = json.loads(Path("report/abilities.json").read_text(encoding="utf-8"))
-    assert (len(written["outcomes"]), len(written["filled"]), len(written["edits"])) == (12, 2, 2)
+    assert (len(written["outcomes"]), len(written["filled"]), len(written["edits"])) == (14, 2, 2)
     assert [asked["strength"] for asked in model.asked if "strength" in asked] == [0.5, 0.5]
     assert Path("report/abilities.png").exists()
 
@@ -68,8 +81,21 @@ def test_storyboards_are_measured(model: FakePipeline, capsys: pytest.CaptureFix
     assert "one of many notes" not in captured.err
     assert [asked["seed"] for asked in model.asked] == [0, 1, 2]
     written = json.loads(Path("report/storyboards.json").read_text(encoding="utf-8"))
-    assert {who: len(found) for who, found in written.items()} == {"renders": 3, "model": 3}
+    assert {who: len(found) for who, found in written.items()} == {"prompts": 3, "renders": 3, "model": 3}
     assert Path("report/storyboards.png").exists()
+
+
+@pytest.mark.parametrize("verb", ["abilities", "storyboards"])
+def test_an_interrupted_evaluation_makes_only_what_is_missing(verb: str, model: FakePipeline) -> None:
+    words = ["evaluate", verb, "--judge", "judge", "-n", "2", "--out", "report"]
+    model.failure, model.fails_after = KeyboardInterrupt(), 1
+    assert cli.main(words) == 130
+    model.failure = None
+    assert cli.main(words) == 0
+    assert len(model.asked) == {"abilities": 18, "storyboards": 2}[verb]
+    made = json.loads(Path("report/model/made.json").read_text(encoding="utf-8"))
+    assert made["seed"] == 0
+    assert (made["model"], made["dtype"]) == ("noise", "float32")
 
 
 @pytest.mark.parametrize("verb", ["abilities", "storyboards"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,15 @@ import pytest
 from vitascope.errors import SizeError
 from vitascope.evaluate.abilities import (
     AbilitiesReport,
+    Edit,
+    Given,
+    Outcome,
     Subject,
+    Task,
     evaluate_abilities,
+    judge_outcome,
     make_subjects,
+    make_tasks,
     motion_correlation,
     recoloured,
 )
@@ -51,8 +57,11 @@ class Simulator:
     def generate(self, prompt: str, **options: Any) -> Video:
         return self._whole(prompt)
 
-    def extend(self, video: Video, prompt: str, **options: Any) -> Video:
-        return self._whole(prompt)
+    def extend(self, video: Video, prompt: str, *, seconds: float, backward: bool = False, seed: int) -> Video:
+        clip, num, made = self._whole(prompt), video.num_frames, round(seconds * 8)
+        places = range(clip.num_frames - num + 1)
+        start = min(places, key=lambda k: np.abs(clip.frames[k : k + num].astype(int) - video.frames).mean())
+        return Video(clip.frames[start - made : start + num] if backward else clip.frames[start:][: num + made], 8.0)
 
     def fill(self, video: Video, missing: list[tuple[float, float]], prompt: str, **options: Any) -> Video:
         assert missing == [(5 / 8, 13 / 8)]
@@ -79,6 +88,9 @@ class Forgetful(Simulator):
         (other, *_) = (clip for words, clip in self.clips.items() if words != prompt)
         return Video((other.frames * (np.arange(17) % 2)[:, None, None, None]).astype(np.uint8), other.fps)
 
+    def extend(self, video: Video, prompt: str, *, seconds: float, backward: bool = False, seed: int) -> Video:
+        return Video(self._whole(prompt).frames[: video.num_frames + round(seconds * 8)], 8.0)
+
     def edit(self, video: Video, prompt: str, **options: Any) -> Video:
         return video
 
@@ -98,37 +110,87 @@ def reader(subjects: list[Subject]) -> Any:
 
 
 def report_of(maker: Simulator, subjects: list[Subject]) -> AbilitiesReport:
-    return evaluate_abilities(maker, subjects, codec, reader(subjects), step=STEP)
+    tasks = make_tasks(maker, subjects, STEP, strength=0.8, seed=0)
+    return evaluate_abilities(subjects, tasks, lambda task: task.make(), codec, reader(subjects), step=STEP)
 
 
-def test_the_truth_is_all_right(subjects: list[Subject]) -> None:
+def test_the_truth_is_all_right(subjects: list[Subject], tmp_path: Path) -> None:
     report = report_of(Simulator(subjects), subjects)
-    assert len(report.outcomes) == 3 * 6
-    assert max(outcome.lost for outcome in report.outcomes) == pytest.approx(0, abs=0.3)
-    smooth = [o for o in report.outcomes if o.ability in ("first frame", "extend", "backward", "fill")]
+    assert len(report.outcomes) == 3 * 7
+    assert max(outcome.lost or 0.0 for outcome in report.outcomes) == pytest.approx(0, abs=0.3)
+    smooth = [o for o in report.outcomes if o.ability in ("first frame", "extend", "backward", "both ways", "fill")]
     assert np.median([seam for o in smooth for seam in o.seams]) <= 1
     assert all(seam < 1.5 for o in smooth for seam in o.seams)  # one step in twenty is larger than the 95th percentile
     jumps = [o.seams[1] for o in report.outcomes if o.ability == "connect"]
     assert min(jumps) > 1.5  # from one clip to another without a way between
-    assert all(hole["model"] > max(hole["cross-fade"], hole["held frame"]) for hole in report.holes)
+    assert all(hole["model"] == hole["codec"] for hole in report.holes.values())
+    assert all(hole["model"] > max(hole["cross-fade"], hole["held frame"]) for hole in report.holes.values())
     assert all(edit.colour and not edit.colour_before and edit.kind for edit in report.edits)
     assert all(edit.motion > 0.9 > edit.elsewhere for edit in report.edits)
-    assert "extend" in "\n".join(report.lines())
+    report.write(tmp_path)
+    assert (tmp_path / "abilities.json").stat().st_size > 1000
+    assert (tmp_path / "abilities.png").stat().st_size > 1000
 
 
 def test_one_who_forgets_fails_each_measure(subjects: list[Subject]) -> None:
     report = report_of(Forgetful(subjects), subjects)
     given = [o for o in report.outcomes if o.ability in ("first frame", "extend", "backward", "fill")]
-    assert min(outcome.lost for outcome in given) > 5
-    assert min(seam for outcome in given for seam in outcome.seams) > 2
-    assert all(hole["model"] < min(hole["cross-fade"], hole["held frame"]) for hole in report.holes)
+    assert min(outcome.lost or 0.0 for outcome in given) > 5
+    both_ways = [o for o in report.outcomes if o.ability == "both ways"]
+    assert min(seam for outcome in [*given, *both_ways] for seam in outcome.seams) > 2
+    assert all(hole["model"] < min(hole["cross-fade"], hole["held frame"]) for hole in report.holes.values())
     assert not any(edit.colour for edit in report.edits)
 
 
-def test_the_report_is_written(subjects: list[Subject], tmp_path: Any) -> None:
-    report_of(Simulator(subjects), subjects).write(tmp_path)
-    assert (tmp_path / "abilities.json").stat().st_size > 1000
-    assert (tmp_path / "abilities.png").stat().st_size > 1000
+def test_a_join_is_compared_with_the_clip_that_is_given_there() -> None:
+    """Joins 3 and 0 are of clip 1, whose steps are the smaller ones; 0 is the step from the last frame to the first."""
+    levels = np.array([0, 0, 0, 10, 10, 20], np.uint8)
+    made = Video(np.broadcast_to(levels[:, None, None, None], (6, 16, 16, 3)).copy(), 8.0)
+    task = Task("connect", 0, "", "", lambda: made, {}, {3: 1, 5: 0, 0: 1})
+    outcome = judge_outcome(task, "", made, codec, [10.0, 5.0].__getitem__)
+    assert outcome.seams == (2.0, 1.0, 4.0)
+    assert outcome.lost is None
+
+
+def test_what_is_given_is_compared_with_the_codec_of_all_that_is_given() -> None:
+    """A codec that keeps first frames better is no better where the given frames are later ones."""
+    levels = np.array([0, 0, 40, 40], np.uint8)
+    video = Video(np.broadcast_to(levels[:, None, None, None], (4, 16, 16, 3)).copy(), 8.0)
+
+    def first_frame_is_better(video: Video) -> Video:
+        return Video(video.frames + np.array([1, 10, 10, 10], np.uint8)[: video.num_frames, None, None, None], 8.0)
+
+    made = Video(video.frames + np.uint8(10), 8.0)
+    for start, lost in ((0, 20 * np.log10(10)), (2, 0.0)):
+        task = Task("fill", 0, "", "", lambda: made, {start: Given(video, start, start + 1)}, {})
+        assert judge_outcome(task, "", made, first_frame_is_better, lambda clip: 1.0).lost == pytest.approx(lost)
+
+
+def test_each_video_is_made_of_the_same_clips_however_many_there_are(subjects: list[Subject]) -> None:
+    """Else what is kept of some clips couldn't be gone on with for more."""
+    made = Simulator(subjects)
+    few, many = (make_tasks(made, subjects[:num], STEP, strength=0.8, seed=0) for num in (2, 3))
+    assert [task.name for task in many[: len(few)]] == [task.name for task in few]
+    assert len({task.name for task in many}) == len(many)
+    for one, other in zip(few, many, strict=False):
+        assert np.array_equal(one.make().frames, other.make().frames)
+
+
+def test_the_table_says_how_sure_it_is() -> None:
+    """Shares and means are of clips, whose joins hang together; what wasn't given has no dB to lose."""
+    outcomes = [Outcome("loop", f"{k}", 0.1 * k, (0.5, 2.0 * k)) for k in range(4)]
+    outcomes += [Outcome("both ways", f"{k}", None, (0.8, 0.9)) for k in range(4)]
+    holes = {f"{k}": {"codec": 30.0, "model": 25.0, "cross-fade": 24.0, "held frame": 26.0 - k} for k in range(4)}
+    edits = [Edit("", "", k > 0, False, True, True, 0.5, 0.1) for k in range(4)]
+    lines = AbilitiesReport(outcomes, holes, edits, Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0)).lines()
+    rows = {line[:14].strip(): " ".join(line[14:].split()) for line in lines}
+    assert rows["loop"] == "0.15 (0.05 to 0.25) 0.30 50 62 (50 to 88)"
+    assert rows["both ways"] == "- - 85 100 (100 to 100)"
+    assert rows["codec"] == "30.0 (30.0 to 30.0) -5.0 (-5.0 to -5.0) 0 of 4"
+    assert rows["cross-fade"] == "24.0 (24.0 to 24.0) 1.0 (1.0 to 1.0) 4 of 4"
+    assert rows["held frame"].endswith("2 of 4")
+    assert "75.0 (25.0 to 100.0)" in next(line for line in lines if line.startswith("colours"))
+    assert lines[-1].endswith("0.50 (0.50 to 0.50) with the source, 0.10 (0.10 to 0.10) with another clip")
 
 
 def test_motion_is_correlated_with_itself_and_stillness_with_nothing(subjects: list[Subject]) -> None:
@@ -139,9 +201,8 @@ def test_motion_is_correlated_with_itself_and_stillness_with_nothing(subjects: l
 
 
 def test_one_clip_is_too_few_and_three_latent_frames_are_needed(subjects: list[Subject]) -> None:
-    measure = partial(evaluate_abilities, Simulator(subjects), codec=codec, read=reader(subjects), step=STEP)
     with pytest.raises(SizeError, match="1 clips"):
-        measure(subjects[:1])
+        make_tasks(Simulator(subjects), subjects[:1], STEP, strength=0.8, seed=0)
     short = [Subject(q, Video(video.frames[:9], video.fps)) for q, video in subjects]
     with pytest.raises(SizeError, match="clips of 9 frames"):
-        measure(short)
+        make_tasks(Simulator(subjects), short, STEP, strength=0.8, seed=0)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitascope.errors import ConfigError, DatasetError
-from vitascope.evaluate.kept import Order, find_answers, fingerprint, keep, write_prompts
+from vitascope.errors import ConfigError, DatasetError, MediaError
+from vitascope.evaluate.kept import Order, find_answers, fingerprint, keep, read_kept, write_prompts
 from vitascope.video import Video, read_video, write_video
 
 
@@ -44,6 +44,18 @@ def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path: Path) 
     assert find_answers(tmp_path / "made", {f"{k}": text for k, text in enumerate(prompts)}) == paths
     with pytest.raises(ConfigError, match="made with other settings"):
         keep(orders, tmp_path / "made", {"seed": 1})
+
+
+def test_what_is_measured_to_the_pixel_is_kept_so(tmp_path: Path) -> None:
+    noise = Video(np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8), 12.5)
+    for exact in (True, False):
+        path = keep([Order("a", "noise", lambda: noise)], tmp_path / str(exact), {}, exact=exact)["a"]
+        assert np.array_equal(read_kept(path).frames, noise.frames) == exact
+        assert read_kept(path).fps == 12.5
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK")
+    with pytest.raises(MediaError, match="delete it"):
+        read_kept(broken)
 
 
 def test_answers_are_found_by_prompt_whatever_their_files_are_called(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.storyboards import Board, evaluate_storyboards, judge_board, make_boards
-from vitascope.generate.storyboard import Storyboard
+from vitascope.evaluate.storyboards import Board, Cutting, evaluate_storyboards, judge_board, make_boards
 from vitascope.judge.bundled import find_judge
 from vitascope.judge.network import Judge
 from vitascope.production import ClipShape
@@ -42,18 +41,17 @@ def test_a_storyboard_lasts_as_long_as_its_scene_and_cuts_where_that_does(boards
 def test_renders_are_all_right_and_videos_without_a_cut_are_not(
     boards: list[Board], judge: Judge, tmp_path: Any
 ) -> None:
-    def uncut(storyboard: Storyboard, seed: int) -> Video:
-        (board,) = (board for board in boards if board.storyboard(SHAPE) == storyboard)
+    def uncut(board: Board) -> Video:
         return Video(np.repeat(board.render(SHAPE).frames[:1], 17, axis=0), 8.0)
 
-    report = evaluate_storyboards(boards, SHAPE, uncut, judge.read)
+    report = evaluate_storyboards(boards, lambda board: board.render(SHAPE), uncut, judge.read)
     renders, model = report.found["renders"], report.found["model"]
     assert sum(cutting.cuts_in_place for cutting in renders) >= 5
     assert sum(cutting.no_others for cutting in renders) >= 5
     assert sum(cutting.same_cast for cutting in renders) >= 4  # the judge errs
     assert not any(cutting.cuts_in_place for cutting in model)
     assert all(cutting.no_others for cutting in model)
-    assert "same cast" in report.lines()[-1]
+    assert "same cast" in report.lines()[-2]
     report.write(tmp_path)
     assert (tmp_path / "storyboards.png").stat().st_size > 1000
 
@@ -71,3 +69,32 @@ def test_a_cut_too_many_and_another_cast_are_seen(boards: list[Board], judge: Ju
 def test_clips_too_short_for_two_shots_are_refused() -> None:
     with pytest.raises(SizeError, match="too short"):
         make_boards(2, 0, ClipShape(5, 8.0, 64, 64, 0.0))
+    with pytest.raises(SizeError, match="makes images"):
+        make_boards(2, 0, ClipShape(1, 8.0, 64, 64, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "in_place", "no_others"),
+    [
+        ([8], [10], True, True),
+        ([8], [11], False, False),
+        ([8], [], False, True),
+        ([8], [7, 9], True, False),  # one of them was asked for
+        ([6, 9], [8], False, True),  # one cut doesn't stand for two
+    ],
+)
+def test_each_cut_asked_for_is_answered_by_one(
+    asked: list[int], found: list[int], in_place: bool, no_others: bool
+) -> None:
+    cutting = Cutting("", asked, found, "", [[]])
+    assert (cutting.cuts_in_place, cutting.no_others) == (in_place, no_others)
+
+
+def test_who_is_in_every_shot_is_the_cast() -> None:
+    """Whoever is named first, since a reading's order says nothing; and whom the text tells of is among them."""
+    cutting = Cutting("", [8], [8], "red cube", [["red cube", "blue ball"], ["blue ball"]])
+    assert (cutting.same_cast, cutting.cast_as_told) == (True, False)
+    cutting = Cutting("", [8], [8], "red cube", [["red cube"], ["blue ball", "red cube"]])
+    assert (cutting.same_cast, cutting.cast_as_told) == (True, True)
+    cutting = Cutting("", [8], [8], "red cube", [["red cube"], ["blue ball"]])
+    assert (cutting.same_cast, cutting.cast_as_told) == (False, False)

@@ -54,6 +54,18 @@ def test_a_card_counts_the_passes_that_are_made(pipeline, changes, monkeypatch):
     assert pipeline.cost().flops == len(made)
 
 
+@pytest.mark.parametrize(("threads", "guidance", "at_once"), [(2, 3.0, 2), (2, 1.0, 1), (1, 3.0, 1)])
+def test_a_card_counts_the_memory_of_passes_side_by_side(pipeline, threads, guidance, at_once, monkeypatch):
+    config = pipeline.config.model_copy(update={"guidance": guidance})
+    pipeline = type(pipeline)(pipeline.codec, pipeline.transformer, pipeline.text_encoder, config)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
+    networks = (pipeline.codec, pipeline.transformer, pipeline.text_encoder)
+    in_turn, side_by_side = (cost_of(*networks, 1, passes_at_once=num, **size).working_bytes for num in (1, 2))
+    assert side_by_side > in_turn
+    assert pipeline.cost().working_bytes == (side_by_side if at_once == 2 else in_turn)
+
+
 def test_a_card_tells_the_seconds(pipeline):
     told = pipeline.cost()
     assert told.card(1e6)["seconds here, at least"] == pytest.approx(told.flops / 1e6, rel=0.01)

@@ -77,7 +77,7 @@ def evaluate_faithful(
         return
     reader = Judge.load(find_judge(judge))
     settings = {"world_version": WORLD_VERSION, "seed": seed, "variety": variety}
-    with _kept_in(out) as kept:
+    with kept_in(out) as kept:
         if videos is not None:
             paths = find_answers(videos, {question.name: question.prompt for question in questions})
             without = [question.name for question in questions if question.name not in paths]
@@ -91,7 +91,10 @@ def evaluate_faithful(
             orders = faithful.generated(questions, vitascope.load(chosen, dtype=precision).generate, seed)
             with progress("generating") as on_progress:
                 paths = keep(
-                    orders, kept / "model", {"model": _fingerprint(chosen), "dtype": precision, **settings}, on_progress
+                    orders,
+                    kept / "model",
+                    {"model": model_fingerprint(chosen), "dtype": precision, **settings},
+                    on_progress,
                 )
         renders = None
         if baseline:
@@ -174,7 +177,7 @@ def evaluate_distribution(
     clips = distribution.dataset_clips(real, seed)
     named = [(clip.id, clip.read) for clip in clips] or distribution.media(real, seed)
     named = named[: 2 * num_clips]
-    with _kept_in(out) as kept:
+    with kept_in(out) as kept:
         if videos:
             generated = [pair for source in videos for pair in distribution.media(source, seed)][:num_clips]
         else:
@@ -182,7 +185,7 @@ def evaluate_distribution(
                 raise DatasetError(f"{real} has no captions to generate from: give videos, or name a dataset's folder")
             chosen, precision = model or "playground", dtype or "float32"
             settings = {
-                "model": _fingerprint(chosen),
+                "model": model_fingerprint(chosen),
                 "dtype": precision,
                 "real": distribution.digest(clips),
                 "seed": seed,
@@ -221,7 +224,7 @@ def _features(names: list[FeatureName], judge: Path | None) -> tuple[list[Featur
 
 
 @contextmanager
-def _kept_in(out: Path | None) -> Iterator[Path]:
+def kept_in(out: Path | None) -> Iterator[Path]:
     """The report's folder; without one, a folder that vanishes."""
     if out is not None:
         yield out
@@ -232,7 +235,8 @@ def _kept_in(out: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _fingerprint(model: str) -> str:
+def model_fingerprint(model: str) -> str:
+    """What tells a model from another, however it is named."""
     from vitascope.evaluate.kept import fingerprint
     from vitascope.generate.loading import find_model
 

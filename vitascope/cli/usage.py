@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import vitascope
 from vitascope.cli.options import MODEL_HELP, GeneratorDtype, Seed, check_folder
-from vitascope.cli.scores import JudgeFolder
+from vitascope.cli.scores import JudgeFolder, kept_in, model_fingerprint
 from vitascope.progress import progress
 
 if TYPE_CHECKING:
     from vitascope.generate.model_folder import PipelineConfig
+    from vitascope.precision import Precision
     from vitascope.production import ClipShape
 
-Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Also write JSON and a picture here.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="DIR", help="Also write JSON and a picture, and keep what is made, here."),
+]
 
 
 def evaluate_abilities(
@@ -31,28 +34,39 @@ def evaluate_abilities(
     dtype: GeneratorDtype = None,
     out: Out = None,
 ) -> None:
-    """Extend, fill, connect, loop and edit clips: is what was given kept, does it join, is what is made right."""
+    """Extend, fill, connect, loop and edit clips: is what was given kept, does it join, is what is made right.
+
+    To go on after an interruption, run it again.
+    """
     if out is not None:
         check_folder(out)
     from vitascope.codec.streaming import reconstruct
     from vitascope.evaluate import abilities
+    from vitascope.evaluate.kept import Order, keep, read_kept
     from vitascope.judge.bundled import find_judge
     from vitascope.judge.network import Judge
 
     reader = Judge.load(find_judge(judge))
     pipeline = vitascope.load(model, dtype=dtype or "float32")
-    subjects = abilities.make_subjects(clips, seed, _shape(pipeline.config))
-    with _without_notes(), progress("abilities") as on_progress:
-        report = abilities.evaluate_abilities(
-            pipeline,
-            subjects,
-            partial(reconstruct, pipeline.codec),
-            reader.read,
-            step=pipeline.lattice.frames_per_cell,
-            strength=strength,
-            seed=seed,
-            on_progress=on_progress,
-        )
+    step = pipeline.lattice.frames_per_cell
+    with progress("rendering") as on_progress:
+        subjects = abilities.make_subjects(clips, seed, _shape(pipeline.config), on_progress)
+    tasks = abilities.make_tasks(pipeline, subjects, step, strength, seed)
+    with _without_notes(), kept_in(out) as kept:
+        settings = {**_settings(seed), **_made_by(model, dtype), "strength": strength}
+        orders = [Order(task.name, task.prompt, task.make) for task in tasks]
+        with progress("generating") as on_progress:
+            paths = keep(orders, kept / "model", settings, on_progress, exact=True)
+        with progress("measuring") as on_progress:
+            report = abilities.evaluate_abilities(
+                subjects,
+                tasks,
+                lambda task: read_kept(paths[task.name]),
+                lambda video: reconstruct(pipeline.codec, video),
+                reader.read,
+                step=step,
+                on_progress=on_progress,
+            )
     typer.echo("\n".join(report.lines()))
     if out is not None:
         report.write(out)
@@ -67,30 +81,55 @@ def evaluate_storyboards(
     dtype: GeneratorDtype = None,
     out: Out = None,
 ) -> None:
-    """Make storyboards of scenes that no training clip has: cuts where they belong and nowhere else, and the cast."""
+    """Make storyboards of scenes that no training clip has: cuts where they belong and nowhere else, and the cast.
+
+    To go on after an interruption, run it again.
+    """
     if out is not None:
         check_folder(out)
     from vitascope.evaluate import storyboards
-    from vitascope.generate.storyboard import Storyboard
+    from vitascope.evaluate.kept import keep, read_kept
     from vitascope.judge.bundled import find_judge
     from vitascope.judge.network import Judge
-    from vitascope.video import Video
 
     reader = Judge.load(find_judge(judge))
     pipeline = vitascope.load(model, dtype=dtype or "float32")
     shape = _shape(pipeline.config)
-
-    def make(storyboard: Storyboard, seed: int) -> Video:
-        return pipeline.storyboard(storyboard, seed=seed)
-
-    with _without_notes(), progress("storyboards") as on_progress:
-        report = storyboards.evaluate_storyboards(
-            storyboards.make_boards(boards, seed, shape), shape, make, reader.read, seed=seed, on_progress=on_progress
-        )
+    made = storyboards.make_boards(boards, seed, shape)
+    with _without_notes(), kept_in(out) as kept:
+        with progress("rendering") as on_progress:
+            renders = keep(
+                storyboards.rendered(made, shape),
+                kept / "renders",
+                {"shape": list(shape), **_settings(seed)},
+                on_progress,
+            )
+        with progress("generating") as on_progress:
+            orders = storyboards.generated(made, shape, pipeline.storyboard, seed)
+            paths = keep(orders, kept / "model", {**_settings(seed), **_made_by(model, dtype)}, on_progress)
+        with progress("reading") as on_progress:
+            report = storyboards.evaluate_storyboards(
+                made,
+                lambda board: read_kept(renders[board.name]),
+                lambda board: read_kept(paths[board.name]),
+                reader.read,
+                on_progress=on_progress,
+            )
     typer.echo("\n".join(report.lines()))
     if out is not None:
         report.write(out)
         typer.echo(out)
+
+
+def _settings(seed: int) -> dict[str, Any]:
+    """What decides which scenes there are."""
+    from vitascope.world.scene import WORLD_VERSION
+
+    return {"world_version": WORLD_VERSION, "seed": seed}
+
+
+def _made_by(model: str, dtype: Precision | None) -> dict[str, Any]:
+    return {"model": model_fingerprint(model), "dtype": dtype or "float32"}
 
 
 def _shape(config: PipelineConfig) -> ClipShape:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -33,7 +34,7 @@ from vitascope.world.words import COLOURS
 INSIDE = 95.0  # percentile of the steps inside a clip, beyond which one across a join stands out
 MOTION_CELLS = 8  # along each side of a picture: where something moves
 NUM_SHOWN, SHOWN_FRAMES = 3, 9
-FILLED = ("model", "cross-fade", "held frame")
+FILLED = ("codec", "model", "cross-fade", "held frame")
 
 
 @runtime_checkable
@@ -66,17 +67,29 @@ class Subject(NamedTuple):
     video: Video
 
 
+class Given(NamedTuple):
+    """Frames of a video that an ability is given: those that are to come back."""
+
+    video: Video
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True)
 class Task:
-    """What is made of a clip. Given parts stand at frames of it; a join is a frame of other origin than the one before.
+    """What is made of a clip. Given frames stand from a frame of it on.
 
-    The join after the last frame is that with the first.
+    A join is a frame of other origin than the one before, which for frame 0 is the last. With it goes the number of the
+    clip that is given there.
     """
 
     ability: str
+    clip: int
+    name: str
+    prompt: str
     make: Callable[[], Video]
-    given: Mapping[int, Video]
-    joins: tuple[int, ...]
+    given: Mapping[int, Given]
+    joins: Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -85,13 +98,13 @@ class Outcome:
 
     ability: str
     clip: str
-    lost: float
+    lost: float | None
     seams: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Whether an edited clip shows the colour asked for, and still the kinds and the motion that were there.
+    """Whether an edited clip shows every actor in the colour asked for, and still the kinds and motion that were there.
 
     `motion` is the correlation of where and when something changes with the source, `elsewhere` that with another clip.
     """
@@ -106,25 +119,45 @@ class Edit:
     elsewhere: float
 
 
-def make_subjects(num: int, seed: int, shape: ClipShape) -> list[Subject]:
+def make_subjects(num: int, seed: int, shape: ClipShape, on_progress: OnProgress | None = None) -> list[Subject]:
     """Clips of one or two actors, none of which was trained on.
 
     Raises:
         SizeError: fewer than two clips.
     """
-    return [Subject(q, render_question(q, shape)) for q in make_questions(num, seed, variety=0.0)]
+    subjects = []
+    for question in make_questions(num, seed, variety=0.0):
+        subjects.append(Subject(question, render_question(question, shape)))
+        if on_progress is not None:
+            on_progress(len(subjects), num)
+    return subjects
 
 
-def make_tasks(maker: Maker, subject: Subject, other: Video, step: int, seed: int) -> list[Task]:
-    """Every ability with given frames, used on a clip; `step` is how many frames latent frames hold.
+def make_tasks(maker: Maker, subjects: Sequence[Subject], step: int, strength: float, seed: int) -> list[Task]:
+    """Every ability, used on every clip; `step` is how many frames latent frames hold.
 
     Raises:
-        SizeError: a clip of fewer than four latent frames: too little to take something away from.
+        SizeError: fewer than two clips, or such of fewer than four latent frames: too little to take something away.
     """
-    clip, prompt, fps = subject.video, subject.question.prompt, float(subject.video.fps)
+    if len(subjects) < 2:
+        raise SizeError(f"{len(subjects)} clips: abilities are measured on two or more")
+    shortest = min(subject.video.num_frames for subject in subjects)
+    if shortest < 1 + 3 * step:
+        raise SizeError(f"clips of {shortest} frames: abilities are measured on {1 + 3 * step} or more")
+    return [
+        task
+        for number in range(len(subjects))
+        for task in _tasks_of(maker, subjects, number, step, strength, seed + number)
+    ]
+
+
+def _tasks_of(
+    maker: Maker, subjects: Sequence[Subject], number: int, step: int, strength: float, seed: int
+) -> list[Task]:
+    question, clip = subjects[number]
+    neighbour = _neighbour(number)
+    other, prompt, fps = subjects[neighbour].video, question.prompt, float(clip.fps)
     cells = (clip.num_frames - 1) // step
-    if cells < 3:
-        raise SizeError(f"clips of {clip.num_frames} frames: abilities are measured on {1 + 3 * step} or more")
     total = 1 + cells * step
     half, hole = 1 + cells // 2 * step, _hole(cells, step)
     seconds = (total - half) / fps
@@ -133,34 +166,74 @@ def make_tasks(maker: Maker, subject: Subject, other: Video, step: int, seed: in
     def part(video: Video, start: int, stop: int) -> Video:
         return Video(video.frames[start:stop], video.fps)
 
+    def task(
+        ability: str,
+        make: Callable[[], Video],
+        given: Mapping[int, Given],
+        joins: Mapping[int, int],
+        prompt: str = prompt,
+    ) -> Task:
+        return Task(ability, number, f"{question.name}_{ability.replace(' ', '_')}", prompt, make, given, joins)
+
+    first, whole = part(clip, 0, 1), part(clip, 0, total)
     before, after = part(clip, 0, half), part(clip, total - half, total)
-    whole, first = part(clip, 0, total), part(clip, 0, 1)
-    tail = (cells - cells // 2) * step  # what a made half has, and a given one that others precede
-    tasks = {
-        "first frame": (
+    beginning, middle, following = part(clip, 0, 1 + step), part(clip, step, 1 + 2 * step), part(other, 0, step)
+    asked = recoloured(question)
+
+    def both_ways() -> Video:
+        longer = maker.extend(middle, prompt, seconds=step / fps, backward=True, seed=seed)
+        return maker.extend(longer, prompt, seconds=(total - longer.num_frames) / fps, seed=seed)
+
+    return [
+        task(
+            "first frame",
             lambda: maker.generate(prompt, image=first, num_frames=total, **size, seed=seed),
-            {0: first},
-            (1,),
+            {0: _all_of(first)},
+            {1: number},
         ),
-        "extend": (lambda: maker.extend(before, prompt, seconds=seconds, seed=seed), {0: before}, (half,)),
-        "backward": (
+        task(
+            "extend",
+            lambda: maker.extend(before, prompt, seconds=seconds, seed=seed),
+            {0: _all_of(before)},
+            {half: number},
+        ),
+        task(
+            "backward",
             lambda: maker.extend(after, prompt, seconds=seconds, backward=True, seed=seed),
-            {total - half: after},
-            (total - half,),
+            {total - half: _all_of(after)},
+            {total - half: number},
         ),
-        "fill": (
+        # what was given goes through the codec twice, so nothing is said of how it comes back
+        task("both ways", both_ways, {}, {step: number, 1 + 2 * step: number}),
+        task(
+            "fill",
             lambda: maker.fill(whole, [(hole.start / fps, hole.stop / fps)], prompt, seed=seed),
-            {0: part(clip, 0, hole.start), hole.stop: part(clip, hole.stop, total)},
-            (hole.start, hole.stop),
+            {0: Given(whole, 0, hole.start), hole.stop: Given(whole, hole.stop, total)},
+            {hole.start: number, hole.stop: number},
         ),
-        "connect": (
-            lambda: maker.connect(part(clip, 0, 1 + step), part(other, 0, step), prompt, seconds=tail / fps, seed=seed),
-            {0: part(clip, 0, 1 + step), 1 + step + tail: part(other, 0, step)},
-            (1 + step, 1 + step + tail),
+        task(
+            "connect",
+            lambda: maker.connect(beginning, following, prompt, seconds=seconds, seed=seed),
+            {0: _all_of(beginning), 1 + step + total - half: _all_of(following)},
+            {1 + step: number, 1 + step + total - half: neighbour},
         ),
-        "loop": (lambda: maker.loop(before, prompt, seconds=seconds, seed=seed), {0: before}, (half, half + tail)),
-    }
-    return [Task(name, *task) for name, task in tasks.items()]
+        task(
+            "loop",
+            lambda: maker.loop(before, prompt, seconds=seconds, seed=seed),
+            {0: _all_of(before)},
+            {half: number, 0: number},
+        ),
+        task("edit", lambda: maker.edit(clip, asked.prompt, strength=strength, seed=seed), {}, {}, asked.prompt),
+    ]
+
+
+def _all_of(video: Video) -> Given:
+    return Given(video, 0, video.num_frames)
+
+
+def _neighbour(number: int) -> int:
+    """Another clip, the same one however many there are."""
+    return number - 1 if number else 1
 
 
 def _hole(cells: int, step: int) -> slice:
@@ -168,15 +241,21 @@ def _hole(cells: int, step: int) -> slice:
     return slice(1 + step, 1 + step + cells // 2 * step)
 
 
-def judge_outcome(task: Task, subject: Subject, made: Video, codec: Callable[[Video], Video]) -> Outcome:
-    """What came back of what was given, and how it joins; `codec` encodes and decodes."""
-    lost = [
-        psnr(codec(part).frames, part.frames) - psnr(made.frames[at : at + part.num_frames], part.frames)
-        for at, part in task.given.items()
-    ]
-    largest = np.percentile(steps(codec(subject.video).frames), INSIDE)
-    across = steps(np.concatenate([made.frames, made.frames[:1]]))
-    return Outcome(task.ability, subject.question.name, max(lost), tuple(across[j - 1] / largest for j in task.joins))
+def judge_outcome(
+    task: Task, name: str, made: Video, codec: Callable[[Video], Video], largest: Callable[[int], float]
+) -> Outcome:
+    """What came back of what was given of the clip of that name, and how it joins; `codec` encodes and decodes.
+
+    `largest` gives of each clip, by its number, the step inside beyond which one across a join stands out.
+    """
+    lost = []
+    for at, (video, start, stop) in task.given.items():
+        wanted = video.frames[start:stop]
+        returned = made.frames[at : at + stop - start]
+        lost.append(psnr(codec(video).frames[start:stop], wanted) - psnr(returned, wanted))
+    across = steps(np.concatenate([made.frames[-1:], made.frames]))
+    seams = tuple(float(across[join] / largest(clip)) for join, clip in task.joins.items())
+    return Outcome(task.ability, name, max(lost, default=None), seams)
 
 
 def steps(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " _"]:
@@ -184,14 +263,18 @@ def steps(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " _"]:
     return np.abs(np.diff(frames.astype(np.float64), axis=0)).mean(axis=(1, 2, 3))
 
 
-def filled(clip: Video, made: Video, step: int) -> dict[str, float]:
-    """PSNR in dB of what fills the hole of `make_tasks`: a model's, a cross-fade, the frame before it held still."""
+def filled(clip: Video, coded: Video, made: Video, step: int) -> dict[str, float]:
+    """PSNR in dB of what fills the hole of `make_tasks`, by contestant: see `FILLED`.
+
+    A cross-fade and the frame before the hole held still are of the clip's own frames. What is made has been through
+    the codec, so it can't come above what that alone returns of the clip, `coded`.
+    """
     hole = _hole((clip.num_frames - 1) // step, step)
     truth, last, following = clip.frames[hole], clip.frames[hole.start - 1], clip.frames[hole.stop]
     share = (np.arange(1, len(truth) + 1) / (len(truth) + 1))[:, None, None, None]
     fade = ((1 - share) * last + share * following).round().astype(np.uint8)
-    ways = {"model": made.frames[hole], "cross-fade": fade, "held frame": np.broadcast_to(last, truth.shape)}
-    return {name: psnr(frames, truth) for name, frames in ways.items()}
+    ways = (coded.frames[hole], made.frames[hole], fade, np.broadcast_to(last, truth.shape))
+    return {name: psnr(frames, truth) for name, frames in zip(FILLED, ways, strict=True)}
 
 
 def recoloured(question: Question) -> Question:
@@ -240,41 +323,36 @@ def _changes(video: Video) -> Float[np.ndarray, "t r c"]:
 
 @dataclass(frozen=True)
 class AbilitiesReport:
-    """Of every ability and clip what came back and how it joins; PSNR of what was filled, by contestant; and edits."""
+    """Of every ability and clip what came back and how it joins; of clips what filled them, PSNR in dB; and edits."""
 
     outcomes: list[Outcome]
-    holes: list[dict[str, float]]
+    holes: dict[str, dict[str, float]]
     edits: list[Edit]
-    strength: float
     sheet: Video
 
     def lines(self) -> list[str]:
         """Three tables."""
         rows = [
-            f"{'':14}{'given, dB lost':>24}{'steps across joins':>30}",
-            f"{'':14}{'mean':>12}{'worst':>12}{'median':>18}{'within':>12}",
+            f"{'':14}{'given, dB lost':>30}{'steps across joins, %':>32}",
+            f"{'':14}{'mean (95 %)':>20}{'worst':>10}{'median':>12}{'up to 100 (95 %)':>20}",
         ]
         for ability in dict.fromkeys(outcome.ability for outcome in self.outcomes):
-            some = [outcome for outcome in self.outcomes if outcome.ability == ability]
-            lost, seams = [o.lost for o in some], np.array([seam for o in some for seam in o.seams])
-            within = f"{int((seams <= 1).sum())} of {len(seams)}"
-            rows.append(
-                f"{ability:14}{np.mean(lost):12.2f}{max(lost):12.2f}{100 * float(np.median(seams)):16.0f} %{within:>12}"
-            )
-        rows += ["", f"{'filled, dB':14}{'mean (95 %)':>24}{'model is better':>30}"]
+            rows.append(self._outcome_row(ability))
+        rows += ["", f"{'filled, dB':14}{'mean (95 %)':>20}{'model is better by (95 %)':>30}{'in':>12}"]
+        model = self._filled_by("model")
         for who in FILLED:
-            values = np.array([hole[who] for hole in self.holes])
-            better = sum(hole["model"] > hole[who] for hole in self.holes)
-            rows.append(f"{who:14}{_mean(values):>24}" + ("" if who == "model" else f"{better:>24} of {len(values)}"))
-        rows += ["", f"{'edited':34}{'source':>20}{'edited':>20}"]
+            values = self._filled_by(who)
+            beaten = "" if who == "model" else f"{_mean(model - values):>30}{(model > values).sum():>6} of {len(model)}"
+            rows.append(f"{who:14}{_mean(values):>20}{beaten}")
+        rows += ["", f"{'edited':30}{'source':>24}{'edited':>24}"]
         for said, before, after in (
-            ("colour as asked, % (95 %)", "colour_before", "colour"),
-            ("kind as asked, % (95 %)", "kind_before", "kind"),
+            ("colours as asked, % (95 %)", "colour_before", "colour"),
+            ("kinds as asked, % (95 %)", "kind_before", "kind"),
         ):
-            shares = (np.array([100.0 * getattr(edit, name) for edit in self.edits]) for name in (before, after))
-            rows.append(f"{said:34}" + "".join(f"{_mean(share):>20}" for share in shares))
-        motion, elsewhere = (np.mean([getattr(edit, name) for edit in self.edits]) for name in ("motion", "elsewhere"))
-        rows.append(f"motion's correlation {motion:.2f} with the source, {elsewhere:.2f} with another clip")
+            cells = (_mean(100 * self._of_edits(name)) for name in (before, after))
+            rows.append(f"{said:30}" + "".join(f"{cell:>24}" for cell in cells))
+        motion, elsewhere = (_mean(self._of_edits(name), 2) for name in ("motion", "elsewhere"))
+        rows.append(f"motion's correlation (95 %): {motion} with the source, {elsewhere} with another clip")
         return rows
 
     def write(self, out: Path) -> None:
@@ -282,41 +360,54 @@ class AbilitiesReport:
         tree = {
             "outcomes": [asdict(outcome) for outcome in self.outcomes],
             "filled": self.holes,
-            "strength": self.strength,
             "edits": [asdict(edit) for edit in self.edits],
         }
         write_report(out, "abilities", tree, self.sheet)
 
+    def _outcome_row(self, ability: str) -> str:
+        some = [outcome for outcome in self.outcomes if outcome.ability == ability]
+        lost = np.array([outcome.lost for outcome in some if outcome.lost is not None])
+        returned = f"{_mean(lost, 2):>20}{lost.max():10.2f}" if len(lost) else f"{'-':>20}{'-':>10}"
+        median = 100 * float(np.median([seam for outcome in some for seam in outcome.seams]))
+        within = np.array([100.0 * sum(seam <= 1 for seam in outcome.seams) for outcome in some])
+        share = _mean(within, 0, np.array([float(len(outcome.seams)) for outcome in some]))
+        return f"{ability:14}{returned}{median:12.0f}{share:>20}"
+
+    def _filled_by(self, who: str) -> Float[np.ndarray, " n"]:
+        return np.array([hole[who] for hole in self.holes.values()])
+
+    def _of_edits(self, name: str) -> Float[np.ndarray, " n"]:
+        return np.array([getattr(edit, name) for edit in self.edits], np.float64)
+
 
 def evaluate_abilities(
-    maker: Maker,
     subjects: Sequence[Subject],
+    tasks: Sequence[Task],
+    show: Callable[[Task], Video],
     codec: Callable[[Video], Video],
     read: Read,
     *,
     step: int,
-    strength: float = 0.8,
-    seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> AbilitiesReport:
-    """Use every ability on every clip. `codec` encodes and decodes; `step` is how many frames latent frames hold.
+    """What became of the tasks of `make_tasks`; `show` is what was made, to the pixel; `codec` encodes and decodes."""
 
-    Raises:
-        SizeError: fewer than two clips, or clips that are too short.
-    """
-    if len(subjects) < 2:
-        raise SizeError(f"{len(subjects)} clips: abilities are measured on two or more")
-    outcomes, holes, edits, shown, labels = [], [], [], [], []
-    for number, subject in enumerate(subjects):
-        question, clip = subject
-        other = subjects[(number + 1) % len(subjects)].video
+    @cache
+    def coded(number: int) -> Video:
+        return codec(subjects[number].video)
+
+    def largest(number: int) -> float:
+        return float(np.percentile(steps(coded(number).frames), INSIDE))
+
+    outcomes, holes, edits, shown, labels = [], {}, [], [], []
+    for number, (question, clip) in enumerate(subjects):
         made = {"source": clip}
-        for task in make_tasks(maker, subject, other, step, seed + number):
-            made[task.ability] = task.make()
-            outcomes.append(judge_outcome(task, subject, made[task.ability], codec))
-        holes.append(filled(clip, made["fill"], step))
-        asked = recoloured(question)
-        made["edit"] = maker.edit(clip, asked.prompt, strength=strength, seed=seed + number)
+        for task in (task for task in tasks if task.clip == number):
+            video = made[task.ability] = show(task)
+            if task.joins:
+                outcomes.append(judge_outcome(task, question.name, video, codec, largest))
+        asked, other = recoloured(question), subjects[_neighbour(number)].video
+        holes[question.name] = filled(clip, coded(number), made["fill"], step)
         edits.append(judge_edit(asked, clip, made["edit"], other, read))
         if number < NUM_SHOWN:
             shown += made.values()
@@ -326,9 +417,11 @@ def evaluate_abilities(
             on_progress(number + 1, len(subjects))
     has_pillow = importlib.util.find_spec("PIL") is not None
     sheet = contact_sheet(shown, columns=2, frames_per_video=SHOWN_FRAMES, labels=labels if has_pillow else None)
-    return AbilitiesReport(outcomes, holes, edits, strength, sheet)
+    return AbilitiesReport(outcomes, holes, edits, sheet)
 
 
-def _mean(values: Float[np.ndarray, " n"]) -> str:
-    low, high = confidence(values)
-    return f"{values.mean():.1f} ({low:.1f}-{high:.1f})"
+def _mean(values: Float[np.ndarray, " n"], digits: int = 1, counts: Float[np.ndarray, " n"] | None = None) -> str:
+    """A mean and its 95 % interval; with `counts`, values are sums of so many."""
+    mean = values.mean() if counts is None else values.sum() / counts.sum()
+    low, high = confidence(values, counts)
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

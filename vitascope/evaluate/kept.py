@@ -1,7 +1,8 @@
 """Videos that are made once and kept: an evaluation that is interrupted goes on where it stopped.
 
 A folder of kept videos has a form that `vitascope prepare videos` reads, too: `NAME.mp4`, and `metadata.jsonl` with
-a line `{"file_name": "NAME.mp4", "prompt": "..."}` for each. `made.json` says how they were made.
+a line `{"file_name": "NAME.mp4", "prompt": "..."}` for each. `made.json` says how they were made. What is
+to be measured to the pixel, which no MP4 keeps, is `NAME.npz` instead.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
 
 from vitascope.data.sources import find_sources
-from vitascope.errors import ConfigError, DatasetError
-from vitascope.files import write_text
+from vitascope.errors import ConfigError, DatasetError, MediaError, reason
+from vitascope.files import replacing, write_text
 from vitascope.layout import CRF
 from vitascope.production import OnProgress
-from vitascope.video import Video, write_video
+from vitascope.video import Video, read_video, write_video
 
 SETTINGS, PROMPTS = "made.json", "metadata.jsonl"
 
@@ -31,22 +35,50 @@ class Order(NamedTuple):
 
 
 def keep(
-    orders: Sequence[Order], folder: Path, settings: Mapping[str, Any], on_progress: OnProgress | None = None
+    orders: Sequence[Order],
+    folder: Path,
+    settings: Mapping[str, Any],
+    on_progress: OnProgress | None = None,
+    *,
+    exact: bool = False,
 ) -> dict[str, Path]:
     """Each video's file by its name; those that the folder lacks are made, and counted by `on_progress`.
+
+    They are MP4 files, or with `exact` hold every pixel; `read_kept` reads either.
 
     Raises:
         ConfigError: the folder's videos were made with other settings.
     """
     _claim(folder, settings)
-    write_prompts(orders, folder)
-    paths = {order.name: folder / f"{order.name}.mp4" for order in orders}
+    if not exact:
+        write_prompts(orders, folder)
+    paths = {order.name: folder / f"{order.name}{'.npz' if exact else '.mp4'}" for order in orders}
     missing = [order for order in orders if not paths[order.name].is_file()]
     for done, order in enumerate(missing, start=1):
-        write_video(order.make(), paths[order.name], crf=CRF)
+        video, path = order.make(), paths[order.name]
+        if exact:
+            with replacing(path) as temporary:
+                np.savez_compressed(temporary, frames=video.frames, fps=float(video.fps))
+        else:
+            write_video(video, path, crf=CRF)
         if on_progress is not None:
             on_progress(done, len(missing))
     return paths
+
+
+def read_kept(path: Path) -> Video:
+    """A video that `keep` wrote.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    if path.suffix != ".npz":
+        return read_video(path)
+    try:
+        with np.load(path) as stored:
+            return Video(stored["frames"], float(stored["fps"]))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise MediaError(f"{path} can't be read: {reason(error)}; delete it, and it is made again") from None
 
 
 def write_prompts(orders: Sequence[Any], folder: Path) -> Path:

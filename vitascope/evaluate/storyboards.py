@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +20,11 @@ from vitascope.errors import SizeError
 from vitascope.evaluate.coherence import CUT_STRENGTH
 from vitascope.evaluate.faithful import FIRST_SEED
 from vitascope.evaluate.judge import Read
+from vitascope.evaluate.kept import Order
 from vitascope.evaluate.report import confidence, write_report
 from vitascope.evaluate.steadiness import find_cuts
 from vitascope.generate.storyboard import Storyboard, StoryboardShot
+from vitascope.judge.network import Reading
 from vitascope.judge.sentence import Slot
 from vitascope.production import ClipShape, OnProgress
 from vitascope.video import Video, contact_sheet
@@ -32,6 +35,7 @@ from vitascope.world.scene import Scene
 from vitascope.world.words import LANGUAGES, Language
 
 NEAR = 2  # frames: a cut so near to where it was asked for is where it was asked for
+DRAWS = 100  # scenes for each storyboard: of clips that are long enough, far more than it takes
 NUM_SHOWN, SHOWN_FRAMES = 12, 8
 
 
@@ -52,6 +56,11 @@ class Board(NamedTuple):
         ]
         return Storyboard(text=self.told.text, shots=tuple(shots))
 
+    @property
+    def prompt(self) -> str:
+        """All texts in one line."""
+        return " | ".join(text for text in (self.told.text, *self.told.shots) if text)
+
     def render(self, shape: ClipShape) -> Video:
         """The simulator's own video of the scene."""
         num_frames, fps, height, width, _ = shape
@@ -60,67 +69,108 @@ class Board(NamedTuple):
 
 @dataclass(frozen=True)
 class Cutting:
-    """Frames with which shots should begin, and begin; the first actor's kind and colour as read of each shot alone."""
+    """Frames with which shots should begin, and begin; the first actor as told, and who is read of each shot alone."""
 
     name: str
     asked: list[int]
     found: list[int]
-    cast: list[str]
+    told: str
+    cast: list[list[str]]
 
     @property
     def cuts_in_place(self) -> bool:
         """Whether every cut asked for is there."""
-        return all(any(abs(cut - found) <= NEAR for found in self.found) for cut in self.asked)
+        return None not in answers(self.asked, self.found)
 
     @property
     def no_others(self) -> bool:
         """Whether every cut that is there was asked for."""
-        return all(any(abs(cut - asked) <= NEAR for asked in self.asked) for cut in self.found)
+        return set(self.found) <= set(answers(self.asked, self.found))
 
     @property
     def same_cast(self) -> bool:
-        """Whether every shot shows whom the first shows."""
-        return len(set(self.cast)) == 1
+        """Whether somebody is in every shot."""
+        return bool(set.intersection(*map(set, self.cast)))
+
+    @property
+    def cast_as_told(self) -> bool:
+        """Whether the first actor is in every shot."""
+        return all(self.told in shot for shot in self.cast)
 
 
-MEASURES = {"cuts_in_place": "cut where asked", "no_others": "no other cut", "same_cast": "same cast"}
+MEASURES = {
+    "cuts_in_place": "cut where asked",
+    "no_others": "no other cut",
+    "same_cast": "same cast",
+    "cast_as_told": "first actor as told",
+}
+
+
+def answers(asked: Sequence[int], found: Sequence[int]) -> list[int | None]:
+    """For each cut asked for, the one that answers it: the nearest that no other has; None where there is none."""
+    taken: list[int | None] = []
+    for cut in asked:
+        near = [other for other in found if abs(other - cut) <= NEAR and other not in taken]
+        taken.append(min(near, key=lambda other: abs(other - cut)) if near else None)
+    return taken
 
 
 def make_boards(num: int, seed: int, shape: ClipShape) -> list[Board]:
     """`num` scenes of several shots, told in both languages in turn.
 
     Raises:
-        SizeError: clips so short that nothing happens in two shots of them.
+        SizeError: images, or clips so short that nothing happens in two shots of them.
     """
+    if shape.is_image:
+        raise SizeError("storyboards have several shots, and this model makes images")
     boards: list[Board] = []
-    for k in range(100 * num):
+    for k in count():
         if len(boards) == num:
             break
+        if k == DRAWS * (len(boards) + 1):
+            raise SizeError(f"{shape.seconds:g} seconds are too short for scenes of several shots")
         scene = sample_scene(FIRST_SEED + 10**11 + seed * 10**6 + k, "held_out", seconds=shape.seconds)
         if len(scene.shots) > 1 and scene.style != "noir":  # in black and white a cast has no colours
             language = LANGUAGES[len(boards) % 2]
             told = storyboards(scene, 1)[language][0]
             boards.append(Board(f"{language}_{len(boards):04d}", scene, told, language))
-    if len(boards) < num:
-        raise SizeError(f"{shape.seconds:g} seconds are too short for scenes of several shots")
     return boards
 
 
+def generated(boards: Sequence[Board], shape: ClipShape, make: Callable[..., Video], seed: int) -> list[Order]:
+    """A model's video of each storyboard, to be made; `make` is its pipeline's."""
+    return [
+        Order(board.name, board.prompt, partial(make, board.storyboard(shape), seed=seed + number))
+        for number, board in enumerate(boards)
+    ]
+
+
+def rendered(boards: Sequence[Board], shape: ClipShape) -> list[Order]:
+    """The simulator's own video of each scene, to be made."""
+    return [Order(board.name, board.prompt, partial(board.render, shape)) for board in boards]
+
+
 def judge_board(board: Board, video: Video, read: Read) -> Cutting:
-    """Where a video cuts, and whom a judge sees on either side of where it should."""
+    """Where a video cuts, and whom a judge sees in each shot; where a cut is missing, on either side of its place."""
     asked = board.scene.first_frames(video.num_frames)[1:]
-    parts = (Video(video.frames[a:b], video.fps) for a, b in pairwise([0, *asked, video.num_frames]))
-    cast = []
-    for part in parts:
-        seen = read(part).sentence
-        cast.append(" ".join(seen[Slot(attribute, 0)] for attribute in ("colour", "kind")))
-    return Cutting(board.name, asked, find_cuts(video.frames, CUT_STRENGTH), cast)
+    found = find_cuts(video.frames, CUT_STRENGTH)
+    borders = [cut if answer is None else answer for cut, answer in zip(asked, answers(asked, found), strict=True)]
+    parts = (Video(video.frames[a:b], video.fps) for a, b in pairwise([0, *borders, video.num_frames]))
+    first = board.scene.actors[0]
+    return Cutting(board.name, asked, found, f"{first.colour} {first.kind}", [_who(read(part)) for part in parts])
+
+
+def _who(seen: Reading) -> list[str]:
+    """Colour and kind of everybody that a reading names."""
+    groups = [slot.group for slot in seen.sentence if slot.attribute == "kind"]
+    return [" ".join(seen.sentence[Slot(attribute, group)] for attribute in ("colour", "kind")) for group in groups]
 
 
 @dataclass(frozen=True)
 class StoryboardsReport:
     """By contestant, what became of each storyboard."""
 
+    boards: list[Board]
     found: dict[str, list[Cutting]]
     sheet: Video
 
@@ -138,33 +188,31 @@ class StoryboardsReport:
 
     def write(self, out: Path) -> None:
         """Write storyboards.json and storyboards.png into a folder."""
-        tree = {who: [asdict(cutting) for cutting in cuttings] for who, cuttings in self.found.items()}
+        found = {who: [asdict(cutting) for cutting in cuttings] for who, cuttings in self.found.items()}
+        tree = {"prompts": {board.name: board.prompt for board in self.boards}, **found}
         write_report(out, "storyboards", tree, self.sheet)
 
 
 def evaluate_storyboards(
     boards: Sequence[Board],
-    shape: ClipShape,
-    make: Callable[[Storyboard, int], Video],
+    render: Callable[[Board], Video],
+    make: Callable[[Board], Video],
     read: Read,
     *,
-    seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> StoryboardsReport:
-    """Make every storyboard by `make(storyboard, seed)`, render its scene, and look for cuts and casts in both."""
+    """Cuts and casts of the simulator's video of every storyboard, and of a model's."""
     found: dict[str, list[Cutting]] = {"renders": [], "model": []}
-    shown, labels = [], []
-    for number, board in enumerate(boards):
-        storyboard = board.storyboard(shape)
-        videos = {"renders": board.render(shape), "model": make(storyboard, seed + number)}
-        for who, video in videos.items():
-            found[who].append(judge_board(board, video, read))
-        if number < NUM_SHOWN:
-            shown.append(videos["model"])
-            texts = ([storyboard.text] if storyboard.text else []) + [shot.text for shot in storyboard.shots]
-            labels.append(" | ".join(texts))
+    shown: list[Video] = []
+    for done, board in enumerate(boards, start=1):
+        video = make(board)
+        found["renders"].append(judge_board(board, render(board), read))
+        found["model"].append(judge_board(board, video, read))
+        if len(shown) < NUM_SHOWN:
+            shown.append(video)
         if on_progress is not None:
-            on_progress(number + 1, len(boards))
+            on_progress(done, len(boards))
+    labels = [board.prompt for board in boards[:NUM_SHOWN]]
     has_pillow = importlib.util.find_spec("PIL") is not None
     sheet = contact_sheet(shown, columns=2, frames_per_video=SHOWN_FRAMES, labels=labels if has_pillow else None)
-    return StoryboardsReport(found, sheet)
+    return StoryboardsReport(list(boards), found, sheet)

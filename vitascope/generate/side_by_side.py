@@ -51,9 +51,9 @@ def side_by_side(device: torch.device) -> Iterator[Both]:
 def runs_at_once(device: torch.device) -> bool:
     """Whether two passes on this device run side by side: on a CPU, with threads that can be halved.
 
-    This depends on nothing that changes from run to run. In float32 and 8 bits a pass on half of the threads gives the
-    same bits: of all products of matrices only those of 5 to 7 rows differ, between two threads and any other number,
-    and a pass has none (docs/performance.md). Under autocast, which belongs to the caller's thread, passes run in turn.
+    This depends on nothing that changes from run to run, so neither do results. Beside those of passes in turn they may
+    differ by rounding, as between any two numbers of threads. Under autocast, which belongs to the caller's thread,
+    passes run in turn.
     """
     is_halved = device.type == "cpu" and torch.get_num_threads() % 2 == 0
     return is_halved and not torch.is_autocast_enabled("cpu")
