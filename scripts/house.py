@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "vitascope-installed.json"
-PROMPT = "a red ball bounces on the grass"
+PROMPT = "a red ball bounces up and down on the grass"
 PACKAGES = ("libegl1", "libgl1", "libegl-mesa0", "libgl1-mesa-dri")
 # What each command needs; "test" contains what "demo" needs, and so on.
 EXTRAS = {"demo": "", "test": "test", "check": "dev"}

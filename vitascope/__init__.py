@@ -3,7 +3,7 @@
     import vitascope
 
     pipeline = vitascope.load()
-    pipeline.generate("a red ball bounces on the grass").save("ball.mp4")
+    pipeline.generate("a red ball bounces up and down on the grass").save("ball.mp4")
 
 Importing this package loads nothing heavy: what is below is imported when it is first used.
 """
