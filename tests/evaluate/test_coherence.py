@@ -39,7 +39,8 @@ def roll(
             rotation, foot = about_y(way / RADIUS), np.array((-1.5 + way, 0.0, RADIUS))
             foot = foot - rotation @ (0.0, 0.0, RADIUS)
             parts += [solid(part, foot, rotation, scale=2 * RADIUS) for part in BUILDS["ball"].parts(colour)]
-        frames.append(stage.draw(parts, lighting, look, 64, 64))
+        stage.arrange(parts, lighting, look, 1.0)
+        frames.append(stage.picture(64, 64))
     return Video(np.stack(frames), ROLL_FPS)
 
 

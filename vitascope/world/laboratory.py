@@ -61,7 +61,8 @@ def render_experiment(
     frames, truths = [], []
     for index in range(len(motion.positions)):
         parts = [*apparatus(experiment, motion.positions[index]), *_bodies(experiment, motion, index, colours)]
-        frames.append(stage.draw(parts, lighting, look, height, width))
+        stage.arrange(parts, lighting, look, width / height)
+        frames.append(stage.picture(height, width))
         truths.append({"bodies": _truth(motion, index, look, height, width)})
     contacts = [{"seconds": round(c.seconds, 4), "body": c.body, "other": c.other} for c in motion.contacts]
     truth = {"fps": motion.rate, "law": experiment.law, "frames": truths, "contacts": contacts}

@@ -114,9 +114,8 @@ def _draw(
     poses = performance.poses(seconds)
     subject = (float(poses[0].foot[0]), scene.actors[0].height)
     look = view(shot, seconds, width / height, subject)
-    parts = list(solids(scene, shot, performance, poses))
-    pixels = stage.draw(parts, lighting, look, height, width)
-    owners = stage.owners(parts, lighting, look, height, width)
+    stage.arrange(solids(scene, shot, performance, poses), lighting, look, width / height)
+    pixels, owners = stage.picture(height, width), stage.owners(height, width)
     pixels = finish(pixels, scene.weather, scene.style, scene.seed, clock)
     return Frame(pixels, _frame_truth(scene, poses, look, owners))
 

@@ -58,6 +58,14 @@ class Lighting(NamedTuple):
     foggy: bool = False
 
 
+class Air(NamedTuple):
+    """Things begin to take a colour this far from the camera, in metres, and have wholly taken it at `far`."""
+
+    near: float
+    far: float
+    colour: RGB
+
+
 def solid(part: Part, origin: Point, rotation: Matrix, *, scale: float = 1.0, casts_shadow: bool = True) -> Solid:
     """A part of something whose foot is at `origin`, turned and scaled with it."""
     own = about_x(part.tilt[0]) @ about_y(part.tilt[1])
@@ -96,36 +104,30 @@ class Stage:
         start = int(self.model.tex_adr[self.model.texture(texture).id])
         self.model.tex_data[start : start + pixels.size] = pixels.reshape(-1)
 
-    def draw(
-        self, solids: Iterable[Solid], lighting: Lighting, look: View, height: int, width: int
-    ) -> UInt8[np.ndarray, "h w 3"]:
-        """One frame, top row first: the setting, with these solids in it."""
-        self._set_scene(solids, lighting, look, width / height)
-        pixels = self._read(height * SUPERSAMPLING, width * SUPERSAMPLING)
-        blocks = pixels.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3)
-        return (blocks.mean(axis=(1, 3)) + 0.5).astype(np.uint8)
-
-    def owners(
-        self, solids: Iterable[Solid], lighting: Lighting, look: View, height: int, width: int
-    ) -> Int[np.ndarray, "h w"]:
-        """The number of the actor seen at each pixel; -1 where it is none."""
-        self._set_scene(solids, lighting, look, width / height)
-        flags = self.mujoco.mjtRndFlag
-        self.scene.flags[flags.mjRND_SHADOW] = self.scene.flags[flags.mjRND_SKYBOX] = 0
-        self.scene.flags[flags.mjRND_SEGMENT] = self.scene.flags[flags.mjRND_IDCOLOR] = 1
-        pixels = self._read(height, width)
-        self.scene.flags[flags.mjRND_SEGMENT] = self.scene.flags[flags.mjRND_IDCOLOR] = 0
-        owners = pixels[..., 0].astype(int) - 1
-        return np.where(owners == NOBODY, -1, owners)
-
-    def _set_scene(self, solids: Iterable[Solid], lighting: Lighting, look: View, aspect: float) -> None:
-        self.gl.make_current()  # someone else in this process may draw with OpenGL too
+    def arrange(self, solids: Iterable[Solid], lighting: Lighting, look: View, aspect: float) -> None:
+        """Put the setting and these solids before the camera, for pictures of this width over height."""
         self._lay_out(solids, lighting)
         self._set_lights(lighting)
         self._set_camera(look, aspect)
-        self._set_air(lighting, look)
+        self.air = air(self.setting, lighting, look)
+
+    def picture(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        """What was arranged, top row first."""
+        return _averaged(self._read(height * SUPERSAMPLING, width * SUPERSAMPLING))
+
+    def owners(self, height: int, width: int) -> Int[np.ndarray, "h w"]:
+        """The number of the actor seen at each pixel of what was arranged; -1 where it is none."""
+        flags, kept = self.mujoco.mjtRndFlag, self.scene.flags.copy()
+        self.scene.flags[flags.mjRND_SHADOW] = self.scene.flags[flags.mjRND_SKYBOX] = 0
+        self.scene.flags[flags.mjRND_SEGMENT] = self.scene.flags[flags.mjRND_IDCOLOR] = 1
+        pixels = self._read(height, width)
+        self.scene.flags[:] = kept
+        owners = pixels[..., 0].astype(int) - 1
+        return np.where(owners == NOBODY, -1, owners)
 
     def _read(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        self.gl.make_current()  # someone else in this process may draw with OpenGL too
+        self._set_air()
         self.mujoco.mjr_resizeOffscreen(width, height, self.context)
         rectangle = self.mujoco.MjrRect(0, 0, width, height)
         pixels = np.empty((height, width, 3), np.uint8)
@@ -198,17 +200,16 @@ class Stage:
         self.scene.flags[flags.mjRND_SKYBOX] = 1
         self.scene.flags[flags.mjRND_REFLECTION] = 0
 
-    def _set_air(self, lighting: Lighting, look: View) -> None:
-        """What is far away takes the horizon's colour; in fog, what is near too."""
-        distance = math.dist(look.eye, look.target)
-        near, far = (FOG[0] * distance, distance + FOG[1]) if lighting.foggy else (10.0, self.setting.haze)
-        horizon = np.array(self.setting.horizon)
-        colour = 0.5 * (horizon + horizon.mean()) if lighting.foggy else horizon
+    def _set_air(self) -> None:
+        """What is far away takes the horizon's colour; in fog, what is near too.
+
+        The engine sets these when it makes a context, and the colour again after each picture: too late for this one.
+        """
+        near, far, colour = self.air
         self.context.fogRGBA[:3] = colour
-        # the engine sets these when it makes a context, and the colour again after each picture: too late for this one
         self.opengl.glFogf(self.opengl.GL_FOG_START, near)
         self.opengl.glFogf(self.opengl.GL_FOG_END, far)
-        self.opengl.glFogfv(self.opengl.GL_FOG_COLOR, (*colour.tolist(), 1.0))
+        self.opengl.glFogfv(self.opengl.GL_FOG_COLOR, (*colour, 1.0))
 
     def _set_camera(self, look: View, aspect: float) -> None:
         forward, up, _ = camera_axes(look)
@@ -220,6 +221,22 @@ class Stage:
             camera.frustum_center, camera.frustum_width = 0.0, top * aspect
         self.scene.enabletransform = 0
         self.scene.scale = 1.0
+
+
+def air(setting: Setting, lighting: Lighting, look: View) -> Air:
+    """How a setting fades into the distance, as the camera sees it."""
+    distance, horizon = math.dist(look.eye, look.target), np.array(setting.horizon)
+    if lighting.foggy:
+        return Air(FOG[0] * distance, distance + FOG[1], tuple((0.5 * (horizon + horizon.mean())).tolist()))
+    return Air(10.0, setting.haze, tuple(horizon.tolist()))
+
+
+def _averaged(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The mean of each block of supersamples, rounded to the nearest; strided sums are ten times as fast as `mean`."""
+    offsets = range(SUPERSAMPLING)
+    samples = [pixels[row::SUPERSAMPLING, column::SUPERSAMPLING] for row in offsets for column in offsets]
+    total = sum((each.astype(np.uint16) for each in samples[1:]), samples[0].astype(np.uint16))
+    return ((total + len(samples) // 2) // len(samples)).astype(np.uint8)
 
 
 def wood_grain(size: int = 64) -> UInt8[np.ndarray, "n n 3"]:
