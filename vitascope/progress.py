@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_OF_RATE = 60.0  # the time left follows from the rate of so long, at least
 
 
 @contextmanager
@@ -24,14 +26,19 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
             yield lambda done, total: bars.update(task, completed=done, total=total)
         return
 
-    started = shown = time.monotonic()
+    shown = time.monotonic()
+    reports: deque[tuple[float, int]] = deque()  # of the last minute; the first may count what was there before
 
     def show(done: int, total: int) -> None:
         nonlocal shown
         now = time.monotonic()
-        if done and now - shown >= _SECONDS_BETWEEN_LINES:
+        reports.append((now, done))
+        while len(reports) > 2 and reports[1][0] <= now - _SECONDS_OF_RATE:
+            reports.popleft()
+        if now - shown >= _SECONDS_BETWEEN_LINES:
             shown = now
-            left = (now - started) * (total - done) / done
-            print(f"{label}: {done}/{total}, {left:.0f} s left", file=sys.stderr, flush=True)
+            since, before = reports[0]
+            left = f", {(now - since) * (total - done) / (done - before):.0f} s left" if done > before else ""
+            print(f"{label}: {done}/{total}{left}", file=sys.stderr, flush=True)
 
     yield show

@@ -185,4 +185,21 @@ def test_progress_away_from_a_terminal_is_plain_lines(
     with progress("cat.mp4") as on_progress:
         for done in (1, 3, 4):
             on_progress(done, 10)
-    assert capsys.readouterr().err == "cat.mp4: 3/10, 14 s left\n"
+    assert capsys.readouterr().err == "cat.mp4: 3/10, 18 s left\n"
+
+
+def test_the_time_left_follows_from_what_this_run_has_done_of_late(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vitascope.progress import progress
+
+    clock = iter([0.0, 1.0, 11.0, 100.0, 160.0])
+    monkeypatch.setattr("vitascope.progress.time.monotonic", lambda: next(clock))
+    with progress("clips") as on_progress:
+        for done in (900, 910, 911, 917):  # 900 were there when the run began
+            on_progress(done, 1000)
+    assert capsys.readouterr().err.splitlines() == [
+        "clips: 910/1000, 90 s left",
+        "clips: 911/1000, 7921 s left",  # one in the last 89 s
+        "clips: 917/1000, 830 s left",  # six in the last minute
+    ]
