@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.storyboards import Board, Cutting, evaluate_storyboards, judge_board, make_boards
+from vitascope.evaluate.storyboards import (
+    Board,
+    Cutting,
+    evaluate_storyboards,
+    find_asked_cuts,
+    judge_board,
+    make_boards,
+)
 from vitascope.judge.bundled import find_judge
 from vitascope.judge.network import Judge
 from vitascope.production import ClipShape
@@ -64,6 +71,16 @@ def test_a_cut_too_many_and_another_cast_are_seen(boards: list[Board], judge: Ju
     assert not judge_board(boards[0], late, judge.read).no_others or abs(cut - 13) <= 2
     replaced = Video(np.concatenate([video.frames[:cut], other.frames[cut:]]), 8.0)
     assert not judge_board(boards[0], replaced, judge.read).same_cast
+
+
+def test_a_faint_cut_is_seen_where_one_looks_for_it() -> None:
+    """A step of some 1.3 times those around it: elsewhere a camera's move may have as much."""
+    tiles = np.random.default_rng(0).choice([-1.0, 1.0], (8, 8, 3))
+    levels = np.cumsum([0.0, *[3.0] * 7, 10.0, *[3.0] * 7])  # the large step leads to frame 8
+    frames = np.stack([(128 + level * tiles / 2).repeat(8, 0).repeat(8, 1) for level in levels]).astype(np.uint8)
+    assert find_asked_cuts(frames, []) == []
+    assert find_asked_cuts(frames, [7]) == find_asked_cuts(frames, [10]) == [8]
+    assert find_asked_cuts(frames, [12]) == []
 
 
 def test_clips_too_short_for_two_shots_are_refused() -> None:
