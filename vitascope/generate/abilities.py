@@ -1,8 +1,9 @@
 """What each ability puts on the timeline: which frames are given, where they stand, and what is left to be made.
 
 The codec's latent frames hold four frames each, after a first one that stands alone. A given part that others precede
-begins with a latent frame; where its length doesn't fill latent frames, its second frame is repeated in the stream
-(`dropped`, never shown), so that every given frame comes back.
+begins with a latent frame, and if nothing follows it, it is decoded by itself (`Ending`). Where a part that something
+follows doesn't fill latent frames, its second frame is repeated in the stream (`dropped`, never shown), so that every
+given frame comes back.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from vitascope.generate.canvas import reference_pin
 from vitascope.generate.footage import Media, Shape, fit_image, fit_video, fitted_shape, held, part_of
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.sizes import check_makeable, outside_training
-from vitascope.generate.timeline import Lattice, Timeline
+from vitascope.generate.timeline import Ending, Lattice, Timeline
 from vitascope.model.text import check_prompt
 from vitascope.numbers import Number
 from vitascope.video import Video
+
+Piece = tuple[int, Float[Tensor, "c _t h w"]]  # a latent frame, and the latent that stands from there on
 
 _log = logging.getLogger(__name__)
 
@@ -59,14 +62,15 @@ def generate(
         num_frames = config.num_frames if seconds is None else _num_frames(seconds, shape)
     check_shape(shape, num_frames, config)
     grid = lattice.shape(num_frames, shape.height, shape.width)
-    pieces = []
+    pieces, ending = [], None
     if image is not None:
         pieces.append((0, lattice.encode(fit_image(image, shape.height, shape.width))))
     if last_image is not None:
         if num_frames < 2:
             raise SizeError("a video that ends with a given image has at least 2 frames")
-        picture = fit_image(last_image, shape.height, shape.width)
-        pieces.append((grid[0] - 1, lattice.encode_after(held(picture, lattice.frames_per_cell))))
+        picture = held(fit_image(last_image, shape.height, shape.width), lattice.frames_per_cell)
+        piece, ending = _last(lattice, config, picture, grid[0] - 1)
+        pieces.append(piece)
     pins = tuple(
         reference_pin(
             lattice.encode(fit_image(reference, shape.height, shape.width)),
@@ -78,7 +82,8 @@ def generate(
         for number, reference in enumerate(references)
     )
     latent, given = lattice.lay(grid, pieces)
-    return Timeline((prompt,), latent, given, shape.height, shape.width, shape.fps, num_frames, references=pins)
+    size = (shape.height, shape.width, shape.fps)
+    return Timeline((prompt,), latent, given, *size, num_frames, references=pins, ending=ending)
 
 
 def extend(
@@ -101,11 +106,12 @@ def extend(
     check_shape(shape, num_frames, config)
     if backward:
         cells = 1 + math.ceil((num_made - 1) / step)
-        pieces, dropped = [(cells, lattice.encode_after(known))], range((cells - 1) * step + 1 - num_made)
+        piece, ending = _last(lattice, config, known, cells)
+        dropped = range((cells - 1) * step + 1 - num_made)
     else:
         first, dropped = _ending_whole(known, step)
-        pieces = [(0, lattice.encode(first))]
-    return _timeline(lattice, prompt, shape, pieces, num_frames, dropped)
+        piece, ending = (0, lattice.encode(first)), None
+    return _timeline(lattice, prompt, shape, [piece], num_frames, dropped, ending)
 
 
 def connect(
@@ -123,7 +129,7 @@ def connect(
     """One video, what leads from it to another for so many seconds, and the other. They take the first one's shape."""
     shape = _shape(lattice, config, before, height, width, fps)
     first, second = fit_video(before, shape, instant=math.inf), fit_video(after, shape)
-    return _bridge(lattice, config, prompt, shape, first, second, seconds)
+    return _bridge(lattice, config, prompt, shape, first, second, seconds, shows_second=True)
 
 
 def loop(
@@ -140,8 +146,7 @@ def loop(
     """A video and, for so many seconds, what leads from its end to its beginning."""
     shape = _shape(lattice, config, video, height, width, fps)
     clip = fit_video(video, shape)
-    again = Video(clip.frames[: config.num_frames], clip.fps)  # no window sees more of it
-    return _bridge(lattice, config, prompt, shape, clip, again, seconds, shown_after=0)
+    return _bridge(lattice, config, prompt, shape, clip, clip, seconds, shows_second=False)
 
 
 def fill(
@@ -175,15 +180,21 @@ def fill(
     if num_anew:
         _log.warning("%d frames beside what is missing are made anew: latent frames hold %d frames", num_anew, step)
     edges = [0, *(np.flatnonzero(np.diff(holes)) + 1).tolist(), len(holes)]
-    pieces: list[tuple[int, Tensor]] = []
+    pieces: list[Piece] = []
+    ending = None
     for start, stop in pairwise(edges):
         if holes[start]:
             continue
-        frames = stream[max(0, (start - 1) * step + 1) : (stop - 1) * step + 1]
-        encode = lattice.encode_after if start else lattice.encode
-        pieces.append((start, encode(Video(frames, shape.fps))))
+        part = Video(stream[max(0, (start - 1) * step + 1) : (stop - 1) * step + 1], shape.fps)
+        if start == 0:
+            pieces.append((0, lattice.encode(part)))
+        elif stop < len(holes):
+            pieces.append((start, lattice.encode_after(part)))
+        else:
+            piece, ending = _last(lattice, config, part, start)
+            pieces.append(piece)
     dropped = range(1, 1 + spare) if first else range(spare)
-    return _timeline(lattice, prompt, shape, pieces, clip.num_frames, dropped)
+    return _timeline(lattice, prompt, shape, pieces, clip.num_frames, dropped, ending)
 
 
 def edit(
@@ -223,37 +234,55 @@ def _bridge(
     before: Video,
     after: Video,
     seconds: Number,
-    shown_after: int | None = None,
+    *,
+    shows_second: bool,
 ) -> Timeline:
-    """Two videos with whole latent frames between them; `shown_after` frames of the second are shown, or all."""
+    """Two videos with whole latent frames between them; the second is led to, whether it is shown or not."""
     step = lattice.frames_per_cell
     cells = max(1, round(_num_frames(seconds, shape) / step))
     if abs(cells * step - seconds * shape.fps) > 0.5:
         _log.warning(
             "%.3g seconds are made, not %g: latent frames hold %d frames", cells * step / shape.fps, seconds, step
         )
-    num_frames = before.num_frames + cells * step + (after.num_frames if shown_after is None else shown_after)
+    num_frames = before.num_frames + cells * step + (after.num_frames if shows_second else 0)
     check_shape(shape, num_frames, config)
     first, dropped = _ending_whole(before, step)
     beginning = lattice.encode(first)
-    pieces = [(0, beginning), (beginning.shape[1] + cells, lattice.encode_after(after))]
-    return _timeline(lattice, prompt, shape, pieces, num_frames, dropped)
+    start = beginning.shape[1] + cells
+    if shows_second:
+        piece, ending = _last(lattice, config, after, start)
+    else:
+        piece, ending = (start, _seen(lattice, config, after)), None
+    return _timeline(lattice, prompt, shape, [(0, beginning), piece], num_frames, dropped, ending)
+
+
+def _last(lattice: Lattice, config: PipelineConfig, video: Video, start: int) -> tuple[Piece, Ending]:
+    """A video that is given last, from a latent frame on: as what is made before it sees it, and as it is shown."""
+    return (start, _seen(lattice, config, video)), Ending(start, lattice.encode(video))
+
+
+def _seen(lattice: Lattice, config: PipelineConfig, video: Video) -> Float[Tensor, "c _t h w"]:
+    """A video as what is made before it sees it: no window sees more of it than the model makes at once."""
+    return lattice.encode_after(Video(video.frames[: config.num_frames], video.fps))
 
 
 def _timeline(
     lattice: Lattice,
     prompt: str,
     shape: Shape,
-    pieces: Sequence[tuple[int, Float[Tensor, "c _t h w"]]],
+    pieces: Sequence[Piece],
     num_frames: int,
     dropped: range,
+    ending: Ending | None = None,
 ) -> Timeline:
-    """As long as what is shown and what is given; an empty prompt is allowed."""
+    """As long as what is made and what is given is seen; an empty prompt is allowed."""
     prompt = check_prompt(prompt) if prompt.strip() else ""
     cells, rows, columns = lattice.shape(num_frames + len(dropped), shape.height, shape.width)
-    cells = max(cells, *(start + piece.shape[1] for start, piece in pieces))
+    last, piece = pieces[-1]
+    cells = last + piece.shape[1] if ending is not None else max(cells, last + piece.shape[1])
     latent, given = lattice.lay((cells, rows, columns), pieces)
-    return Timeline((prompt,), latent, given, shape.height, shape.width, shape.fps, num_frames, dropped)
+    size = (shape.height, shape.width, shape.fps)
+    return Timeline((prompt,), latent, given, *size, num_frames, dropped, ending=ending)
 
 
 def _shape(

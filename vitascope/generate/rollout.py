@@ -14,9 +14,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, StreamingDecoder, encode_stream, to_frames
+from vitascope.codec.streaming import (
+    LATENT_FRAMES_PER_CHUNK,
+    StreamingDecoder,
+    decode_frames,
+    encode_stream,
+    to_frames,
+)
 from vitascope.generate.canvas import Canvas, Shot, make_canvas
-from vitascope.generate.timeline import Lattice, Timeline
+from vitascope.generate.timeline import Ending, Lattice, Timeline
 
 MIN_WINDOW = 3  # latent frames: something before, something to make, something behind
 
@@ -115,7 +121,8 @@ class Rollout:
 
     def decoded(self) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
         """The frames that are new since the last call: up to the first latent frame that isn't known."""
-        end = [*self._whole, False].index(False)
+        known, ending = [*self._whole, False].index(False), self.timeline.ending
+        end = known if ending is None else min(known, ending.start)
         while self._num_decoded < end:
             stop = min(end, self._num_decoded + LATENT_FRAMES_PER_CHUNK)
             pixels = self._decoder.decode(self.latent[None, :, self._num_decoded : stop])
@@ -123,6 +130,15 @@ class Rollout:
             self._num_decoded = stop
             for old in [frame for frame in self._last_frames if frame < stop - self.window_length]:
                 del self._last_frames[old]
+        if ending is not None and ending.start < known and self._num_decoded == ending.start:
+            yield from self._decoded_ending(ending)
+            self._num_decoded = known
+
+    def _decoded_ending(self, ending: Ending) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+        """What is given last, as a video of its own."""
+        timeline, before = self.timeline, 1 + (ending.start - 1) * self.lattice.frames_per_cell
+        num_frames = timeline.num_frames + len(timeline.dropped) - before
+        return decode_frames(self.lattice.codec, ending.latent, timeline.height, timeline.width, num_frames)
 
     def _shots_in(self, window: Window) -> Iterator[tuple[Shot, str]]:
         """The shots that a window shows any of, as they lie in it, and their texts."""

@@ -20,6 +20,17 @@ from vitascope.video import Video
 
 
 @dataclass(frozen=True)
+class Ending:
+    """What is given last: decoded as the video of its own that it is, it comes back as the codec alone returns it.
+
+    On the timeline it stands from latent frame `start` on, as far as a window may see of it.
+    """
+
+    start: int
+    latent: Float[Tensor, "c t h w"]
+
+
+@dataclass(frozen=True)
 class Timeline:
     """Latent frames from the first to the last, however many a model makes at once.
 
@@ -38,6 +49,7 @@ class Timeline:
     references: tuple[Pin, ...] = ()
     strength: float = 1.0
     shots: tuple[Shot, ...] = (Shot(),)
+    ending: Ending | None = None
 
     def __post_init__(self) -> None:
         """Refuse a timeline on which nothing is to be made."""
@@ -77,7 +89,7 @@ class Lattice:
         return encode_video(self.codec, pad_to(video, rows * stride.rows, columns * stride.columns))
 
     def encode_after(self, video: Video) -> Float[Tensor, "c t2 h w"]:
-        """The latent of a video before which others stand: four frames each, the first one too.
+        """The latent of a video as it looks to what is made before it: four frames each, the first one too.
 
         The codec is causal, so the code of these frames depends on what precedes them, which isn't made yet: their
         first frame stands in for it. docs/decisions/0010-given-after-a-hole.md has what that costs.
