@@ -22,6 +22,7 @@ from vitascope.errors import SizeError
 from vitascope.generate.canvas import reference_pin
 from vitascope.generate.footage import Media, Shape, fit_image, fit_video, fitted_shape, held, part_of
 from vitascope.generate.model_folder import PipelineConfig
+from vitascope.generate.rollout import MIN_WINDOW
 from vitascope.generate.sizes import check_makeable, outside_training
 from vitascope.generate.timeline import Ending, Lattice, Timeline
 from vitascope.model.text import check_prompt
@@ -49,7 +50,7 @@ def generate(
     seconds: Number | None = None,
     fps: Number | None = None,
 ) -> Timeline:
-    """At most the first and the last picture are given, and the last stands still as long as its latent frame."""
+    """At most the first and the last picture are given, and the last stands still for as long as its latent frame."""
     prompt = check_prompt(prompt)
     if seconds is not None and num_frames is not None:
         raise SizeError("give seconds or num_frames, not both")
@@ -68,9 +69,9 @@ def generate(
     if last_image is not None:
         if num_frames < 2:
             raise SizeError("a video that ends with a given image has at least 2 frames")
-        picture = held(fit_image(last_image, shape.height, shape.width), lattice.frames_per_cell)
-        piece, ending = _last(lattice, config, picture, grid[0] - 1)
-        pieces.append(piece)
+        picture, start = fit_image(last_image, shape.height, shape.width), grid[0] - 1
+        pieces.append((start, lattice.encode_after(held(picture, lattice.frames_per_cell))))
+        ending = Ending(start, lattice.encode(picture))
     pins = tuple(
         reference_pin(
             lattice.encode(fit_image(reference, shape.height, shape.width)),
@@ -107,7 +108,7 @@ def extend(
     if backward:
         cells = 1 + math.ceil((num_made - 1) / step)
         piece, ending = _last(lattice, config, known, cells)
-        dropped = range((cells - 1) * step + 1 - num_made)
+        dropped = range(lattice.first_frame(cells) - num_made)
     else:
         first, dropped = _ending_whole(known, step)
         piece, ending = (0, lattice.encode(first)), None
@@ -185,7 +186,7 @@ def fill(
     for start, stop in pairwise(edges):
         if holes[start]:
             continue
-        part = Video(stream[max(0, (start - 1) * step + 1) : (stop - 1) * step + 1], shape.fps)
+        part = Video(stream[lattice.first_frame(start) : lattice.first_frame(stop)], shape.fps)
         if start == 0:
             pieces.append((0, lattice.encode(part)))
         elif stop < len(holes):
@@ -262,8 +263,9 @@ def _last(lattice: Lattice, config: PipelineConfig, video: Video, start: int) ->
 
 
 def _seen(lattice: Lattice, config: PipelineConfig, video: Video) -> Float[Tensor, "c _t h w"]:
-    """A video as what is made before it sees it: no window sees more of it than the model makes at once."""
-    return lattice.encode_after(Video(video.frames[: config.num_frames], video.fps))
+    """A video as what is made before it sees it: no window sees more of it than a model makes at once."""
+    cells, _, _ = lattice.shape(config.num_frames, 1, 1)
+    return lattice.encode_after(Video(video.frames[: max(MIN_WINDOW, cells) * lattice.frames_per_cell], video.fps))
 
 
 def _timeline(
@@ -275,7 +277,7 @@ def _timeline(
     dropped: range,
     ending: Ending | None = None,
 ) -> Timeline:
-    """As long as what is made and what is given is seen; an empty prompt is allowed."""
+    """It holds what is to be shown, and as much of what is given last as windows may see; a prompt may be empty."""
     prompt = check_prompt(prompt) if prompt.strip() else ""
     cells, rows, columns = lattice.shape(num_frames + len(dropped), shape.height, shape.width)
     last, piece = pieces[-1]

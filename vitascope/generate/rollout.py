@@ -1,7 +1,8 @@
 """Timelines of any length, made window by window: what a model makes at once is no longer than what it was trained on.
 
 Each window sees the end of what exists, and what is given behind it where that is in reach. The latents are one causal
-stream, which is decoded as it grows: windows have no seams, and memory doesn't depend on the duration.
+stream, which is decoded as it grows: windows have no seams, and memory doesn't depend on the duration. What is given
+last is a stream of its own.
 """
 
 from __future__ import annotations
@@ -131,14 +132,20 @@ class Rollout:
             for old in [frame for frame in self._last_frames if frame < stop - self.window_length]:
                 del self._last_frames[old]
         if ending is not None and ending.start < known and self._num_decoded == ending.start:
+            self._decoder = StreamingDecoder(self.lattice.codec)  # the other stream has come to its end
             yield from self._decoded_ending(ending)
             self._num_decoded = known
 
     def _decoded_ending(self, ending: Ending) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-        """What is given last, as a video of its own."""
-        timeline, before = self.timeline, 1 + (ending.start - 1) * self.lattice.frames_per_cell
-        num_frames = timeline.num_frames + len(timeline.dropped) - before
-        return decode_frames(self.lattice.codec, ending.latent, timeline.height, timeline.width, num_frames)
+        """What is given last, as a video of its own; its last frame is held for what is left to show."""
+        timeline = self.timeline
+        left = timeline.num_frames + len(timeline.dropped) - self.lattice.first_frame(ending.start)
+        last = None
+        for frames in decode_frames(self.lattice.codec, ending.latent, timeline.height, timeline.width, left):
+            left, last = left - len(frames), frames[-1:]
+            yield frames
+        if left and last is not None:
+            yield np.repeat(last, left, axis=0)
 
     def _shots_in(self, window: Window) -> Iterator[tuple[Shot, str]]:
         """The shots that a window shows any of, as they lie in it, and their texts."""
@@ -157,7 +164,7 @@ class Rollout:
     def _shown(self, pixels: Float[Tensor, "1 3 t h w"], first_latent: int) -> Iterator[UInt8[np.ndarray, "t h2 w2 3"]]:
         """The frames of a chunk that are shown. Remembers where windows may begin."""
         timeline, stride = self.timeline, self.lattice.frames_per_cell
-        first_frame = max(0, (first_latent - 1) * stride + 1)
+        first_frame = self.lattice.first_frame(first_latent)
         end = timeline.num_frames + len(timeline.dropped)
         indices = range(first_frame, first_frame + pixels.shape[2])
         for offset, index in enumerate(indices):

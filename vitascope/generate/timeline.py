@@ -23,7 +23,8 @@ from vitascope.video import Video
 class Ending:
     """What is given last: decoded as the video of its own that it is, it comes back as the codec alone returns it.
 
-    On the timeline it stands from latent frame `start` on, as far as a window may see of it.
+    On the timeline it stands from latent frame `start` on, as far as a window may see of it, and its last frame for as
+    long as there are frames to show.
     """
 
     start: int
@@ -32,7 +33,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Latent frames from the first to the last, however many a model makes at once.
+    """Latent frames from the first to the last, however many a model makes at once; of an ending those that matter.
 
     `latent` holds the data where `given` is true. Elsewhere it is looked at only if `strength` is below 1: what is made
     then begins there, with that much noise on it.
@@ -75,11 +76,14 @@ class Lattice:
         _, patch_rows, patch_columns = self.patch
         return frames, -(-rows // patch_rows) * patch_rows, -(-columns // patch_columns) * patch_columns
 
+    def first_frame(self, cell: int) -> int:
+        """The number of the first frame of a latent frame."""
+        return max(0, 1 + (cell - 1) * self.frames_per_cell)
+
     def num_given_first(self, timeline: Timeline) -> int:
         """Frames shown before the first one that is made, or made in part."""
         whole = timeline.given.flatten(1).all(dim=1).tolist()
-        cells = whole.index(False)
-        decoded = range(1 + (cells - 1) * self.frames_per_cell if cells else 0)
+        decoded = range(self.first_frame(whole.index(False)))
         return len(decoded) - len(decoded[timeline.dropped.start : timeline.dropped.stop])
 
     def encode(self, video: Video) -> Float[Tensor, "c t h w"]:
@@ -89,7 +93,7 @@ class Lattice:
         return encode_video(self.codec, pad_to(video, rows * stride.rows, columns * stride.columns))
 
     def encode_after(self, video: Video) -> Float[Tensor, "c t2 h w"]:
-        """The latent of a video as it looks to what is made before it: four frames each, the first one too.
+        """The latent of a video before which others stand: four frames each, the first one too.
 
         The codec is causal, so the code of these frames depends on what precedes them, which isn't made yet: their
         first frame stands in for it. docs/decisions/0010-given-after-a-hole.md has what that costs.
