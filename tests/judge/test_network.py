@@ -70,6 +70,19 @@ def test_what_is_predicted_depends_on_pixels_place_and_time(judge: Judge) -> Non
         assert (other.mean(dim=1) - before).abs().max() > 1e-4
 
 
+def test_the_stem_sees_each_frame_and_its_changes(judge: Judge) -> None:
+    """Fails when a change is over another number of frames, against one still to come, or of the other sign."""
+    seen = []
+    judge.encoder.stem[0].register_forward_hook(lambda _layer, inputs, _output: seen.append(inputs[0]))
+    brightness = torch.tensor([0.0, 1.0, 4.0, 9.0, 16.0, 25.0]) / 25
+    judge.encoder(brightness.view(1, 1, 6, 1, 1).expand(1, 3, 6, 16, 16), torch.arange(6.0)[None] / 8)
+    own, last, earlier = (25 * seen[0][:, channel, 0, 0] for channel in (0, 3, 6))
+    torch.testing.assert_close(own, torch.tensor([0.0, 1.0, 4.0, 9.0, 16.0, 25.0]))
+    torch.testing.assert_close(last, torch.tensor([0.0, 1.0, 3.0, 5.0, 7.0, 9.0]))
+    torch.testing.assert_close(earlier, torch.tensor([0.0, 1.0, 4.0, 9.0, 16.0, 24.0]))  # over four, or from the first
+    assert seen[0].shape == (6, 9, 16, 16)
+
+
 def test_times_are_seconds_whatever_the_rate() -> None:
     frames, seconds = look(noise(49, 32, 48, fps=24.0), JudgeConfig())
     assert frames.shape == (17, 64, 96, 3)

@@ -14,7 +14,7 @@ import torch
 from vitascope.cli import main
 from vitascope.config import load_config
 from vitascope.data.clips import Reader, list_clips
-from vitascope.errors import ConfigError, DatasetError
+from vitascope.errors import ConfigError, DatasetError, ModelError
 from vitascope.judge.network import Judge
 from vitascope.judge.scoring import REPORTED
 from vitascope.judge.sentence import VALUES
@@ -24,6 +24,7 @@ from vitascope.train.degrade import block_coded, blurred, degrade, smeared
 from vitascope.train.judge import JudgeBatches, JudgeTrainConfig, JudgeTrainer, slot_logits, true_sentence, validate
 from vitascope.train.mirror import mirrored_words
 from vitascope.train.run import read_checkpoint, step_generator
+from vitascope.weights import save_network
 from vitascope.world.captions import captions
 from vitascope.world.sampling import sample_scene
 from vitascope.world.words import LANGUAGES
@@ -37,7 +38,7 @@ def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
 
 def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
     """Fails when video and words don't belong together, or attention to the video is cut: clips share no words then."""
-    overrides = ["steps=150", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
+    overrides = ["steps=200", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
     overrides += ["mirrored=0"]
     config = load_config(judge_config, JudgeTrainConfig, overrides)
     trainer, batches = trainer_of(config)
@@ -132,6 +133,60 @@ def test_clips_are_decoded_once_while_there_is_room(judge_config, monkeypatch):
             assert len(decoded) == 8 * config.batch_clips
     for fresh, kept in zip(drawn[0.0], drawn[4.0], strict=True):
         assert torch.equal(fresh.pixels, kept.pixels)
+
+
+def test_a_clip_of_two_shots_is_drawn_twice_as_often(judge_config):
+    """Fails when clips of several shots, which are rare, are drawn rarely, or pictures by shots that they don't show."""
+    config = load_config(judge_config, JudgeTrainConfig)
+    _, batches = trainer_of(config)
+    drawn = [clip.id for pool in batches.by_shape.values() for clip in pool]
+    clips = list_clips(config.data)
+    told = {clip.id: len(clip.attributes["shots"]) for clip in clips}
+    images = {clip.id for clip in clips if clip.num_frames == 1}
+    assert {k: drawn.count(k) for k in told} == {k: 1 if k in images else shots for k, shots in told.items()}
+    assert max(told[k] for k in images) > 1
+    assert max(told[k] for k in set(told) - images) > 1
+
+
+def test_a_run_begins_with_another_judge(judge_config, tmp_path):
+    """Fails when words are taken for others because the vocabularies differ, or weights aren't taken over."""
+    config = load_config(judge_config, JudgeTrainConfig)
+    other, _ = trainer_of(config)
+    known = other.model.vocabulary.ids
+    word = next(token for token in reversed(other.model.config.tokens) if token.isascii())
+    begun = JudgeTrainer(config.model_copy(update={"seed": 5}), collect([f"{word} quokka"]))
+    ids, before = begun.model.vocabulary.ids, begun.model.decoder.words.weight.detach().clone()
+    assert ids[word] != known[word]
+    begun.begin_with(other.model)
+    assert "quokka" not in known
+    for token, number in ids.items():
+        kept = other.model.decoder.words.weight[known[token]] if token in known else before[number]
+        assert torch.equal(begun.model.decoder.words.weight[number], kept)
+    for name, tensor in other.model.state_dict().items():
+        if name != "decoder.words.weight":
+            assert torch.equal(begun.model.state_dict()[name], tensor)
+            assert torch.equal(begun.ema.state_dict()[name], tensor)
+
+
+def test_a_run_goes_on_from_the_judge_that_its_config_names(judge_config, tmp_path):
+    """With videos of another size and length, too: no weight depends on these."""
+    other, _ = trainer_of(load_config(judge_config, JudgeTrainConfig))
+    save_network(other.model, other.model.config, tmp_path / "other")
+    overrides = [f"init={tmp_path / 'other'}", "learning_rate=1e-9", "ema_decay=0.0", "judge.short_side=24"]
+    trained = training.train(judge_config, tmp_path / "run", [*overrides, "judge.max_frames=3", "steps=1"])
+    begun = Judge.load(trained)
+    for name, tensor in other.model.state_dict().items():
+        if name != "decoder.words.weight":
+            torch.testing.assert_close(begun.state_dict()[name], tensor, atol=2e-3, rtol=0)  # saved in half precision
+    assert begun.config.short_side == 24
+
+
+def test_a_judge_of_another_shape_to_begin_with_is_refused(judge_config, tmp_path):
+    trainer, _ = trainer_of(load_config(judge_config, JudgeTrainConfig))
+    save_network(trainer.model, trainer.model.config, tmp_path / "other")
+    with pytest.raises(ModelError, match="has width 48, not 24"):
+        training.train(judge_config, tmp_path / "run", [f"init={tmp_path / 'other'}", "judge.width=24"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_mirrored_clip_shows_the_mirrored_words(judge_config):

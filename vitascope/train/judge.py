@@ -20,11 +20,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vitascope.config import load_config
 from vitascope.data.clips import Clip, Reader, list_clips, split_validation
-from vitascope.errors import DatasetError
+from vitascope.errors import DatasetError, ModelError
 from vitascope.judge.calibration import expected_calibration_error, fit_temperature, reliability, reliability_picture
 from vitascope.judge.network import Judge, JudgeConfig, look, sight_size, to_signal
 from vitascope.judge.scoring import Verdict, accuracy, verdicts
-from vitascope.judge.sentence import Sentence, describe
+from vitascope.judge.sentence import Sentence, Slot, describe
 from vitascope.judge.vocabulary import Vocabulary, collect
 from vitascope.train.degrade import degrade
 from vitascope.train.mirror import mirrored_attributes, mirrored_words
@@ -38,15 +38,18 @@ Seen = tuple[np.ndarray, np.ndarray]  # uint8 frames [t, h, w, 3] at the judge's
 
 MAX_DRAWS = 1000  # of clips in a row for one batch, all of which can't be read
 PADDING = -1
+NO_SHAPE = {"tokens", "temperature", "accuracy", "short_side", "max_frames"}  # of a judge's config
 
 
 class JudgeTrainConfig(RunConfig):
     """A judge's training run.
 
-    `degraded` is the share of clips that it sees as if recorded or generated, `mirrored` of those in the mirror. Clips
-    are kept in memory as the judge sees them, decoded once, up to `cache_gib`.
+    `init` is the folder of a judge to begin with, of the same shape; its captions may have other words. `degraded` is
+    the share of clips that it sees as if recorded or generated, `mirrored` of those in the mirror. Clips are kept in
+    memory as the judge sees them, decoded once, up to `cache_gib`.
     """
 
+    init: str = ""
     batch_clips: int = Field(default=16, ge=1, le=1024)
     degraded: float = Field(default=0.7, ge=0, le=1)
     mirrored: float = Field(default=0.5, ge=0, le=1)
@@ -66,14 +69,17 @@ class Batch:
 
 
 class JudgeBatches:
-    """Batches of videos that the judge sees at one size and length, drawn with a generator."""
+    """Batches of videos that the judge sees at one size and length, drawn with a generator.
+
+    A clip is drawn as often as it has shots, since each of them is as much to read as a clip of one.
+    """
 
     def __init__(self, clips: Sequence[Clip], config: JudgeTrainConfig, vocabulary: Vocabulary, reader: Reader):
         self.config, self.vocabulary, self.reader = config, vocabulary, reader
         self.by_shape: dict[tuple[int, int, int], list[Clip]] = defaultdict(list)
         for clip in clips:
             size = sight_size(clip.height, clip.width, config.judge.short_side)
-            self.by_shape[min(clip.num_frames, config.judge.max_frames), *size].append(clip)
+            self.by_shape[min(clip.num_frames, config.judge.max_frames), *size] += [clip] * _num_shots(clip)
         self.shapes = sorted(self.by_shape)
         self.seen: dict[str, Seen] = {}
         self.room = int(config.cache_gib * 2**30)
@@ -142,6 +148,15 @@ class JudgeTrainer:
             self.model, config.learning_rate, _is_hidden, getattr(torch, config.precision)
         )
 
+    def begin_with(self, other: Judge) -> None:
+        """Take the weights of another judge; words that it doesn't know keep their own.
+
+        Raises:
+            ModelError: a judge of another shape.
+        """
+        for network in (self.model, self.ema):
+            begin_with(network, other)
+
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Train on one batch; the mean loss of a word, in nats."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
@@ -180,6 +195,7 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     Raises:
         ConfigError: a config that can't be used, or a run folder made with another one.
         DatasetError: no clips, too few, or clips without the world's attributes.
+        ModelError: a judge to begin with that can't be read, or is of another shape.
     """
     config = load_config(config_path, JudgeTrainConfig, overrides)
     clips, validation = split_validation(list_clips(config.data), config.num_validation)
@@ -187,6 +203,8 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
         true_sentence(clip)  # refuses what can't be learned before anything is made
     tokens = collect(text for clip in clips for texts in clip.captions.values() for text in texts)
     trainer = JudgeTrainer(config, tokens)
+    if config.init:
+        trainer.begin_with(Judge.load(config.init))
     run = Run(out, config)
     reader = Reader(len(clips) + len(validation), config.max_bad_share)
     batches, first_step = JudgeBatches(clips, config, trainer.model.vocabulary, reader), 0
@@ -214,6 +232,26 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     if reader.problems:
         print(f"left out: {reader}", file=sys.stderr)
     return folder
+
+
+@torch.no_grad()
+def begin_with(judge: Judge, other: Judge) -> None:
+    """Give a judge the weights of another; words that the other doesn't know keep their own.
+
+    Raises:
+        ModelError: a judge of another shape. How large and how long videos are to it says nothing of its weights.
+    """
+    shapes = [each.config.model_dump(exclude=NO_SHAPE) for each in (other, judge)]
+    differing = ", ".join(
+        f"{key} {value}, not {shapes[1][key]}" for key, value in shapes[0].items() if value != shapes[1][key]
+    )
+    if differing:
+        raise ModelError(f"the judge to begin with has {differing}: give the run's [judge] the same, or leave init out")
+    tensors, mine = other.state_dict(), judge.decoder.words.weight.clone()
+    for number, token in enumerate(judge.config.tokens):
+        if token in other.vocabulary.ids:
+            mine[number] = tensors["decoder.words.weight"][other.vocabulary.ids[token]]
+    judge.load_state_dict({**tensors, "decoder.words.weight": mine})
 
 
 def validate(judge: Judge, known: Sequence[tuple[Video, Sentence]], picture: Path) -> dict[str, float]:
@@ -276,6 +314,11 @@ def true_sentence(clip: Clip, *, mirrored: bool = False) -> Sentence:
         return describe(attributes, is_image=clip.num_frames == 1)
     except DatasetError as error:
         raise DatasetError(f"clip {clip.id}: {error}") from None
+
+
+def _num_shots(clip: Clip) -> int:
+    """How many of them there are to see: a picture shows one."""
+    return int(true_sentence(clip)[Slot("shots")])
 
 
 def _below(bound: int, generator: torch.Generator) -> int:
