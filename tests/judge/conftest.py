@@ -51,7 +51,11 @@ def told_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shape = {"num_frames": num_frames, "height": 16, "width": 16, "fps": 8.0}
         texts = captions(scene, is_image=num_frames == 1, num_per_language=1)
         told = {"captions": texts, "attributes": scene.attributes()}
-        record = json.dumps({"id": path.name, **shape, **told}, ensure_ascii=False)
+        actors = [{"pixel": [4.0 + 3 * k, 12.0 - 3 * k], "area": 20 + k} for k in range(len(scene.actors))]
+        begins = scene.first_frames(num_frames) if num_frames > 1 else [0]
+        frames = [{"shot": sum(k >= first for first in begins) - 1, "actors": actors} for k in range(num_frames)]
+        truth = {"fps": 8.0, "frames": frames}
+        record = json.dumps({"id": path.name, **shape, **told, "truth": truth}, ensure_ascii=False)
         path.with_suffix(".json").write_text(record, encoding="utf-8")
     return folder
 

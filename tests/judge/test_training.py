@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,21 @@ from vitascope.cli import main
 from vitascope.config import load_config
 from vitascope.data.clips import Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError, ModelError
-from vitascope.judge.network import Judge
+from vitascope.judge.network import Judge, JudgeConfig
 from vitascope.judge.scoring import REPORTED
 from vitascope.judge.sentence import VALUES
 from vitascope.judge.vocabulary import collect, split
 from vitascope.train import judge as training
 from vitascope.train.degrade import block_coded, blurred, degrade, smeared
-from vitascope.train.judge import JudgeBatches, JudgeTrainConfig, JudgeTrainer, slot_logits, true_sentence, validate
+from vitascope.train.judge import (
+    JudgeBatches,
+    JudgeTrainConfig,
+    JudgeTrainer,
+    slot_logits,
+    training_and_validation,
+    true_sentence,
+    validate,
+)
 from vitascope.train.mirror import mirrored_words
 from vitascope.train.run import read_checkpoint, step_generator
 from vitascope.weights import save_network
@@ -136,7 +145,7 @@ def test_clips_are_decoded_once_while_there_is_room(judge_config, monkeypatch):
 
 
 def test_a_clip_of_two_shots_is_drawn_twice_as_often(judge_config):
-    """Fails when clips of several shots, which are rare, are drawn rarely, or pictures by shots that they don't show."""
+    """Fails when clips of several shots, which are few, are drawn rarely, or pictures by shots that they don't show."""
     config = load_config(judge_config, JudgeTrainConfig)
     _, batches = trainer_of(config)
     drawn = [clip.id for pool in batches.by_shape.values() for clip in pool]
@@ -179,6 +188,48 @@ def test_a_run_goes_on_from_the_judge_that_its_config_names(judge_config, tmp_pa
         if name != "decoder.words.weight":
             torch.testing.assert_close(begun.state_dict()[name], tensor, atol=2e-3, rtol=0)  # saved in half precision
     assert begun.config.short_side == 24
+
+
+def test_a_judge_that_saw_changes_over_fewer_frames_can_be_gone_on_with(judge_config):
+    """Fails when the new changes count from the start, or stand where others were."""
+    other, _ = trainer_of(load_config(judge_config, JudgeTrainConfig, ["judge.lags=[1]"]))
+    begun, batches = trainer_of(load_config(judge_config, JudgeTrainConfig, ["seed=5", "judge.lags=[1, 2]"]))
+    begun.begin_with(other.model)
+    batch = batches.draw(step_generator(0, 0))
+    before, after = (each.model.encoder(batch.pixels, batch.seconds) for each in (other, begun))
+    torch.testing.assert_close(after, before)
+    with pytest.raises(ModelError, match="has lags"):
+        other.begin_with(begun.model)
+
+
+def test_what_tokens_show_is_learned_too(judge_config):
+    """Fails when the loss on tokens doesn't reach the encoder, or its layers aren't trained."""
+    config = load_config(judge_config, JudgeTrainConfig, ["pointing_weight=1", "learning_rate=0.02", "mirrored=0"])
+    with_it, batches = trainer_of(config.model_copy(update={"degraded": 0.0}))
+    without, _ = trainer_of(config.model_copy(update={"pointing_weight": 0.0}))
+    batch = next(b for k in range(99) if (b := batches.draw(step_generator(0, k))).pixels.shape[2] > 1)
+    assert (batch.labels["somebody"] == 1).any()
+    losses = [with_it.step(k, batch)["pointing"] for k in range(30)]
+    assert losses[-1] < 0.5 * losses[0]
+    for k in range(2):
+        without.step(k, batch)
+    assert not torch.equal(without.model.encoder.to_token.weight, with_it.model.encoder.to_token.weight)
+
+
+def test_more_data_is_trained_on_and_not_validated_with(judge_config, told_dataset, tmp_path):
+    """Fails when further folders are left out, or clips of equal names are taken for each other."""
+    more = shutil.copytree(told_dataset, tmp_path / "more")
+    for path in sorted((more / "clips").glob("*.json"))[:-2]:
+        path.unlink()
+    config = load_config(judge_config, JudgeTrainConfig, [f'more_data=["{more}"]', "num_validation=10"])
+    training_clips, validation = training_and_validation(config)
+    assert [clip.path.parent.parent for clip in training_clips] == [told_dataset] * 2 + [more] * 2
+    assert {clip.path.parent.parent for clip in validation} == {told_dataset}
+    reader = Reader(4, 0.0)
+    batches = JudgeBatches(training_clips, config, Judge(JudgeConfig(tokens=collect([]))).vocabulary, reader)
+    for k in range(40):
+        batches.draw(step_generator(0, k))
+    assert {path.parent.parent for path, _ in batches.seen} == {told_dataset, more}
 
 
 def test_a_judge_of_another_shape_to_begin_with_is_refused(judge_config, tmp_path):

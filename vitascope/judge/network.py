@@ -150,10 +150,14 @@ class Judge(nn.Module):
 
 def look(video: Video, config: JudgeConfig) -> tuple[np.ndarray, np.ndarray]:
     """What the judge sees of a video: uint8 frames [t, h, w, 3] at its own size, and the second of each, float32."""
-    num_frames = min(video.num_frames, config.max_frames)
-    chosen = np.linspace(0, video.num_frames - 1, num_frames).round().astype(int)
+    chosen = sight_frames(video.num_frames, config.max_frames)
     height, width = sight_size(video.height, video.width, config.short_side)
     return resized(video.frames[chosen], height, width), (chosen / float(video.fps)).astype(np.float32)
+
+
+def sight_frames(num_frames: int, max_frames: int) -> Int64[np.ndarray, " t"]:
+    """Which frames of a video the judge sees: all, or from the first to the last at equal distances."""
+    return np.linspace(0, num_frames - 1, min(num_frames, max_frames)).round().astype(np.int64)
 
 
 def sight_size(height: int, width: int, short_side: int) -> tuple[int, int]:

@@ -9,32 +9,32 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64, UInt8
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from vitascope.config import load_config
 from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.errors import DatasetError, ModelError
 from vitascope.judge.calibration import expected_calibration_error, fit_temperature, reliability, reliability_picture
-from vitascope.judge.network import Judge, JudgeConfig, look, sight_size, to_signal
+from vitascope.judge.network import CELL, Judge, JudgeConfig, look, sight_frames, sight_size, to_signal
 from vitascope.judge.scoring import Verdict, accuracy, verdicts
 from vitascope.judge.sentence import Sentence, Slot, describe
 from vitascope.judge.vocabulary import Vocabulary, collect
 from vitascope.train.degrade import degrade
 from vitascope.train.mirror import mirrored_attributes, mirrored_words
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
+from vitascope.train.pointing import Labels, Pointer, Whereabouts, labels, whereabouts
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.video import Video, write_video
 from vitascope.weights import save_network
 from vitascope.world.words import LANGUAGES
-
-Seen = tuple[np.ndarray, np.ndarray]  # uint8 frames [t, h, w, 3] at the judge's size, and the second of each
 
 MAX_DRAWS = 1000  # of clips in a row for one batch, all of which can't be read
 PADDING = -1
@@ -44,28 +44,41 @@ NO_SHAPE = {"tokens", "temperature", "accuracy", "short_side", "max_frames"}  # 
 class JudgeTrainConfig(RunConfig):
     """A judge's training run.
 
-    `init` is the folder of a judge to begin with, of the same shape; its captions may have other words. `degraded` is
-    the share of clips that it sees as if recorded or generated, `mirrored` of those in the mirror. Clips are kept in
-    memory as the judge sees them, decoded once, up to `cache_gib`.
+    `more_data` are further folders of clips, none of which are kept for validation. `init` is the folder of a judge to
+    begin with, of the same shape; its captions may have other words, and changes over fewer lags. `degraded` is the
+    share of clips that it sees as if recorded or generated, `mirrored` of those in the mirror. Clips are kept in memory
+    as the judge sees them, decoded once, up to `cache_gib`. The losses on captions and on what each token shows count
+    `caption_weight` and `pointing_weight` as much as that on attributes.
     """
 
+    more_data: tuple[str, ...] = ()
     init: str = ""
     batch_clips: int = Field(default=16, ge=1, le=1024)
     degraded: float = Field(default=0.7, ge=0, le=1)
     mirrored: float = Field(default=0.5, ge=0, le=1)
     cache_gib: float = Field(default=4.0, ge=0)
     caption_weight: float = Field(default=0.5, ge=0)
+    pointing_weight: float = Field(default=1.0, ge=0)
     judge: JudgeConfig = JudgeConfig()
+
+
+class Seen(NamedTuple):
+    """A clip at the judge's size, the second of each of its frames, and where everybody is."""
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+    seconds: Float32[np.ndarray, " t"]
+    where: Whereabouts | None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Videos, and for each its attribute sentence and a caption; words end in padding."""
+    """Videos, and for each its attribute sentence and a caption, which end in padding, and what its tokens show."""
 
     pixels: Float[Tensor, "b 3 t h w"]
     seconds: Float[Tensor, "b t"]
     attributes: Int64[Tensor, "b l"]
     captions: Int64[Tensor, "b m"]
+    labels: Labels
 
 
 class JudgeBatches:
@@ -81,7 +94,7 @@ class JudgeBatches:
             size = sight_size(clip.height, clip.width, config.judge.short_side)
             self.by_shape[min(clip.num_frames, config.judge.max_frames), *size] += [clip] * _num_shots(clip)
         self.shapes = sorted(self.by_shape)
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[tuple[Path, str], Seen] = {}
         self.room = int(config.cache_gib * 2**30)
         self.shares = torch.tensor([len(self.by_shape[shape]) for shape in self.shapes], dtype=torch.float64)
 
@@ -92,37 +105,51 @@ class JudgeBatches:
             DatasetError: too many clips that can't be read, or whose attributes aren't the world's.
         """
         pool = self.by_shape[self.shapes[int(torch.multinomial(self.shares, 1, generator=generator))]]
-        frames, seconds, attributes, captions = [], [], [], []
+        frames, seconds, attributes, captions, shown = [], [], [], [], []
         for _ in range(MAX_DRAWS):
             clip = pool[_below(len(pool), generator)]
             seen = self._look(clip)
             if seen is not None:
                 mirrored = torch.rand((), generator=generator).item() < self.config.mirrored
-                frames.append(seen[0][:, :, ::-1] if mirrored else seen[0])
-                seconds.append(seen[1])
+                frames.append(seen.frames[:, :, ::-1] if mirrored else seen.frames)
+                seconds.append(seen.seconds)
                 sentence = true_sentence(clip, mirrored=mirrored)
                 attributes.append(torch.tensor(self.vocabulary.encode_sentence(sentence)))
                 captions.append(self._caption(clip, generator, mirrored=mirrored))
+                shown.append(self._labels(clip, seen, mirrored=mirrored))
             if len(frames) == self.config.batch_clips:
                 break
         if not frames:
             raise DatasetError(f"none of {MAX_DRAWS} clips of one shape in a row can be read; {self.reader}")
         pixels = degrade(to_signal(np.stack(frames)), self.config.degraded, generator)
-        words = (pad_sequence(each, batch_first=True, padding_value=PADDING) for each in (attributes, captions))
-        return Batch(pixels, torch.from_numpy(np.stack(seconds)), *words)
+        told, written = (pad_sequence(each, batch_first=True, padding_value=PADDING) for each in (attributes, captions))
+        shows = {name: torch.stack([each[name] for each in shown]) for name in shown[0]}
+        return Batch(pixels, torch.from_numpy(np.stack(seconds)), told, written, shows)
 
     def _look(self, clip: Clip) -> Seen | None:
         """The clip as the judge sees it, from memory if it has been seen before; None if it can't be read."""
-        if clip.id in self.seen:
-            return self.seen[clip.id]
+        key = clip.path, clip.id
+        if key in self.seen:
+            return self.seen[key]
         video = self.reader.read(clip)
         if video is None:
             return None
-        seen = look(video, self.config.judge)
-        if seen[0].nbytes <= self.room:
-            self.room -= seen[0].nbytes
-            self.seen[clip.id] = seen
+        judge = self.config.judge
+        seen = Seen(*look(video, judge), whereabouts(clip, sight_frames(video.num_frames, judge.max_frames)))
+        if seen.frames.nbytes <= self.room:
+            self.room -= seen.frames.nbytes
+            self.seen[key] = seen
         return seen
+
+    def _labels(self, clip: Clip, seen: Seen, *, mirrored: bool) -> Labels:
+        """What each token of the clip shows."""
+        attributes, where = clip.attributes, seen.where
+        assert attributes is not None, "true_sentence has refused such clips"
+        if mirrored:
+            attributes = mirrored_attributes(attributes)
+            where = None if where is None else where.mirrored()
+        num_frames, height, width = seen.frames.shape[:3]
+        return labels(attributes, where, num_frames, height, width, CELL * self.config.judge.token_cells)
 
     def _caption(self, clip: Clip, generator: torch.Generator, *, mirrored: bool) -> Int64[Tensor, " m"]:
         """One of the clip's captions, cut to what the judge can write."""
@@ -143,9 +170,11 @@ class JudgeTrainer:
         self.config = config
         torch.manual_seed(config.seed)  # initial weights; every later draw has a generator of its own
         self.model = Judge(config.judge.model_copy(update={"tokens": tuple(tokens)}))
+        self.pointer = Pointer(config.judge.width)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.trained = nn.ModuleList([self.model, self.pointer])
         self.optimizers = make_optimizers(
-            self.model, config.learning_rate, _is_hidden, getattr(torch, config.precision)
+            self.trained, config.learning_rate, _is_hidden, getattr(torch, config.precision)
         )
 
     def begin_with(self, other: Judge) -> None:
@@ -158,20 +187,23 @@ class JudgeTrainer:
             begin_with(network, other)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """Train on one batch; the mean loss of a word, in nats."""
+        """Train on one batch; the mean loss of a word and of a label, in nats."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             memory = self.model.encoder(batch.pixels, batch.seconds)
             attributes, captions = (
                 word_loss(self.model, words, memory) for words in (batch.attributes, batch.captions)
             )
-        loss = attributes + self.config.caption_weight * captions
-        norm = descend(loss, self.model, self.optimizers, self.config.rate(step), step)
+            pointing = self.pointer(memory, batch.labels)
+        loss = attributes + self.config.caption_weight * captions + self.config.pointing_weight * pointing
+        norm = descend(loss, self.trained, self.optimizers, self.config.rate(step), step)
         update_ema(self.ema, self.model, self.config.ema_decay, step)
-        return {"attributes": attributes.item(), "captions": captions.item(), "gradient": norm}
+        losses = {"attributes": attributes, "captions": captions, "pointing": pointing}
+        return {**{name: value.item() for name, value in losses.items()}, "gradient": norm}
 
     def checkpoint(self, step: int) -> Checkpoint:
         """All that resuming needs."""
-        tensors = {"model": self.model.state_dict(), "ema": self.ema.state_dict()}
+        networks = {"model": self.model, "pointer": self.pointer, "ema": self.ema}
+        tensors = {name: network.state_dict() for name, network in networks.items()}
         tensors |= {f"optimizer_{i}": optimizer_tensors(optimizer) for i, optimizer in enumerate(self.optimizers)}
         return Checkpoint(step, tensors, {"tokens": list(self.model.config.tokens)})
 
@@ -184,6 +216,7 @@ class JudgeTrainer:
         if tuple(checkpoint.state["tokens"]) != self.model.config.tokens:
             raise DatasetError(f"the captions of {self.config.data} have changed since this run began; begin another")
         self.model.load_state_dict(checkpoint.tensors["model"])
+        self.pointer.load_state_dict(checkpoint.tensors["pointer"])
         self.ema.load_state_dict(checkpoint.tensors["ema"])
         for i, optimizer in enumerate(self.optimizers):
             load_optimizer_tensors(optimizer, checkpoint.tensors[f"optimizer_{i}"])
@@ -198,7 +231,7 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
         ModelError: a judge to begin with that can't be read, or is of another shape.
     """
     config = load_config(config_path, JudgeTrainConfig, overrides)
-    clips, validation = split_validation(list_clips(config.data), config.num_validation)
+    clips, validation = training_and_validation(config)
     for clip in (*clips, *validation):
         true_sentence(clip)  # refuses what can't be learned before anything is made
     tokens = collect(text for clip in clips for texts in clip.captions.values() for text in texts)
@@ -234,20 +267,32 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     return folder
 
 
+def training_and_validation(config: JudgeTrainConfig) -> tuple[list[Clip], list[Clip]]:
+    """The clips to train on, of all folders, and those kept from it, of the first."""
+    clips, validation = split_validation(list_clips(config.data), config.num_validation)
+    return clips + [clip for folder in config.more_data for clip in list_clips(folder)], validation
+
+
 @torch.no_grad()
 def begin_with(judge: Judge, other: Judge) -> None:
     """Give a judge the weights of another; words that the other doesn't know keep their own.
 
     Raises:
-        ModelError: a judge of another shape. How large and how long videos are to it says nothing of its weights.
+        ModelError: a judge of another shape. How large and how long videos are to it says nothing of its weights, and
+            it may see changes over fewer lags.
     """
     shapes = [each.config.model_dump(exclude=NO_SHAPE) for each in (other, judge)]
+    shared = len(other.config.lags)
+    if judge.config.lags[:shared] == other.config.lags:  # what else is new counts nothing at first
+        del shapes[0]["lags"], shapes[1]["lags"]
     differing = ", ".join(
         f"{key} {value}, not {shapes[1][key]}" for key, value in shapes[0].items() if value != shapes[1][key]
     )
     if differing:
         raise ModelError(f"the judge to begin with has {differing}: give the run's [judge] the same, or leave init out")
     tensors, mine = other.state_dict(), judge.decoder.words.weight.clone()
+    seen = tensors["encoder.stem.0.weight"]
+    tensors["encoder.stem.0.weight"] = F.pad(seen, (0, 0, 0, 0, 0, 3 * (len(judge.config.lags) - shared)))
     for number, token in enumerate(judge.config.tokens):
         if token in other.vocabulary.ids:
             mine[number] = tensors["decoder.words.weight"][other.vocabulary.ids[token]]
@@ -328,4 +373,4 @@ def _below(bound: int, generator: torch.Generator) -> int:
 def _is_hidden(name: str) -> bool:
     if "stem" in name:  # its own layers make features of pixels; those of its blocks are hidden
         return "inwards" in name or "outwards" in name
-    return not any(edge in name for edge in ("to_token", "words", "positions"))
+    return not any(edge in name for edge in ("to_token", "words", "positions", "of_tokens", "of_moments"))
