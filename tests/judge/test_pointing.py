@@ -13,6 +13,7 @@ import torch
 from vitascope.data.clips import Clip
 from vitascope.errors import DatasetError
 from vitascope.judge.sentence import NONE, VALUES
+from vitascope.train.framing import Window
 from vitascope.train.mirror import mirrored_attributes
 from vitascope.train.pointing import UNKNOWN, Pointer, Whereabouts, labels, whereabouts
 
@@ -101,6 +102,16 @@ def test_the_mirror_changes_places_and_words():
     assert word("kind", found, 0, 1, 3) == "ball"
     assert word("motion", found, 0, 1, 3) == "left"
     assert word("kind", found, 0, 0, 0) == "cat"
+
+
+def test_a_window_shows_actors_where_it_has_them():
+    """Fails when places stay where they were in the whole picture."""
+    seen = where([0, 0], [(0.75, 0.1), (0.2, 0.9)], [0.1, 0.05])
+    found = labels(ATTRIBUTES, seen.framed(Window(0.5, 0.0, 0.4)), 2, HEIGHT, WIDTH, SIDE)
+    assert int(found["somebody"].sum()) == 1
+    assert word("kind", found, 0, 1, 1) == "ball"
+    small = where([0, 0], [(0.75, 0.1), (0.2, 0.9)], [0.0009, 0.0])
+    assert small.framed(Window(0.5, 0.0, 0.5)).area.max() == pytest.approx(0.0036)
 
 
 def test_a_pointer_learns_to_read_tokens():

@@ -48,7 +48,7 @@ def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
 def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
     """Fails when video and words don't belong together, or attention to the video is cut: clips share no words then."""
     overrides = ["steps=200", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
-    overrides += ["mirrored=0"]
+    overrides += ["mirrored=0", "framed=0"]
     config = load_config(judge_config, JudgeTrainConfig, overrides)
     trainer, batches = trainer_of(config)
     for step in range(config.steps):
@@ -242,7 +242,7 @@ def test_a_judge_of_another_shape_to_begin_with_is_refused(judge_config, tmp_pat
 
 def test_a_mirrored_clip_shows_the_mirrored_words(judge_config):
     """Fails when pixels are mirrored and words are not, or columns are taken for rows."""
-    config = load_config(judge_config, JudgeTrainConfig, ["degraded=0", "batch_clips=1"])
+    config = load_config(judge_config, JudgeTrainConfig, ["degraded=0", "framed=0", "batch_clips=1"])
     trainer, batches = trainer_of(config.model_copy(update={"mirrored": 0.0}))
     mirrored = JudgeBatches(
         list_clips(config.data), config.model_copy(update={"mirrored": 1.0}), trainer.model.vocabulary, Reader(12, 0.0)

@@ -28,6 +28,7 @@ from vitascope.judge.scoring import Verdict, accuracy, verdicts
 from vitascope.judge.sentence import Sentence, Slot, describe
 from vitascope.judge.vocabulary import Vocabulary, collect
 from vitascope.train.degrade import degrade
+from vitascope.train.framing import WHOLE, Window, draw_window, framed
 from vitascope.train.mirror import mirrored_attributes, mirrored_words
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.pointing import Labels, Pointer, Whereabouts, labels, whereabouts
@@ -45,10 +46,10 @@ class JudgeTrainConfig(RunConfig):
     """A judge's training run.
 
     `more_data` are further folders of clips, none of which are kept for validation. `init` is the folder of a judge to
-    begin with, of the same shape; its captions may have other words, and changes over fewer lags. `degraded` is the
-    share of clips that it sees as if recorded or generated, `mirrored` of those in the mirror. Clips are kept in memory
-    as the judge sees them, decoded once, up to `cache_gib`. The losses on captions and on what each token shows count
-    `caption_weight` and `pointing_weight` as much as that on attributes.
+    begin with, of the same shape; its captions may have other words, and its changes fewer lags. Clips are kept in
+    memory as the judge sees them, decoded once, up to `cache_gib`. `degraded` is the share that it sees as if recorded
+    or generated, `mirrored` that in the mirror, `framed` that in another framing. The losses on captions and on what
+    each token shows count `caption_weight` and `pointing_weight` times as much as that on attributes.
     """
 
     more_data: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ class JudgeTrainConfig(RunConfig):
     batch_clips: int = Field(default=16, ge=1, le=1024)
     degraded: float = Field(default=0.7, ge=0, le=1)
     mirrored: float = Field(default=0.5, ge=0, le=1)
+    framed: float = Field(default=0.5, ge=0, le=1)
     cache_gib: float = Field(default=4.0, ge=0)
     caption_weight: float = Field(default=0.5, ge=0)
     pointing_weight: float = Field(default=1.0, ge=0)
@@ -105,23 +107,26 @@ class JudgeBatches:
             DatasetError: too many clips that can't be read, or whose attributes aren't the world's.
         """
         pool = self.by_shape[self.shapes[int(torch.multinomial(self.shares, 1, generator=generator))]]
-        frames, seconds, attributes, captions, shown = [], [], [], [], []
+        signals, seconds, attributes, captions, shown = [], [], [], [], []
         for _ in range(MAX_DRAWS):
             clip = pool[_below(len(pool), generator)]
             seen = self._look(clip)
             if seen is not None:
-                mirrored = torch.rand((), generator=generator).item() < self.config.mirrored
-                frames.append(seen.frames[:, :, ::-1] if mirrored else seen.frames)
+                mirrored = _happens(self.config.mirrored, generator)
+                window = draw_window(generator) if _happens(self.config.framed, generator) else WHOLE
+                signal = to_signal(seen.frames[None])[0]
+                signal = signal.flip(-1) if mirrored else signal
+                signals.append(signal if window == WHOLE else framed(signal, window))
                 seconds.append(seen.seconds)
                 sentence = true_sentence(clip, mirrored=mirrored)
                 attributes.append(torch.tensor(self.vocabulary.encode_sentence(sentence)))
                 captions.append(self._caption(clip, generator, mirrored=mirrored))
-                shown.append(self._labels(clip, seen, mirrored=mirrored))
-            if len(frames) == self.config.batch_clips:
+                shown.append(self._labels(clip, seen, window, mirrored=mirrored))
+            if len(signals) == self.config.batch_clips:
                 break
-        if not frames:
+        if not signals:
             raise DatasetError(f"none of {MAX_DRAWS} clips of one shape in a row can be read; {self.reader}")
-        pixels = degrade(to_signal(np.stack(frames)), self.config.degraded, generator)
+        pixels = degrade(torch.stack(signals), self.config.degraded, generator)
         told, written = (pad_sequence(each, batch_first=True, padding_value=PADDING) for each in (attributes, captions))
         shows = {name: torch.stack([each[name] for each in shown]) for name in shown[0]}
         return Batch(pixels, torch.from_numpy(np.stack(seconds)), told, written, shows)
@@ -141,13 +146,14 @@ class JudgeBatches:
             self.seen[key] = seen
         return seen
 
-    def _labels(self, clip: Clip, seen: Seen, *, mirrored: bool) -> Labels:
-        """What each token of the clip shows."""
+    def _labels(self, clip: Clip, seen: Seen, window: Window, *, mirrored: bool) -> Labels:
+        """What each token of the clip shows, as it is framed."""
         attributes, where = clip.attributes, seen.where
         assert attributes is not None, "true_sentence has refused such clips"
         if mirrored:
             attributes = mirrored_attributes(attributes)
             where = None if where is None else where.mirrored()
+        where = None if where is None else where.framed(window)
         num_frames, height, width = seen.frames.shape[:3]
         return labels(attributes, where, num_frames, height, width, CELL * self.config.judge.token_cells)
 
@@ -364,6 +370,10 @@ def true_sentence(clip: Clip, *, mirrored: bool = False) -> Sentence:
 def _num_shots(clip: Clip) -> int:
     """How many of them there are to see: a picture shows one."""
     return int(true_sentence(clip)[Slot("shots")])
+
+
+def _happens(share: float, generator: torch.Generator) -> bool:
+    return torch.rand((), generator=generator).item() < share
 
 
 def _below(bound: int, generator: torch.Generator) -> int:

@@ -26,6 +26,7 @@ from vitascope.data.clips import Clip
 from vitascope.errors import DatasetError, reason
 from vitascope.judge.network import PAIR
 from vitascope.judge.sentence import NONE, VALUES
+from vitascope.train.framing import Window
 
 UNKNOWN = -100  # a label that nothing is asked of
 LOOKS = {
@@ -53,6 +54,11 @@ class Whereabouts(NamedTuple):
     def mirrored(self) -> Whereabouts:
         """With left for right."""
         return self._replace(place=self.place * np.array([1, -1], np.float32) + np.array([0, 1], np.float32))
+
+    def framed(self, window: Window) -> Whereabouts:
+        """As a window shows it."""
+        place = (self.place - np.array([window.top, window.left], np.float32)) / np.float32(window.share)
+        return self._replace(place=place, area=self.area / np.float32(window.share**2))
 
 
 def whereabouts(clip: Clip, frames: Int64[np.ndarray, " t"]) -> Whereabouts | None:
