@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from vitascope.files import replacing, replacing_folder, sha256, write_text
+from vitascope.files import remove_leftovers, replacing, replacing_folder, sha256, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -70,3 +72,16 @@ def test_the_digest_is_that_of_the_bytes(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"video" * 1000)
     assert sha256(path) == hashlib.sha256(b"video" * 1000).hexdigest()
+
+
+def test_leftovers_go_once_nobody_writes_to_them(tmp_path):
+    """Fails when files that are being written go, or any that are whole."""
+    with replacing(tmp_path / "whole.mp4") as writing:
+        writing.write_text("x")
+        left = tmp_path / f".0123{writing.suffixes[0]}.mp4"
+        for path in (left, tmp_path / "whole.json"):
+            path.write_text("x")
+            os.utime(path, (time.time() - 7200,) * 2)
+        assert remove_leftovers(tmp_path) == 1
+        assert names(tmp_path) == sorted([writing.name, "whole.json"])
+    assert remove_leftovers(tmp_path / "nowhere") == 0

@@ -6,8 +6,9 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -43,6 +44,17 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, idle_seconds: float = 3600.0) -> int:
+    """How many temporary files of killed processes were in a folder; those written to lately may be somebody's yet."""
+    removed = 0
+    for path in folder.glob(".*.tmp*"):
+        with suppress(FileNotFoundError):  # its owner was faster
+            if time.time() - path.stat().st_mtime > idle_seconds:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def write_text(path: Path, text: str) -> None:
