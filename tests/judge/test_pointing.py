@@ -12,9 +12,9 @@ import torch
 
 from vitascope.data.clips import Clip
 from vitascope.errors import DatasetError
+from vitascope.judge.mirror import mirrored_attributes
 from vitascope.judge.sentence import NONE, VALUES
 from vitascope.train.framing import Window
-from vitascope.train.mirror import mirrored_attributes
 from vitascope.train.pointing import UNKNOWN, Pointer, Whereabouts, labels, whereabouts
 
 SIDE, HEIGHT, WIDTH = 16, 32, 64  # tokens of a side of 16 pixels: two rows of four

@@ -16,6 +16,7 @@ from vitascope.cli import main
 from vitascope.config import load_config
 from vitascope.data.clips import Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError, ModelError
+from vitascope.judge.mirror import mirrored_words
 from vitascope.judge.network import Judge, JudgeConfig
 from vitascope.judge.scoring import REPORTED
 from vitascope.judge.sentence import VALUES
@@ -31,7 +32,6 @@ from vitascope.train.judge import (
     true_sentence,
     validate,
 )
-from vitascope.train.mirror import mirrored_words
 from vitascope.train.run import read_checkpoint, step_generator
 from vitascope.weights import save_network
 from vitascope.world.captions import captions

@@ -23,13 +23,13 @@ from vitascope.config import load_config
 from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.errors import DatasetError, ModelError
 from vitascope.judge.calibration import expected_calibration_error, fit_temperature, reliability, reliability_picture
+from vitascope.judge.mirror import mirrored_attributes, mirrored_words
 from vitascope.judge.network import CELL, Judge, JudgeConfig, look, sight_frames, sight_size, to_signal
 from vitascope.judge.scoring import Verdict, accuracy, verdicts
 from vitascope.judge.sentence import Sentence, Slot, describe
 from vitascope.judge.vocabulary import Vocabulary, collect
 from vitascope.train.degrade import degrade
 from vitascope.train.framing import WHOLE, Window, draw_window, framed
-from vitascope.train.mirror import mirrored_attributes, mirrored_words
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.pointing import Labels, Pointer, Whereabouts, labels, whereabouts
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
