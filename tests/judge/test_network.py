@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vitascope.errors import ModelError
+from vitascope.judge.mirror import mirrored_words
 from vitascope.judge.network import Judge, JudgeConfig, look, sight_size, to_signal
 from vitascope.judge.sentence import VALUES, next_slot
 from vitascope.judge.vocabulary import collect
@@ -151,3 +152,20 @@ def test_the_trunk_is_the_mean_of_a_videos_tokens(judge: Judge) -> None:
     tokens = judge.encoder(to_signal(frames[None]), torch.from_numpy(seconds)[None])[0]
     torch.testing.assert_close(judge.trunk(video), tokens.mean(dim=0))
     assert judge.trunk(video).shape == (24,)
+
+
+def test_a_mirrored_video_is_read_as_the_mirrored_words(judge: Judge) -> None:
+    """Fails when one of the two looks is left out, or read as the words of the other: confidence differs then."""
+    video = noise(9, 16, 24)
+    mirrored = Video(np.ascontiguousarray(video.frames[:, :, ::-1]), video.fps)
+    reading, other = judge.read(video), judge.read(mirrored)
+    assert {slot: mirrored_words(word) for slot, word in reading.sentence.items()} == other.sentence
+    for slot, sure in reading.confidence.items():
+        assert other.confidence[slot] == pytest.approx(sure, abs=1e-5)
+
+
+def test_words_of_sides_change_places_in_the_mirror(judge: Judge) -> None:
+    tokens, mirrored = judge.vocabulary.tokens, judge.vocabulary.mirrored
+    changed = {token: tokens[number] for token, number in zip(tokens, mirrored, strict=True) if tokens[number] != token}
+    pairs = [("motion:left", "motion:right"), ("camera:pan_left", "camera:pan_right")]
+    assert changed == dict([*pairs, *(pair[::-1] for pair in pairs)])

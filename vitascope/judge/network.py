@@ -110,13 +110,16 @@ class Judge(nn.Module):
 
     @torch.inference_mode()
     def read(self, video: Video) -> Reading:
-        """The attributes of a video, the likeliest word for each slot in turn."""
-        memory, words = self._remember(video), [self.vocabulary.mark("attributes")]
+        """The attributes of a video, the likeliest word for each slot in turn.
+
+        It looks twice, at the video and at its mirror image; of the latter it reads the mirrored words.
+        """
+        memory, words = self.remember(video), [self.vocabulary.mark("attributes")]
         sentence: Sentence = {}
         confidence: dict[Slot, float] = {}
         while (slot := next_slot(sentence)) is not None:
             choices = self.vocabulary.choices[slot.attribute]
-            logits = self._next(words, memory)[choices]
+            logits = self.attribute_logits(torch.tensor(words), memory)[-1, choices]
             best = int(logits.argmax())
             confidence[slot] = (logits / self.config.temperature).softmax(0)[best].item()
             words.append(choices[best])
@@ -126,10 +129,10 @@ class Judge(nn.Module):
     @torch.inference_mode()
     def caption(self, video: Video, language: Language) -> str:
         """What the video shows, in a language: the likeliest word after each."""
-        memory, words = self._remember(video), [self.vocabulary.mark(language)]
+        memory, words = self.remember(video)[:1], [self.vocabulary.mark(language)]
         choices = [self.vocabulary.end, *self.vocabulary.words]
         while len(words) < self.config.max_words:
-            word = choices[int(self._next(words, memory)[choices].argmax())]
+            word = choices[int(self.decoder(torch.tensor([words]), memory)[0, -1, choices].argmax())]
             if word == self.vocabulary.end:
                 break
             words.append(word)
@@ -138,14 +141,19 @@ class Judge(nn.Module):
     @torch.inference_mode()
     def trunk(self, video: Video) -> Float[Tensor, " d"]:
         """What the encoder makes of a video: the mean over its tokens."""
-        return self._remember(video)[0].mean(dim=0)
+        return self.remember(video)[0].mean(dim=0)
 
-    def _remember(self, video: Video) -> Float[Tensor, "1 n d"]:
+    def remember(self, video: Video) -> Float[Tensor, "2 n d"]:
+        """What the encoder makes of a video and of its mirror image."""
         frames, seconds = look(video, self.config)
-        return self.encoder(to_signal(frames[None]), torch.from_numpy(seconds)[None])
+        signal = to_signal(frames[None])
+        return self.encoder(torch.cat([signal, signal.flip(-1)]), torch.from_numpy(seconds).expand(2, -1))
 
-    def _next(self, words: list[int], memory: Float[Tensor, "1 n d"]) -> Float[Tensor, " v"]:
-        return self.decoder(torch.tensor([words]), memory)[0, -1]
+    def attribute_logits(self, words: Int64[Tensor, " l"], memory: Float[Tensor, "2 n d"]) -> Float[Tensor, "l v"]:
+        """Of the attribute's word after each, the mean over both memories of what is the same in the mirror."""
+        mirrored = torch.tensor(self.vocabulary.mirrored)
+        own, other = self.decoder(torch.stack([words, mirrored[words]]), memory)
+        return 0.5 * (own + other[:, mirrored])
 
 
 def look(video: Video, config: JudgeConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from vitascope.errors import ModelError
+from vitascope.judge.mirror import mirrored_words
 from vitascope.judge.sentence import VALUES, Sentence, write
 from vitascope.world.words import Language
 
@@ -38,6 +39,8 @@ class Vocabulary:
         self.choices = {  # the tokens that may stand in an attribute's slots
             attribute: [self.ids[f"{attribute}:{value}"] for value in values] for attribute, values in VALUES.items()
         }
+        sides = {token: mirrored_words(token) for token in ATTRIBUTE_TOKENS}
+        self.mirrored = [self.ids[sides.get(token, token)] for token in self.tokens]  # what an attribute's word becomes
         fixed = {*MARKS, *ATTRIBUTE_TOKENS}
         self.words = [number for token, number in self.ids.items() if token not in fixed]
 

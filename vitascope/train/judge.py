@@ -337,13 +337,12 @@ def slot_logits(
     judge: Judge, video: Video, sentence: Sentence
 ) -> tuple[Float[Tensor, "slots v"], Int64[Tensor, " slots"]]:
     """The logits of each word of a true sentence given those before it, -inf for what can't stand there; the words."""
-    frames, seconds = look(video, judge.config)
-    words = torch.tensor([judge.vocabulary.encode_sentence(sentence)])
-    logits = judge(to_signal(frames[None]), torch.from_numpy(seconds)[None], words)[0, : len(sentence)]
+    words = torch.tensor(judge.vocabulary.encode_sentence(sentence))
+    logits = judge.attribute_logits(words, judge.remember(video))[: len(sentence)]
     barred = torch.full_like(logits, float("-inf"))
     for row, slot in enumerate(sentence):
         barred[row, judge.vocabulary.choices[slot.attribute]] = 0
-    return logits + barred, words[0, 1 : len(sentence) + 1]
+    return logits + barred, words[1 : len(sentence) + 1]
 
 
 def word_loss(judge: Judge, words: Int64[Tensor, "b l"], memory: Float[Tensor, "b n d"]) -> Float[Tensor, ""]:
