@@ -66,6 +66,11 @@ def bars(values: Sequence[float], limit: float, height: int, width: int) -> Vide
     return Video(picture[None], IMAGE_FPS)
 
 
+def or_none(value: Any) -> Any:
+    """A value as JSON has it, which knows neither NaN nor infinity."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def write_report(out: Path, name: str, tree: dict[str, Any], sheet: Video) -> None:
     """Write NAME.json and NAME.png into a folder."""
     out.mkdir(parents=True, exist_ok=True)

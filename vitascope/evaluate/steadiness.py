@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from einops import reduce
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 COARSE, FINE = 8, 32  # cells along the shorter side of a picture
 SMALL_CUT = 2.0  # levels of 255: less than this at half of the picture is no cut, however still the rest is
@@ -75,12 +75,19 @@ def flicker(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
     luma = cells(frames, FINE) @ LUMA
     if len(luma) < SMOOTHED + 2:
         return float("nan")
-    trembling = np.median(np.abs(np.diff(luma, n=2, axis=0)), axis=0) / 2
+    still = _still(luma)
+    return float(np.percentile(_trembling(luma)[still], 75)) if still.mean() >= MIN_STILL else float("nan")
+
+
+def _trembling(luma: Float[np.ndarray, "t r c"]) -> Float[np.ndarray, "r c"]:
+    return np.median(np.abs(np.diff(luma, n=2, axis=0)), axis=0) / 2
+
+
+def _still(luma: Float[np.ndarray, "t r c"]) -> Bool[np.ndarray, "r c"]:
     smooth = np.stack([luma[k : len(luma) - SMOOTHED + 1 + k] for k in range(SMOOTHED)]).mean(axis=0)
     tilt = np.linspace(-0.5, 0.5, len(smooth))[:, None, None]
     steady = smooth - tilt * np.median(smooth[-1] - smooth[0])  # a drift of the whole picture is not motion
-    still = steady.std(axis=0) < STILL_LEVELS + 0.5 * trembling
-    return float(np.percentile(trembling[still], 75)) if still.mean() >= MIN_STILL else float("nan")
+    return steady.std(axis=0) < STILL_LEVELS + 0.5 * _trembling(luma)
 
 
 class Drift(NamedTuple):
