@@ -90,6 +90,22 @@ def _still(luma: Float[np.ndarray, "t r c"]) -> Bool[np.ndarray, "r c"]:
     return steady.std(axis=0) < STILL_LEVELS + 0.5 * _trembling(luma)
 
 
+def added_flicker(frames: UInt8[np.ndarray, "t h w 3"], original: UInt8[np.ndarray, "t h w 3"]) -> float:
+    """How much more a copy's brightness changes from frame to frame where its original is still, in levels of 255.
+
+    The mean over time and over the original's still cells, of which nothing moves in the copy either: all that changes
+    counts, also what does so once in four frames. NaN if the original has no still region.
+    """
+    luma, true_luma = (cells(each, FINE) @ LUMA for each in (frames, original))
+    if len(true_luma) < SMOOTHED + 2:
+        return float("nan")
+    still = _still(true_luma)
+    if still.mean() < MIN_STILL:
+        return float("nan")
+    changes, true_changes = (np.abs(np.diff(each[:, still], axis=0)).mean() for each in (luma, true_luma))
+    return float(changes - true_changes)
+
+
 class Drift(NamedTuple):
     """Percent per second: of the channel whose level changes fastest, and of the contrast between light and dark."""
 
