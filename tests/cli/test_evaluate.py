@@ -49,6 +49,27 @@ def test_a_codec_is_measured_without_the_rest_of_its_model(
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["clip.mp4", "32x32", "5"]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--videos", "nowhere"], "--videos nowhere: no such folder"),
+        (
+            ["--videos", ".", "--model", "mine"],
+            "--model encodes and decodes; --videos are copies that are there already",
+        ),
+    ],
+)
+def test_copies_that_cannot_be_scored_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(still(), "clip.mp4")
+    assert cli.main(["evaluate", "codec", "clip.mp4", *words]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert said in captured.err
+
+
 def test_a_model_is_asked_for_held_out_prompts(
     pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

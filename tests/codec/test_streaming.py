@@ -63,6 +63,25 @@ def test_tiles_blend_to_the_whole_far_from_borders(codec):
     assert (steps / natural).max() < 1.3
 
 
+def test_tiles_encode_to_the_whole_far_from_borders(codec):
+    """Fails when a tile is cut in cells rather than in pixels, or laid down elsewhere."""
+    pixels = torch.nn.functional.interpolate(torch.randn(1, 3, 5, 12, 20), scale_factor=(1, 16, 16))
+    whole = codec.encode(pixels)
+    (tiled,) = encode_stream(codec, [pixels], Tiling(size=16, overlap=8))
+    assert tiled.shape == whole.shape
+    assert (tiled - whole).abs().mean() < 0.1 * whole.std()
+
+
+def test_one_tile_that_covers_all_is_the_whole(codec):
+    """Also a tile larger than the picture: nothing is weighed, so not even rounding differs."""
+    pixels = torch.randn(1, 3, 5, 64, 48)
+    for size in (8, 64):
+        (latent,) = encode_stream(codec, [pixels], Tiling(size, 4))
+        assert torch.equal(latent, codec.encode(pixels))
+        (decoded,) = decode_stream(codec, [latent], Tiling(size, 4))
+        assert torch.equal(decoded, codec.decode(latent))
+
+
 def test_tiling_spans():
     assert Tiling(16, 8).spans(16) == [(0, 16)]
     assert Tiling(16, 8).spans(30) == [(0, 16), (8, 24), (14, 30)]

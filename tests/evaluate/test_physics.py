@@ -120,11 +120,19 @@ def test_a_report_holds_every_contestant_and_is_written(trials, tmp_path):
     part = [trial for trial in trials if trial.law in ("uniform", "pendulum")]
     report = evaluate_physics(part, lambda trial: Video(np.flip(trial.clip.frames, axis=0), trial.clip.fps))
     assert list(report.scores) == ["simulator", "frozen", "straight line", "model"]
-    assert len(report.lines()) == 1 + 2 * 2 * 4
+    lines = report.lines()
+    assert len(lines) == 1 + 3 * 2 * 4  # the two laws and all
+    assert lines[-1].split()[:3] == ["all", "beyond", "model"]
+    for row in report.rows():
+        for mean, low, high in row.means.values():
+            assert low <= mean <= high
+    assert len(set(report.rows()[-1].means["position"])) == 3  # an interval that isn't a point
     report.write(tmp_path)
     tree = json.loads((tmp_path / "physics.json").read_text())
-    assert len(tree["model"]) == len(part)
-    assert np.mean([s["position"] for s in tree["model"]]) > 5 * np.mean([s["position"] for s in tree["simulator"]])
+    moved = {who: [trial["position"] for trial in trials] for who, trials in tree["trials"].items()}
+    assert len(moved["model"]) == len(part)
+    assert np.mean(moved["model"]) > 5 * np.mean(moved["simulator"])
+    assert tree["rows"][0]["means"]["position"][0] == np.mean(moved["simulator"][:2])
     assert (tmp_path / "physics.png").exists()
 
 

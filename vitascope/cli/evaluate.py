@@ -36,25 +36,35 @@ def evaluate_codec(
     sources: Annotated[
         list[Path], typer.Argument(metavar="VIDEO|DATASET...", help="Video files, or folders that `render` made.")
     ],
-    model: Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP, show_default="playground")
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Score another system's copies of the same names here, not a model."),
+    ] = None,
     rows: Annotated[int | None, typer.Option(min=16, help="Resize to this height first, aspect kept.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="At most this many frames of each clip.")] = 49,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="DIR", help="Also write codec.json and codec.png here.")
     ] = None,
 ) -> None:
-    """Encode and decode clips: PSNR and SSIM of each, and their means."""
+    """Encode and decode clips: PSNR, SSIM, distance of features, added flicker and seams of each, and their means."""
     if out is not None:
         check_folder(out)
+    if videos is not None:
+        refuse_unused({"--model": model}, "encodes and decodes; --videos are copies that are there already")
+        if not videos.is_dir():
+            refuse(f"--videos {videos}: no such folder")
     for source in sources:
         if not source.exists():
             refuse(f"{source}: no such file or folder")
     from vitascope.evaluate.codec import evaluate_codec as evaluate_clips
     from vitascope.generate.loading import load_codec
 
-    codec = load_codec(model)
+    codec = load_codec(model or "playground") if videos is None else None
     with progress("codec") as on_progress:
-        report = evaluate_clips(codec, sources, rows=rows, max_frames=frames, on_progress=on_progress)
+        report = evaluate_clips(codec, sources, copies=videos, rows=rows, max_frames=frames, on_progress=on_progress)
     _tell(report, out)
 
 

@@ -20,6 +20,11 @@ def psnr(a: FramePixels, b: FramePixels) -> float:
     return math.inf if error == 0 else 10 * math.log10(255.0**2 / error)
 
 
+def frame_psnr(a: FramePixels, b: FramePixels) -> list[float]:
+    """PSNR in dB of each frame."""
+    return [psnr(a[k : k + 1], b[k : k + 1]) for k in range(len(a))]
+
+
 def ssim(a: FramePixels, b: FramePixels) -> float:
     """Mean structural similarity of the luma, in [-1, 1], with a Gaussian window of 11 pixels.
 

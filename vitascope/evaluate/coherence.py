@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from vitascope.errors import SizeError
 from vitascope.evaluate.permanence import changed_hue, rebound_gain, vanishings
-from vitascope.evaluate.report import bars, confidence, list_media, write_report
+from vitascope.evaluate.report import bars, confidence, list_media, or_none, write_report
 from vitascope.evaluate.steadiness import closure, drift, find_cuts, flicker
 from vitascope.evaluate.things import follow
 from vitascope.video import Video, contact_sheet
@@ -150,15 +150,10 @@ class CoherenceReport:
         summary = {}
         for each in MEASURES:
             keys = ("mean", "fails")
-            figures = {key: list(map(_or_none, figure)) for key, figure in zip(keys, self.summary(each), strict=True)}
+            figures = {key: list(map(or_none, figure)) for key, figure in zip(keys, self.summary(each), strict=True)}
             summary[each.key] = {"limit": each.limit, "clips": len(self.values(each.key)), **figures}
-        clips = [{key: _or_none(value) for key, value in asdict(score).items()} for score in self.scores]
+        clips = [{key: or_none(value) for key, value in asdict(score).items()} for score in self.scores]
         write_report(out, "coherence", {"measures": summary, "clips": clips, "left_out": self.left_out}, self.sheet)
-
-
-def _or_none(value: float | str) -> float | str | None:
-    """JSON has no NaN."""
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def evaluate_coherence(

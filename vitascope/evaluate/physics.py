@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.report import write_report
+from vitascope.evaluate.report import confidence, write_report
 from vitascope.evaluate.tracking import track
 from vitascope.files import write_text
 from vitascope.video import Video, contact_sheet, read_video, write_video
@@ -210,6 +210,20 @@ def _velocity(places: Track, fps: float) -> Track:
     return np.concatenate([steps[:1], steps])
 
 
+FIGURES = {"position": "cm", "velocity": "cm/s", "energy_gain": "energy+%", "lost": "lost %"}
+ALL = "all"
+
+
+class Row(NamedTuple):
+    """A contestant's (mean, low, high) over the trials of a law and range, in metres and shares."""
+
+    law: str
+    range: str
+    who: str
+    num: int
+    means: dict[str, tuple[float, float, float]]
+
+
 @dataclass(frozen=True)
 class PhysicsReport:
     """Scores of a model and of what it must beat, by law."""
@@ -217,28 +231,38 @@ class PhysicsReport:
     scores: dict[str, list[TrialScore]]  # by contestant
     sheet: Video
 
-    def lines(self) -> list[str]:
-        """A table: for each law, within and beyond the training range, every contestant's errors."""
-        head = f"{'law':12} {'range':8} {'who':14} {'cm':>8} {'cm/s':>8} {'energy +%':>10} {'lost %':>7} {'n':>4}"
-        rows = [head]
-        for law in dict.fromkeys(each.law for each in next(iter(self.scores.values()))):
+    def rows(self) -> list[Row]:
+        """Of each law, then of all, within and beyond the training range: every contestant's means over the trials."""
+        laws = dict.fromkeys(each.law for each in next(iter(self.scores.values())))
+        found = []
+        for law in (*laws, ALL):
             for widened in (False, True):
                 for who, scores in self.scores.items():
-                    part = [each for each in scores if each.law == law and each.widened == widened]
-                    means = [100 * float(np.mean([getattr(each, key) for each in part])) for key in FIGURES]
-                    rows.append(
-                        f"{law:12} {'beyond' if widened else 'within':8} {who:14} {means[0]:8.1f} {means[1]:8.1f} "
-                        f"{means[2]:10.1f} {means[3]:7.1f} {len(part):4}"
-                    )
-        return rows
+                    part = [each for each in scores if law in (each.law, ALL) and each.widened == widened]
+                    means = {key: _mean([getattr(each, key) for each in part]) for key in FIGURES}
+                    found.append(Row(law, "beyond" if widened else "within", who, len(part), means))
+        return found
+
+    def lines(self) -> list[str]:
+        """A table of the rows, in cm, cm/s and per cent, with 95 % intervals over the trials."""
+        titles = " ".join(f"{title:>8} {'95 %':>12}" for title in FIGURES.values())
+        rows = []
+        for row in self.rows():
+            figures = " ".join(
+                f"{100 * mean:8.1f} {f'{100 * low:.0f} to {100 * high:.0f}':>12}"
+                for mean, low, high in row.means.values()
+            )
+            rows.append(f"{row.law:10} {row.range:6} {row.who:13} {figures} {row.num:4}")
+        return [f"{'law':10} {'range':6} {'who':13} {titles} {'n':>4}", *rows]
 
     def write(self, out: Path) -> None:
         """Write physics.json and physics.png into a folder."""
-        tree = {who: [vars(each) for each in scores] for who, scores in self.scores.items()}
-        write_report(out, "physics", tree, self.sheet)
+        scores = {who: [vars(each) for each in scores] for who, scores in self.scores.items()}
+        write_report(out, "physics", {"rows": [row._asdict() for row in self.rows()], "trials": scores}, self.sheet)
 
 
-FIGURES = ("position", "velocity", "energy_gain", "lost")
+def _mean(values: Sequence[float]) -> tuple[float, float, float]:
+    return (float(np.mean(values)), *confidence(np.array(values, np.float64)))
 
 
 def evaluate_physics(

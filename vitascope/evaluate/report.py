@@ -66,6 +66,22 @@ def bars(values: Sequence[float], limit: float, height: int, width: int) -> Vide
     return Video(picture[None], IMAGE_FPS)
 
 
+def curve(values: Sequence[float], low: float, high: float, height: int, width: int) -> Video:
+    """A picture of values from left to right, `low` at the bottom and `high` at the top; beyond these they are cut."""
+    picture = np.full((height, width, 3), 255, np.uint8)
+    picture[[0, height // 2, height - 1]] = ABSENT
+    shares = (np.clip(values, low, high) - low) / (high - low)
+    rows = ((1 - shares) * (height - 3)).round().astype(int)[np.arange(width) * len(values) // width]
+    for column, pair in enumerate(zip(np.concatenate([rows[:1], rows]), rows, strict=False)):
+        picture[min(pair) : max(pair) + 3, column] = BAR  # from the last one's height, so that a step is a line
+    return Video(picture[None], IMAGE_FPS)
+
+
+def or_none(value: Any) -> Any:
+    """A value as JSON has it, which knows neither NaN nor infinity."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def write_report(out: Path, name: str, tree: dict[str, Any], sheet: Video) -> None:
     """Write NAME.json and NAME.png into a folder."""
     out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from einops import reduce
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 COARSE, FINE = 8, 32  # cells along the shorter side of a picture
 SMALL_CUT = 2.0  # levels of 255: less than this at half of the picture is no cut, however still the rest is
@@ -75,12 +75,35 @@ def flicker(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
     luma = cells(frames, FINE) @ LUMA
     if len(luma) < SMOOTHED + 2:
         return float("nan")
-    trembling = np.median(np.abs(np.diff(luma, n=2, axis=0)), axis=0) / 2
+    still = _still(luma)
+    return float(np.percentile(_trembling(luma)[still], 75)) if still.mean() >= MIN_STILL else float("nan")
+
+
+def _trembling(luma: Float[np.ndarray, "t r c"]) -> Float[np.ndarray, "r c"]:
+    return np.median(np.abs(np.diff(luma, n=2, axis=0)), axis=0) / 2
+
+
+def _still(luma: Float[np.ndarray, "t r c"]) -> Bool[np.ndarray, "r c"]:
     smooth = np.stack([luma[k : len(luma) - SMOOTHED + 1 + k] for k in range(SMOOTHED)]).mean(axis=0)
     tilt = np.linspace(-0.5, 0.5, len(smooth))[:, None, None]
     steady = smooth - tilt * np.median(smooth[-1] - smooth[0])  # a drift of the whole picture is not motion
-    still = steady.std(axis=0) < STILL_LEVELS + 0.5 * trembling
-    return float(np.percentile(trembling[still], 75)) if still.mean() >= MIN_STILL else float("nan")
+    return steady.std(axis=0) < STILL_LEVELS + 0.5 * _trembling(luma)
+
+
+def added_flicker(frames: UInt8[np.ndarray, "t h w 3"], original: UInt8[np.ndarray, "t h w 3"]) -> float:
+    """How much more a copy's brightness changes from frame to frame where its original is still, in levels of 255.
+
+    The mean over time and over the original's still cells, of which nothing moves in the copy either: all that changes
+    counts, also what does so once in four frames. NaN if the original has no still region.
+    """
+    luma, true_luma = (cells(each, FINE) @ LUMA for each in (frames, original))
+    if len(true_luma) < SMOOTHED + 2:
+        return float("nan")
+    still = _still(true_luma)
+    if still.mean() < MIN_STILL:
+        return float("nan")
+    changes, true_changes = (np.abs(np.diff(each[:, still], axis=0)).mean() for each in (luma, true_luma))
+    return float(changes - true_changes)
 
 
 class Drift(NamedTuple):

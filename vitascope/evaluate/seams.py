@@ -1,0 +1,88 @@
+"""Seams of coding in pieces: steps at edges of tiles and of chunks that coding at once does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitascope.codec.network import Codec
+from vitascope.codec.streaming import (
+    LATENT_FRAMES_PER_CHUNK,
+    Tiling,
+    chunk_spans,
+    decode_stream,
+    encode_stream,
+    pad_frames,
+    to_signal,
+)
+from vitascope.video import Video
+
+SIDE, NUM_FRAMES = 128, 9  # of the piece that is coded: two chunks, and tiles as small as they can be of use
+COLUMNS, ROWS, TIME = 4, 3, 2  # axes of pixels
+
+Pixels = Float[Tensor, "1 3 t h w"]
+
+
+class Seams(NamedTuple):
+    """Mean size of the steps across edges of tiles and of chunks, in levels of 255; NaN if there is one piece alone."""
+
+    tiles: float
+    chunks: float
+
+
+@torch.inference_mode()
+def measure_seams(codec: Codec, video: Video) -> Seams:
+    """The seams of the middle of a video's first frames, encoded and decoded in tiles, in chunks, and at once.
+
+    The difference of two results has a step at each edge that shows in the one, and none where both go on alike. Tiles
+    are two thirds of the piece's shorter side and overlap by half: in large videos they overlap by less, but see more.
+    """
+    pixels = to_signal(pad_frames(_middle(video), codec)).to(codec.latent_mean.device)
+    latent = codec.encode(pixels)
+    whole = codec.decode(latent)
+    return Seams(_tile_seam(codec, pixels, whole), _chunk_seam(codec, pixels, whole))
+
+
+def _middle(video: Video) -> np.ndarray:
+    top, left = (max(0, length - SIDE) // 2 for length in (video.height, video.width))
+    return video.frames[:NUM_FRAMES, top : top + SIDE, left : left + SIDE]
+
+
+def _tile_seam(codec: Codec, pixels: Pixels, whole: Pixels) -> float:
+    cells = min(pixels.shape[ROWS], pixels.shape[COLUMNS]) // codec.stride.rows
+    if cells < 3:
+        return float("nan")
+    tiling = Tiling(size=-(-2 * cells // 3), overlap=cells // 3)
+    (latent,) = encode_stream(codec, [pixels], tiling)
+    (tiled,) = decode_stream(codec, [latent], tiling)
+    steps = [
+        _steps(tiled - whole, axis, _edges(tiling.spans(pixels.shape[axis] // stride), stride))
+        for axis, stride in ((ROWS, codec.stride.rows), (COLUMNS, codec.stride.columns))
+    ]
+    return float(torch.cat(steps).mean())
+
+
+def _chunk_seam(codec: Codec, pixels: Pixels, whole: Pixels) -> float:
+    spans = chunk_spans(pixels.shape[TIME], codec.stride.time)
+    if len(spans) == 1:
+        return float("nan")
+    latent = torch.cat(list(encode_stream(codec, [pixels[:, :, start:stop] for start, stop in spans])), dim=TIME)
+    chunked = torch.cat(list(decode_stream(codec, latent.split(LATENT_FRAMES_PER_CHUNK, dim=TIME))), dim=TIME)
+    return float(_steps(chunked - whole, TIME, [start for start, _ in spans[1:]]).mean())
+
+
+def _edges(spans: Sequence[tuple[int, int]], stride: int) -> list[int]:
+    """The first pixels beyond an edge inside the picture."""
+    return sorted({stride * edge for span in spans for edge in span} - {0, stride * spans[-1][1]})
+
+
+def _steps(difference: Pixels, axis: int, edges: Sequence[int]) -> Float[Tensor, " n"]:
+    """Sizes of the steps into each edge, in levels of 255."""
+    at = torch.tensor(edges, device=difference.device)
+    steps = difference.index_select(axis, at) - difference.index_select(axis, at - 1)
+    return 127.5 * steps.abs().flatten()
