@@ -41,6 +41,9 @@ VERBS = (
     ["evaluate", "coherence"],
     ["evaluate", "faithful"],
     ["evaluate", "distribution"],
+    ["evaluate", "abilities"],
+    ["evaluate", "storyboards"],
+    ["evaluate", "length"],
     ["info"],
     ["export"],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitascope.generate.footage import Shape, fit_video, pad_to
+from vitascope.generate.footage import Shape, fit_image, fit_video, pad_to
 from vitascope.video import Video, write_video
 
 
@@ -31,6 +31,15 @@ def test_a_still_stays_one_frame_and_has_no_rate(tmp_path: Path, caplog, on_disk
     assert caplog.text == ""
     fit_video(media, Shape(32, 32, 8.0))
     assert "is 48x32; fitted to 32x32\n" in caplog.text
+
+
+def test_a_picture_of_another_size_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """First and last images, references and masks are cropped: fails when nothing is said of it."""
+    still = Video(np.zeros((1, 32, 48, 3), np.uint8), 1.0)
+    fit_image(still, 32, 48)
+    assert caplog.text == ""
+    fit_image(still.save(tmp_path / "still.png"), 32, 32)
+    assert "still.png is 48x32; fitted to 32x32\n" in caplog.text
 
 
 def test_footage_of_the_right_size_is_not_copied() -> None:

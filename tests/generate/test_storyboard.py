@@ -231,6 +231,33 @@ def test_a_long_storyboard_comes_as_it_is_made(pipeline: Pipeline):
     assert sum(event for event in events if isinstance(event, int)) == 28
 
 
+def test_a_minute_of_shots_is_made_in_flat_memory(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    """Twelve shots in sixty windows, each of which sees the shots that lie in it and remembers as little as the first.
+
+    Fails when pictures that were decoded are kept, when windows are made before others are written, or see all shots.
+    """
+    kept: list[tuple[int, int, int]] = []
+    written = 0
+
+    def seen(self: Rollout, window: Window, made: Tensor) -> None:
+        kept.append(
+            (len(self._last_frames), len(self.prompts(window)), written - pipeline.lattice.first_frame(window.start))
+        )
+        put(self, window, made)
+
+    monkeypatch.setattr(Rollout, "put", seen)
+    monkeypatch.setattr(pipeline, "sample", lambda canvas, prompts, **options: canvas.clean)
+    shots = [(f"a red ball rolls past tree {number}", 5.0, number % 3 != 1) for number in range(12)]
+    timeline = lay_out(pipeline.lattice, pipeline.config, storyboard(*shots, text="on the grass"))
+    for frames in pipeline.stream(timeline, Sampling(num_steps=1)):
+        written += len(frames)
+    assert written == 480
+    assert len(kept) == 60
+    assert max(pictures for pictures, _, _ in kept) <= 4
+    assert {texts for _, texts, _ in kept} == {1, 2}
+    assert {ahead for _, _, ahead in kept[1:]} == {4}  # all frames of the one latent frame that the window begins with
+
+
 def test_one_shot_is_a_plain_video(pipeline: Pipeline):
     one = lay_out(pipeline.lattice, pipeline.config, storyboard(("a ball", 1.0, True)))
     plain = abilities.generate(pipeline.lattice, pipeline.config, "a ball", num_frames=8)

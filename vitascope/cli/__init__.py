@@ -23,6 +23,7 @@ from typer.main import get_command
 import vitascope
 from vitascope.cli.datasets import prepare, render
 from vitascope.cli.evaluate import evaluate
+from vitascope.cli.length import evaluate_length
 from vitascope.cli.networks import export, info, train
 from vitascope.cli.outputs import Terminated
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
@@ -44,6 +45,7 @@ evaluate.command("faithful")(evaluate_faithful)
 evaluate.command("distribution")(evaluate_distribution)
 evaluate.command("abilities")(evaluate_abilities)
 evaluate.command("storyboards")(evaluate_storyboards)
+evaluate.command("length")(evaluate_length)
 evaluate.command("speed")(evaluate_speed)
 
 # As they are listed

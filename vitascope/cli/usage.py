@@ -52,7 +52,7 @@ def evaluate_abilities(
     with progress("rendering") as on_progress:
         subjects = abilities.make_subjects(clips, seed, _shape(pipeline.config), on_progress)
     tasks = abilities.make_tasks(pipeline, subjects, step, strength, seed)
-    with _without_notes(), kept_in(out) as kept:
+    with without_notes(), kept_in(out) as kept:
         settings = {**_settings(seed), **_made_by(model, dtype), "strength": strength}
         orders = [Order(task.name, task.prompt, task.make) for task in tasks]
         with progress("generating") as on_progress:
@@ -96,7 +96,7 @@ def evaluate_storyboards(
     pipeline = vitascope.load(model, dtype=dtype or "float32")
     shape = _shape(pipeline.config)
     made = storyboards.make_boards(boards, seed, shape)
-    with _without_notes(), kept_in(out) as kept:
+    with without_notes(), kept_in(out) as kept:
         with progress("rendering") as on_progress:
             renders = keep(
                 storyboards.rendered(made, shape),
@@ -140,7 +140,7 @@ def _shape(config: PipelineConfig) -> ClipShape:
 
 
 @contextmanager
-def _without_notes() -> Iterator[None]:
+def without_notes() -> Iterator[None]:
     """What is noted of every single video would bury the progress."""
     import logging
 

@@ -82,6 +82,21 @@ def or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def curves(
+    lines: Sequence[Float[np.ndarray, " t"]], colours: Sequence[tuple[int, int, int]], height: int, width: int
+) -> Video:
+    """A picture of lines from the first value to the last, from 0 at the bottom to just above the largest of all."""
+    picture = np.full((height, width, 3), 255, np.uint8)
+    most = 1.1 * max(1e-9, *(float(values.max()) for values in lines))
+    rows = np.arange(height)[::-1, None]
+    for values, colour in zip(lines, colours, strict=True):
+        places = np.linspace(0, len(values) - 1, width + 1)
+        ways = np.interp(places, np.arange(len(values)), values) / most * (height - 1)
+        low, high = np.minimum(ways[:-1], ways[1:]), np.maximum(ways[:-1], ways[1:])
+        picture[(rows >= np.floor(low)) & (rows <= np.ceil(high))] = colour
+    return Video(picture[None], IMAGE_FPS)
+
+
 def write_report(out: Path, name: str, tree: dict[str, Any], sheet: Video) -> None:
     """Write NAME.json and NAME.png into a folder."""
     out.mkdir(parents=True, exist_ok=True)

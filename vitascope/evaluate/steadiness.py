@@ -28,9 +28,7 @@ def cells(frames: UInt8[np.ndarray, "t h w 3"], num: int) -> Cells:
     """The frames' means over square cells, about `num` of them along the shorter side, in levels of 255."""
     side = max(1, round(min(frames.shape[1:3]) / num))
     rows, columns = (length // side * side for length in frames.shape[1:3])
-    return reduce(
-        frames[:, :rows, :columns].astype(np.float64), "t (r a) (c b) rgb -> t r c rgb", "mean", a=side, b=side
-    )
+    return reduce(frames[:, :rows, :columns], "t (r a) (c b) rgb -> t r c rgb", np.mean, a=side, b=side)
 
 
 def cut_strengths(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " steps"]:
@@ -126,7 +124,7 @@ def drift(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> Drift:
     levels = np.median(picture, axis=0)
     brightness = np.maximum(levels.mean(axis=(0, 1)), 8.0)
     strays = np.median(picture - levels, axis=(1, 2)) / brightness
-    colour = [_sure_slope(strays[:, channel], fps) for channel in range(3)]
+    colour = [sure_slope(strays[:, channel], fps) for channel in range(3)]
     return Drift(100 * max(colour, key=abs), 100 * _contrast_slope(picture, levels, strays, fps))
 
 
@@ -144,13 +142,13 @@ def _contrast_slope(
     spans = np.median(levels[light], axis=0) - np.median(levels[~light], axis=0)
     high, low = (np.median((picture - levels)[:, part], axis=1) for part in (light, ~light))
     slopes = [
-        _sure_slope((high - low)[:, channel] / spans[channel] - strays[:, channel], fps)
+        sure_slope((high - low)[:, channel] / spans[channel] - strays[:, channel], fps)
         for channel in np.flatnonzero(np.abs(spans) > MIN_SPAN)
     ]
     return float(np.median(slopes)) if slopes else float("nan")
 
 
-def _sure_slope(values: Float[np.ndarray, " t"], fps: float) -> float:
+def sure_slope(values: Float[np.ndarray, " t"], fps: float) -> float:
     """Change per second, nearer to nothing by two standard errors."""
     seconds = (np.arange(len(values)) - 0.5 * (len(values) - 1)) / fps
     spread = float(seconds @ seconds)

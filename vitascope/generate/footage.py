@@ -65,8 +65,7 @@ def fit_video(media: Media, shape: Shape, instant: float = 0.0) -> Video:
     found = Shape(head.height, head.width, float(head.fps))
     name = "the video" if isinstance(media, Video) else str(media)
     if _is_still(media):
-        if (found.height, found.width) != (shape.height, shape.width):
-            _log.warning("%s is %dx%d; fitted to %dx%d", name, found.width, found.height, shape.width, shape.height)
+        _note_size(name, head, shape.height, shape.width)
     elif found != shape:
         _log.warning("%s is %s; fitted to %s", name, found, shape)
     if stop - start < _duration(media):
@@ -100,13 +99,20 @@ def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
 
 
 def fit_image(image: Media, height: int, width: int) -> Video:
-    """The image (or a video's first frame), cropped to the wanted aspect around its centre and resized.
+    """The image (or a video's first frame), cropped to the wanted aspect around its centre and resized, with a note.
 
     Raises:
         MediaError: a file that can't be read.
     """
     video = image if isinstance(image, Video) else read_video(image, max_frames=1)
+    _note_size("the image" if isinstance(image, Video) else str(image), video, height, width)
     return Video(video.frames[:1], video.fps).fit(height, width)
+
+
+def _note_size(name: str, picture: Video, height: int, width: int) -> None:
+    """Tell of a picture that has another size."""
+    if (picture.height, picture.width) != (height, width):
+        _log.warning("%s is %dx%d; fitted to %dx%d", name, picture.width, picture.height, width, height)
 
 
 def pad_to(video: Video, height: int, width: int) -> Video:

@@ -334,8 +334,7 @@ class Pipeline:
             SizeError: a number of steps that can't be.
         """
         config, patch = self.config, self.transformer.config.patch
-        window_length, _, _ = latent_shape(self.codec, config.num_frames, 1, 1)
-        rollout = Rollout(timeline, self.lattice, window_length, config.reference_fps)
+        rollout = self.rollout(timeline)
         windows = rollout.windows()
         num_steps = config.num_steps if sampling.num_steps is None else sampling.num_steps
         guidance = config.guidance if sampling.guidance is None else sampling.guidance
@@ -362,6 +361,11 @@ class Pipeline:
             )
             rollout.put(window, canvas.grid_latent(tokens, patch))
         yield from rollout.decoded()
+
+    def rollout(self, timeline: Timeline) -> Rollout:
+        """A timeline before anything of it is made, and the windows in which it will be."""
+        window_length, _, _ = latent_shape(self.codec, self.config.num_frames, 1, 1)
+        return Rollout(timeline, self.lattice, window_length, self.config.reference_fps)
 
     @torch.inference_mode()
     def sample(

@@ -1,0 +1,6 @@
+"""The small model of random weights, as the tests of generation have it."""
+
+from __future__ import annotations
+
+from tests.generate.conftest import model_folder as model_folder
+from tests.generate.conftest import pipeline as pipeline
