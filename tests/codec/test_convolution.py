@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vitascope.codec import winograd
-from vitascope.codec.convolution import CausalConv3d, Conv3d, Stream
+from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d, Stream
 
 
 @pytest.mark.parametrize(("taps", "size"), [(3, (4, 7, 13)), (1, (2, 8, 16)), (3, (3, 1, 5))])
@@ -32,6 +32,19 @@ def test_a_convolution_without_gradients_is_the_one_with(kernel, stride, padding
     assert learning.requires_grad
     assert fast.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(fast, learning, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(2, 5, 9), (1, 1, 1)])
+def test_doubling_without_gradients_is_the_one_with(size):
+    """Fails when the four kernels swap their places, or a sum of two weights takes the wrong pair."""
+    torch.manual_seed(0)
+    layer, x = DoublingConv3d(8, 6), torch.randn(2, 8, *size)
+    learning = layer(x)
+    with torch.no_grad():
+        fast = layer(x)
+    assert learning.requires_grad
+    assert fast.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(fast, learning, atol=1e-5, rtol=0)
 
 
 def test_many_channels_and_tiles_take_the_minimal_filtering(monkeypatch):

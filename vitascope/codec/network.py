@@ -21,7 +21,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vitascope.codec.convolution import CausalConv3d, Conv3d, Frames, Stream
+from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d, Frames, Stream
 from vitascope.codec.linear_path import LinearPath
 from vitascope.config import Config
 from vitascope.errors import SizeError
@@ -318,7 +318,7 @@ class Upsample(nn.Module):
     def __init__(self, width: int, out_width: int, in_time: bool):
         super().__init__()
         self.in_time = CausalConv3d(width, 2 * width, (3, 1, 1)) if in_time else None
-        self.in_space = Conv3d(width, out_width, (1, 3, 3), padding=(0, 1, 1))
+        self.in_space = DoublingConv3d(width, out_width)
 
     def forward(self, x: Frames, stream: Stream) -> Frames:
         if self.in_time is not None:
@@ -328,7 +328,7 @@ class Upsample(nn.Module):
                 x = self._double_frames(x, stream)
             elif x.shape[2] > 1:  # the first frame stands alone and is not history for the others
                 x = torch.cat([x[:, :, :1], self._double_frames(x[:, :, 1:], stream)], dim=2)
-        return self.in_space(repeat(x, "b c t h w -> b c t (h 2) (w 2)"))
+        return self.in_space(x)
 
     def _double_frames(self, x: Frames, stream: Stream) -> Frames:
         assert self.in_time is not None
