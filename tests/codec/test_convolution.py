@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from vitascope.codec import winograd
-from vitascope.codec.convolution import CausalConv3d, Conv3d, Stream
+from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d, Stream
+from vitascope.codec.norm import ChannelNorm
 
 
 @pytest.mark.parametrize(("taps", "size"), [(3, (4, 7, 13)), (1, (2, 8, 16)), (3, (3, 1, 5))])
@@ -34,14 +35,52 @@ def test_a_convolution_without_gradients_is_the_one_with(kernel, stride, padding
     torch.testing.assert_close(fast, learning, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(2, 5, 9), (1, 1, 1)])
+def test_doubling_without_gradients_is_the_one_with(size):
+    """Fails when the four kernels swap their places, or a sum of two weights takes the wrong pair."""
+    torch.manual_seed(0)
+    layer, x = DoublingConv3d(8, 6), torch.randn(2, 8, *size)
+    learning = layer(x)
+    with torch.no_grad():
+        fast = layer(x)
+    assert learning.requires_grad
+    assert fast.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(fast, learning, atol=1e-5, rtol=0)
+
+
 def test_many_channels_and_tiles_take_the_minimal_filtering(monkeypatch):
     taken = []
-    convolve = winograd.convolve
-    monkeypatch.setattr(winograd, "convolve", lambda *args: taken.append(args[0].shape) or convolve(*args))
+    convolve = winograd.convolve_framed
+    monkeypatch.setattr(winograd, "convolve_framed", lambda *args: taken.append(args[0].shape) or convolve(*args))
     with torch.no_grad():
         for channels, side in ((32, 32), (16, 32), (32, 8)):
             CausalConv3d(channels, channels, (3, 3, 3))(torch.randn(1, channels, 2, side, side), Stream())
-    assert taken == [(1, 32, 4, 32, 32)]  # with the two frames of zeros before the first
+    assert taken == [(1, 2, 34, 34, 32)]  # without the two frames of zeros before the first
+
+
+@pytest.mark.parametrize(("channels", "side"), [(32, 32), (8, 9)])  # filtered, and direct
+@pytest.mark.parametrize("chunks", [(1, 4, 2), (3, 1, 1)])
+@pytest.mark.parametrize("normed", [True, False])
+def test_chunks_behind_a_norm_without_gradients_are_the_whole_with(channels, side, chunks, normed):
+    """Fails when the past is a frame too few, a missing frame of zeros counts as one there is, or the gain is lost."""
+    torch.manual_seed(0)
+    layer, norm = CausalConv3d(channels, channels, (3, 3, 3)), ChannelNorm(channels) if normed else None
+    if norm is not None:
+        torch.nn.init.normal_(norm.gain)
+    x = torch.randn(2, channels, sum(chunks), side, side)
+    wanted, stream = layer(x, Stream(), norm), Stream()
+    with torch.no_grad():
+        made = torch.cat([layer(chunk, stream, norm) for chunk in x.split(list(chunks), dim=2)], dim=2)
+    assert wanted.requires_grad
+    torch.testing.assert_close(made, wanted, atol=2e-4, rtol=0)
+
+
+def test_a_norm_learns_before_a_convolution_that_does_not():
+    """Fails when only the convolution is asked whether something is to be learned."""
+    layer, norm = CausalConv3d(8, 8, (3, 3, 3)).requires_grad_(False), ChannelNorm(8)
+    layer(torch.randn(1, 8, 2, 4, 4), Stream(), norm).sum().backward()
+    assert norm.gain.grad is not None
+    assert norm.gain.grad.abs().min() > 0
 
 
 def test_other_numbers_take_the_ordinary_way():

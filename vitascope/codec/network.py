@@ -10,7 +10,6 @@ the Wan 2.2 one; the config of `playground` is a small member of the same family
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,8 +20,9 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vitascope.codec.convolution import CausalConv3d, Conv3d, Frames, Stream
+from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d, Stream
 from vitascope.codec.linear_path import LinearPath
+from vitascope.codec.norm import ChannelNorm, Frames
 from vitascope.config import Config
 from vitascope.errors import SizeError
 
@@ -176,7 +176,7 @@ class Encoder(nn.Module):
             x = stage(x, stream)
         x = self.middle(x, stream)
         with full_precision(x):
-            return self.conv_out(F.silu(self.norm_out(x.float())), stream)
+            return self.conv_out(x.float(), stream, self.norm_out)
 
 
 class Decoder(nn.Module):
@@ -210,7 +210,7 @@ class Decoder(nn.Module):
         for stage in self.stages:
             x = stage(x, stream)
         with full_precision(x):
-            return self.conv_out(F.silu(self.norm_out(x.float())), stream)
+            return self.conv_out(x.float(), stream, self.norm_out)
 
 
 class Stage(nn.Module):
@@ -260,8 +260,8 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if in_width == out_width else Conv3d(in_width, out_width, 1)
 
     def forward(self, x: Frames, stream: Stream) -> Frames:
-        y = self.conv1(F.silu(self.norm1(x)), stream)
-        y = self.conv2(F.silu(self.norm2(y)), stream)
+        y = self.conv1(x, stream, self.norm1)
+        y = self.conv2(y, stream, self.norm2)
         return self.shortcut(x) + y
 
 
@@ -279,18 +279,6 @@ class FrameAttention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v)
         y = rearrange(y, "(b t) 1 (h w) c -> b c t h w", b=x.shape[0], h=x.shape[3])
         return x + self.to_out(y)
-
-
-class ChannelNorm(nn.Module):
-    """Root-mean-square norm over channels: cell by cell, so that it can't look across time or space."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Frames) -> Frames:
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
-        return x * (math.sqrt(x.shape[1]) / length) * self.gain.view(1, -1, 1, 1, 1)
 
 
 class Downsample(nn.Module):
@@ -318,7 +306,7 @@ class Upsample(nn.Module):
     def __init__(self, width: int, out_width: int, in_time: bool):
         super().__init__()
         self.in_time = CausalConv3d(width, 2 * width, (3, 1, 1)) if in_time else None
-        self.in_space = Conv3d(width, out_width, (1, 3, 3), padding=(0, 1, 1))
+        self.in_space = DoublingConv3d(width, out_width)
 
     def forward(self, x: Frames, stream: Stream) -> Frames:
         if self.in_time is not None:
@@ -328,7 +316,7 @@ class Upsample(nn.Module):
                 x = self._double_frames(x, stream)
             elif x.shape[2] > 1:  # the first frame stands alone and is not history for the others
                 x = torch.cat([x[:, :, :1], self._double_frames(x[:, :, 1:], stream)], dim=2)
-        return self.in_space(repeat(x, "b c t h w -> b c t (h 2) (w 2)"))
+        return self.in_space(x)
 
     def _double_frames(self, x: Frames, stream: Stream) -> Frames:
         assert self.in_time is not None

@@ -8,6 +8,8 @@ Source: Lavin and Gray 2015 (arXiv:1509.09308), section 4.3, F(4x4, 3x3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -32,41 +34,52 @@ OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 
 
 
 def is_worthwhile(x: Float[Tensor, "b c _t h w"], weight: Float[Tensor, "o c k r s"]) -> bool:
-    """Whether `convolve` applies here and beats a direct convolution: a 3 x 3 kernel, many channels, many tiles."""
-    out_channels, in_channels, taps, *kernel = weight.shape
-    tiles = x.shape[0] * (x.shape[2] - taps + 1) * -(-x.shape[3] // TILE) * -(-x.shape[4] // TILE)
+    """Whether this beats a direct convolution with as many frames as x: a 3 x 3 kernel, many channels, many tiles."""
+    out_channels, in_channels, _, *kernel = weight.shape
+    tiles = x.shape[0] * x.shape[2] * -(-x.shape[3] // TILE) * -(-x.shape[4] // TILE)
     return kernel == [3, 3] and min(out_channels, in_channels) >= MIN_CHANNELS and tiles >= MIN_TILES
 
 
 def convolve(
     x: Float[Tensor, "b c t2 h w"], weight: Float[Tensor, "o c k 3 3"], bias: Float[Tensor, " o"]
 ) -> Float[Tensor, "b o t h w"]:
-    """The convolution of x, padded by one row and column of zeros on each side and not in time: t = t2 - k + 1.
+    """The convolution of x, padded by one row and column of zeros on each side and not in time: t = t2 - k + 1."""
+    _, _, num_in, height, width = x.shape
+    room, seen = framed_room(x, num_in)
+    seen.copy_(x)
+    return convolve_framed(room, (num_in - weight.shape[2] + 1, height, width), weight, bias)
 
-    Fastest where channels are last in memory, and so they are in the result.
-    """
-    (batch, _, num_in, height, width), (out_channels, _, taps, _, _) = x.shape, weight.shape
+
+def framed_room(
+    x: Float[Tensor, "b c _t h w"], num_frames: int
+) -> tuple[Float[Tensor, "b t2 h2 w2 c"], Float[Tensor, "b c t2 h w"]]:
+    """Memory for frames of the size of x amid the zeros that tiles see beyond them, and the frames' place in it."""
+    batch, channels, _, height, width = x.shape
     rows, columns = -(-height // TILE), -(-width // TILE)
-    out = x.new_empty(batch, num_in - taps + 1, TILE * rows, TILE * columns, out_channels)
+    room = x.new_empty(batch, num_frames, TILE * rows + 2, TILE * columns + 2, channels)
+    room[:, :, 0] = room[:, :, 1 + height :] = 0
+    room[:, :, :, 0] = room[:, :, :, 1 + width :] = 0
+    return room, rearrange(room[:, :, 1 : 1 + height, 1 : 1 + width], "b t h w c -> b c t h w")
+
+
+def convolve_framed(
+    room: Float[Tensor, "b t2 h2 w2 c"],
+    size: Sequence[int],
+    weight: Float[Tensor, "o c k 3 3"],
+    bias: Float[Tensor, " o"],
+) -> Float[Tensor, "b o t h w"]:
+    """The convolution of the frames in a `framed_room`, `size` frames, rows and columns; channels are last in memory.
+
+    Of the t2 = t + k - 1 frames that the result depends on, first ones that are zeros may be missing.
+    """
+    (num_out, height, width), out_channels = size, len(weight)
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    out = room.new_empty(len(room), num_out, TILE * rows, TILE * columns, out_channels)
     kernels = _led_through(weight)
-    for frames, result in zip(rearrange(x, "b c t h w -> b t h w c"), out, strict=True):
-        framed = _framed(frames, TILE * rows, TILE * columns)
+    for framed, result in zip(room, out, strict=True):
         _convolve_tiles(framed, kernels, rearrange(result, "t (h p) (w q) o -> p q t h w o", p=TILE, q=TILE))
     out += bias
     return rearrange(out[:, :, :height, :width], "b t h w o -> b o t h w")
-
-
-def _framed(frames: Float[Tensor, "t h w c"], rows: int, columns: int) -> Float[Tensor, "t _h _w c"]:
-    """The frames amid zeros: one row above and one column to the left, and beyond what they fill of rows x columns.
-
-    By hand, because `F.pad` writes the zeros everywhere first.
-    """
-    _, height, width, _ = frames.shape
-    framed = frames.new_empty(len(frames), rows + 2, columns + 2, frames.shape[3])
-    framed[:, 1 : 1 + height, 1 : 1 + width] = frames
-    framed[:, 0] = framed[:, 1 + height :] = 0
-    framed[:, :, 0] = framed[:, :, 1 + width :] = 0
-    return framed
 
 
 def _led_through(weight: Float[Tensor, "o c k 3 3"]) -> Float[Tensor, "k 36 c o"]:
@@ -87,7 +100,10 @@ def _convolve_tiles(
     for top in range(0, rows, band):
         window, tile = windows[:, :, :, top : top + band], tiles[:, :, :, top : top + band]
         factors = (inwards @ window.reshape(WINDOW**2, -1)).view(WINDOW**2, num_in, -1, channels)
-        products = torch.bmm(factors[:, :num_out].flatten(1, 2), kernels[0])
-        for tap in range(1, len(kernels)):
-            products.baddbmm_(factors[:, tap : tap + num_out].flatten(1, 2), kernels[tap])
+        products = torch.bmm(factors[:, num_in - num_out :].flatten(1, 2), kernels[-1]).unflatten(1, (num_out, -1))
+        for tap in range(len(kernels) - 1):
+            first = tap - (len(kernels) - 1) + num_in - num_out  # the first result's frame; missing ones give nothing
+            if -first < num_out:
+                of_frames = factors[:, max(0, first) : first + num_out].flatten(1, 2)
+                products[:, max(0, -first) :].flatten(1, 2).baddbmm_(of_frames, kernels[tap])
         tile.copy_((outwards @ products.flatten(1)).view(tile.shape))
