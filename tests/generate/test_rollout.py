@@ -13,6 +13,7 @@ from vitascope.generate.canvas import Canvas
 from vitascope.generate.pipeline import Pipeline, Sampling
 from vitascope.generate.rollout import Rollout, makes, plan_windows
 from vitascope.model.text import TextEncoder
+from vitascope.video import Video
 
 PROMPT = "a red ball rolls"
 FLAGS = {".": False, "#": True}
@@ -133,6 +134,36 @@ def test_each_window_is_pinned_to_the_end_of_what_exists(pipeline, monkeypatch):
     image = pipeline.codec.encode(picture)[0]
     second = canvases[1]
     torch.testing.assert_close(second.grid_latent(second.clean, (1, 2, 2))[:, :1], image, atol=0.02, rtol=0)
+
+
+def test_further_windows_see_what_was_made_through_noise(pipeline, monkeypatch):
+    """Fails when the noise is left out, the network isn't told of it, or it stays in the video."""
+    levels: list[float] = []
+    given: list[Tensor] = []
+    original = Canvas.noised
+
+    def noised(canvas: Canvas, tokens: Tensor, sigmas: Tensor, contexts, given_sigma=0.0, counts=None):
+        if canvas.given.any():
+            levels.append(float(given_sigma))
+            given.append((tokens - canvas.clean)[canvas.given])
+        return original(canvas, tokens, sigmas, contexts, given_sigma, counts)
+
+    monkeypatch.setattr(Canvas, "noised", noised)
+    clean = pipeline.generate(PROMPT, num_frames=17, seed=4).frames
+    assert set(levels) == {0.0}
+    assert all((each == 0).all() for each in given)
+    monkeypatch.setattr(pipeline, "config", pipeline.config.model_copy(update={"history_noise": 0.25}))
+    levels.clear(), given.clear()
+    noisy = pipeline.generate(PROMPT, num_frames=17, seed=4).frames
+    assert set(levels) == {0.25}
+    assert min(each.std() for each in given) > 0.1
+    assert np.array_equal(noisy[:9], clean[:9])
+    assert not np.array_equal(noisy[9:], clean[9:])
+    levels.clear()
+    video = Video(clean[:9], 8.0)
+    longer = pipeline.extend(video, PROMPT, seconds=0.5, seed=4)
+    assert set(levels) == {0.0}  # what a user gives is seen as it is
+    assert longer.num_frames > 9
 
 
 def test_memory_of_what_was_decoded_is_short(pipeline: Pipeline):

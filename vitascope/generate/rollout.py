@@ -109,6 +109,11 @@ class Rollout:
             shots=[shot for shot, _ in self._shots_in(window)],
         )
 
+    def goes_on(self, window: Window) -> bool:
+        """Whether a window sees what another one made."""
+        frames = slice(window.start, window.stop)
+        return bool((self.known[frames] & ~self.timeline.given[frames]).any())
+
     def prompts(self, window: Window) -> list[str]:
         """The texts of a window's shots."""
         return [prompt for _, prompt in self._shots_in(window)]
