@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.pipeline import Pipeline, Sampling
 from vitascope.generate.rollout import Rollout, makes, plan_windows
+from vitascope.model.patches import Sample, pack
 from vitascope.model.text import TextEncoder
 from vitascope.video import Video
 
@@ -139,31 +142,38 @@ def test_each_window_is_pinned_to_the_end_of_what_exists(pipeline, monkeypatch):
 def test_further_windows_see_what_was_made_through_noise(pipeline, monkeypatch):
     """Fails when the noise is left out, the network isn't told of it, or it stays in the video."""
     levels: list[float] = []
-    given: list[Tensor] = []
+    strays: list[Tensor] = []  # from what was made before, and from what was given
+    others: list[Tensor] = []
     original = Canvas.noised
 
-    def noised(canvas: Canvas, tokens: Tensor, sigmas: Tensor, contexts, given_sigma=0.0, counts=None):
-        if canvas.given.any():
-            levels.append(float(given_sigma))
-            given.append((tokens - canvas.clean)[canvas.given])
-        return original(canvas, tokens, sigmas, contexts, given_sigma, counts)
+    def noised(canvas: Canvas, tokens: Tensor, *arguments: Any, history_sigma: float, **options: Any) -> Sample:
+        stray = tokens - canvas.clean
+        if canvas.history.any():
+            levels.append(history_sigma)
+            strays.append(stray[canvas.history])
+        others.append(stray[canvas.given & ~canvas.history])
+        sample = original(canvas, tokens, *arguments, history_sigma=history_sigma, **options)
+        assert (pack([sample]).token_sigmas[canvas.history] == history_sigma).all()
+        return sample
 
     monkeypatch.setattr(Canvas, "noised", noised)
     clean = pipeline.generate(PROMPT, num_frames=17, seed=4).frames
     assert set(levels) == {0.0}
-    assert all((each == 0).all() for each in given)
+    assert all((each == 0).all() for each in strays)
     monkeypatch.setattr(pipeline, "config", pipeline.config.model_copy(update={"history_noise": 0.25}))
-    levels.clear(), given.clear()
+    levels.clear(), strays.clear()
     noisy = pipeline.generate(PROMPT, num_frames=17, seed=4).frames
     assert set(levels) == {0.25}
-    assert min(each.std() for each in given) > 0.1
+    assert min(each.std() for each in strays) > 0.1
     assert np.array_equal(noisy[:9], clean[:9])
     assert not np.array_equal(noisy[9:], clean[9:])
-    levels.clear()
-    video = Video(clean[:9], 8.0)
-    longer = pipeline.extend(video, PROMPT, seconds=0.5, seed=4)
-    assert set(levels) == {0.0}  # what a user gives is seen as it is
-    assert longer.num_frames > 9
+    levels.clear(), others.clear()
+    reference = Video(clean[:1], 1.0)
+    pipeline.connect(Video(clean[:9], 8.0), Video(clean[:9], 8.0), PROMPT, seconds=2, seed=4)
+    pipeline.generate(PROMPT, num_frames=17, references=[reference], seed=4)
+    assert levels  # further windows saw what others had made, and what users gave as it is
+    assert sum(len(each) for each in others) > 0
+    assert all((each == 0).all() for each in others)
 
 
 def test_memory_of_what_was_decoded_is_short(pipeline: Pipeline):

@@ -62,6 +62,7 @@ class Canvas:
     given: Bool[Tensor, " n"]
     grid: tuple[int, int, int]  # frames, rows, columns of the first tokens, counted in patches
     told: tuple[int, ...]  # tokens of each shot, of which each has a text; the pins' are told the first one's
+    history: Bool[Tensor, " n"]  # of the given tokens those that a model has made
 
     @property
     def num_frames(self) -> int:
@@ -81,13 +82,18 @@ class Canvas:
         contexts: Sequence[Float[Tensor, "_l e"]],
         given_sigma: Number = 0.0,
         counts: Sequence[Int[Tensor, " _l"] | None] | None = None,
+        history_sigma: Number = 0.0,
     ) -> Sample:
-        """The transformer's view: `tokens` with a noise level per latent frame, given tokens at `given_sigma`.
+        """The transformer's view: `tokens` with a noise level per latent frame, given tokens at levels of their own.
+
+        Those that a model has made are at `history_sigma`, the others at `given_sigma`.
 
         `contexts` are the states of each shot's text, `counts` how many equal ones each of them stands for.
         """
-        group = TokenGroup(tokens, self.positions, torch.where(self.given, len(frame_sigmas), self.frame))
-        sigmas = torch.cat([frame_sigmas, frame_sigmas.new_tensor([given_sigma])])
+        level = torch.where(self.given, len(frame_sigmas), self.frame)
+        level = torch.where(self.history, len(frame_sigmas) + 1, level)
+        group = TokenGroup(tokens, self.positions, level)
+        sigmas = torch.cat([frame_sigmas, frame_sigmas.new_tensor([float(given_sigma), float(history_sigma)])])
         told = self.in_token_order(contexts)
         runs = [TextRun(num_tokens, len(text)) for num_tokens, text in zip(self._runs, told, strict=True)]
         joined = None
@@ -122,8 +128,11 @@ def make_canvas(
     patch: Patch,
     time_stride: int,
     shots: Sequence[Shot] = (Shot(),),
+    history: Bool[Tensor, "t h w"] | None = None,
 ) -> Canvas:
     """A canvas over a latent: cells where `given` is true are kept, the others are made.
+
+    `history` tells which of them a model has made; by default none.
 
     A token is given only if all its cells are. Frame rates are in frames per second, `time_stride` in pixel frames per
     latent frame. `shots` begin with one at 0 and are in order. At a cut, time skips.
@@ -137,10 +146,12 @@ def make_canvas(
         first = int(groups[-1].sigma_group.max()) + 1
         groups.append(token_group(pin.latent, frame_offset=pin.frame_offset, first_sigma=first, **place))
     grid = tuple(side // step for side, step in zip(latent.shape[1:], patch, strict=True))
-    cells = given.float()[None].reshape(1, *latent.shape[1:])
-    grid_given = token_group(cells, **place).tokens.min(dim=1).values > 0
-    pins_given = torch.ones(sum(len(group.tokens) for group in groups[1:]), dtype=torch.bool)
-    all_given = torch.cat([grid_given, pins_given.to(grid_given.device)])
+    grid_given = token_group(given.float()[None], **place).tokens.min(dim=1).values > 0
+    made_before = torch.zeros_like(grid_given)
+    if history is not None:
+        made_before = grid_given & (token_group(history.float()[None], **place).tokens.max(dim=1).values > 0)
+    of_pins = torch.ones(sum(len(group.tokens) for group in groups[1:]), dtype=torch.bool, device=grid_given.device)
+    all_given = torch.cat([grid_given, of_pins])
     if grid_given.all():
         raise SizeError("every frame is given, so there is nothing to make; ask for more frames")
     positions = torch.cat([group.positions for group in groups])
@@ -154,6 +165,7 @@ def make_canvas(
         given=all_given,
         grid=(grid[0], grid[1], grid[2]),
         told=tuple(stop - start for start, stop in pairwise([*starts, len(grid_given)])),
+        history=torch.cat([made_before, ~of_pins]),
     )
 
 

@@ -357,7 +357,7 @@ class Pipeline:
                 num_steps=num_steps,
                 guidance=guidance,
                 strength=timeline.strength,
-                given_noise=config.history_noise if rollout.goes_on(window) else 0.0,
+                history_noise=config.history_noise,
                 on_progress=show,
             )
             rollout.put(window, canvas.grid_latent(tokens, patch))
@@ -379,14 +379,14 @@ class Pipeline:
         num_steps: int = 40,
         guidance: Number = 1.0,
         strength: Number = 1.0,
-        given_noise: Number = 0.0,
+        history_noise: Number = 0.0,
         on_progress: OnStep | None = None,
     ) -> Float[Tensor, "n p"]:
         """The canvas's tokens with everything made that wasn't given; given tokens come back unchanged.
 
         A canvas of several shots takes a prompt for each.
         With a `strength` below 1, in that share of the steps and from the canvas's own tokens, noised so far.
-        The transformer sees given tokens at the noise level `given_noise`.
+        The transformer sees what a model has made before at the noise level `history_noise`.
 
         Raises:
             PromptError: an overlong prompt.
@@ -401,12 +401,10 @@ class Pipeline:
         # at full strength nothing shines through, not even what rounding leaves of it
         noised = noise if strength == 1 else add_noise(canvas.clean, noise, sigmas[:1].expand(len(noise)))
         given = canvas.given[:, None]
-        shown = canvas.clean
-        if given_noise > 0:
-            shown = add_noise(shown, noise, torch.full((len(noise),), float(given_noise)))
-        start = torch.where(given, shown, noised)
+        level = float(history_noise) * canvas.history.float()
+        start = torch.where(given, add_noise(canvas.clean, noise, level), noised)
         with side_by_side(self.transformer.patch_in.weight.device) as both:
-            velocity = self._velocity(canvas, prompts, negative, guidance, given_noise, both)
+            velocity = self._velocity(canvas, prompts, negative, guidance, history_noise, both)
             made = SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
         return torch.where(given, canvas.clean, made)
 
@@ -429,15 +427,15 @@ class Pipeline:
         prompts: Sequence[Prompt],
         negative: Prompt,
         guidance: Number,
-        given_noise: Number,
+        history_noise: Number,
         both: Both,
     ) -> Velocity:
         """The guided velocity of the canvas's tokens, by `both` passes; given tokens stand still."""
         made = ~canvas.given[:, None]
         negative = self.encode_prompt(negative) if isinstance(negative, str) and guidance != 1 else negative
-        conditional = self._clean(canvas, prompts, given_noise)
+        conditional = self._clean(canvas, prompts, history_noise)
         untold = [negative] * len(prompts)
-        unconditional = self._clean(canvas, untold, given_noise) if guidance != 1 else conditional
+        unconditional = self._clean(canvas, untold, history_noise) if guidance != 1 else conditional
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
             if self._is_guided(sigma, guidance):
@@ -450,7 +448,7 @@ class Pipeline:
         return velocity
 
     def _clean(
-        self, canvas: Canvas, prompts: Sequence[Prompt], given_noise: Number
+        self, canvas: Canvas, prompts: Sequence[Prompt], history_noise: Number
     ) -> Callable[[Tensor, float], Tensor]:
         """The transformer's clean tokens for (noisy tokens, sigma); what blocks need of the texts is computed once."""
         texts = [prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt) for prompt in prompts]
@@ -459,7 +457,7 @@ class Pipeline:
 
         def clean(x: Tensor, sigma: float) -> Tensor:
             sigmas = torch.full((canvas.num_frames,), sigma)
-            packed = pack([canvas.noised(x, sigmas, contexts, given_noise, counts)])
+            packed = pack([canvas.noised(x, sigmas, contexts, counts=counts, history_sigma=history_noise)])
             output = self.transformer(packed, text_cache=cache)
             return to_clean(output, x, packed.token_sigmas, self.transformer.config.prediction)
 

@@ -107,12 +107,8 @@ class Rollout:
             patch=self.lattice.patch,
             time_stride=self.lattice.frames_per_cell,
             shots=[shot for shot, _ in self._shots_in(window)],
+            history=given & ~self.timeline.given[window.start : window.stop],
         )
-
-    def goes_on(self, window: Window) -> bool:
-        """Whether a window sees what another one made."""
-        frames = slice(window.start, window.stop)
-        return bool((self.known[frames] & ~self.timeline.given[frames]).any())
 
     def prompts(self, window: Window) -> list[str]:
         """The texts of a window's shots."""
