@@ -82,6 +82,6 @@ def test_leftovers_go_once_nobody_writes_to_them(tmp_path):
         for path in (left, tmp_path / "whole.json"):
             path.write_text("x")
             os.utime(path, (time.time() - 7200,) * 2)
-        assert remove_leftovers(tmp_path) == 1
+        remove_leftovers(tmp_path)
         assert names(tmp_path) == sorted([writing.name, "whole.json"])
-    assert remove_leftovers(tmp_path / "nowhere") == 0
+    remove_leftovers(tmp_path / "nowhere")

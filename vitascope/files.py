@@ -46,15 +46,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path, idle_seconds: float = 3600.0) -> int:
-    """How many temporary files of killed processes were in a folder; those written to lately may be somebody's yet."""
-    removed = 0
+def remove_leftovers(folder: Path, idle_seconds: float = 3600.0) -> None:
+    """Remove temporary files that killed processes left in a folder; those written to lately may be somebody's yet."""
     for path in folder.glob(".*.tmp*"):
         with suppress(FileNotFoundError):  # its owner was faster
-            if time.time() - path.stat().st_mtime > idle_seconds:
+            if path.is_file() and time.time() - path.stat().st_mtime > idle_seconds:
                 path.unlink()
-                removed += 1
-    return removed
 
 
 def write_text(path: Path, text: str) -> None:

@@ -26,7 +26,6 @@ from pydantic import Field, field_validator
 
 from vitascope.config import Config
 from vitascope.errors import RenderError
-from vitascope.files import remove_leftovers
 from vitascope.layout import CRF, media_path, parse_size
 from vitascope.video import Video, VideoWriter, write_video
 
@@ -127,8 +126,7 @@ def record_path(out: Path, k: int) -> Path:
 
 
 def missing_clips(out: Path, num_clips: int) -> list[int]:
-    """Which of a folder's clips have yet to be made; what killed processes left behind there goes."""
-    remove_leftovers(record_path(out, 0).parent)
+    """Which of a folder's clips have yet to be made."""
     return [k for k in range(num_clips) if not _is_made(record_path(out, k))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,17 +204,22 @@ def test_a_judge_that_saw_changes_over_fewer_frames_can_be_gone_on_with(judge_co
 
 
 def test_what_tokens_show_is_learned_too(judge_config):
-    """Fails when the loss on tokens doesn't reach the encoder, or its layers aren't trained."""
-    config = load_config(judge_config, JudgeTrainConfig, ["pointing_weight=1", "learning_rate=0.02", "mirrored=0"])
-    with_it, batches = trainer_of(config.model_copy(update={"degraded": 0.0}))
-    without, _ = trainer_of(config.model_copy(update={"pointing_weight": 0.0}))
+    """Fails when the loss on tokens doesn't reach the encoder, counts nothing, or its own layers aren't trained."""
+    config = load_config(judge_config, JudgeTrainConfig, ["caption_weight=0", "learning_rate=0.02", "degraded=0"])
+    (with_it, batches), (without, _) = (
+        trainer_of(config.model_copy(update={"pointing_weight": weight})) for weight in (1.0, 0.0)
+    )
     batch = next(b for k in range(99) if (b := batches.draw(step_generator(0, k))).pixels.shape[2] > 1)
     assert (batch.labels["somebody"] == 1).any()
-    losses = [with_it.step(k, batch)["pointing"] for k in range(30)]
-    assert losses[-1] < 0.5 * losses[0]
-    for k in range(2):
-        without.step(k, batch)
-    assert not torch.equal(without.model.encoder.to_token.weight, with_it.model.encoder.to_token.weight)
+    silent = torch.cat([batch.attributes[:, :1], torch.full_like(batch.attributes[:, 1:], -1)], dim=1)
+    silent[:, 1] = batch.attributes[:, 1]  # the style alone is asked for: the same for both
+    batch = replace(batch, attributes=silent)
+    losses = [trainer.step(0, batch)["pointing"] for trainer in (with_it, without)]
+    assert losses[0] == losses[1]
+    weights = [trainer.model.encoder.blocks[0].mlp[0].weight for trainer in (with_it, without)]
+    assert not torch.equal(*weights)
+    later = [with_it.step(k, batch)["pointing"] for k in range(1, 30)]
+    assert later[-1] < 0.5 * losses[0]
 
 
 def test_more_data_is_trained_on_and_not_validated_with(judge_config, told_dataset, tmp_path):

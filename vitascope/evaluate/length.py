@@ -20,6 +20,7 @@ from vitascope.generate.timeline import Timeline
 from vitascope.video import Video, contact_sheet
 
 PROPORTION = 1.1  # of the short video's memory, and of its time for each second
+MIN_COMPARED = 4  # frames at either end: a slope and its error take three
 DRIFT = 2.0  # times the beginning's
 # So little may always be. What stands still changes by more in none of 40 rendered clips of ten seconds; whole frames
 # do in one of ten, whose camera shows other things.
@@ -79,8 +80,7 @@ class Costs:
 
 def _limited(title: str, first: float, second: float, ratio: float | None = None) -> Row:
     """A figure of the long video that may be a tenth above the short one's."""
-    if ratio is None:
-        ratio = second / first if first > 0 else NAN
+    ratio = _ratio(first, second) if ratio is None else ratio
     return Row(title, first, second, ratio, None if np.isnan(ratio) else ratio <= PROPORTION)
 
 
@@ -115,19 +115,19 @@ class LengthReport:
         paces = zip(PACE_TITLES, NO_DRIFT, self.long.pace(first), self.long.pace(last), strict=True)
         drifts = [_drift(title, none, abs(before), abs(after)) for title, none, before, after in paces]
         moves = self.long.motion(first), self.long.motion(last)
-        return [*drifts, Row("step between frames, of 255", *moves, moves[1] / max(moves[0], 1e-9))]
+        return [*drifts, Row("step between frames, of 255", *moves, _ratio(*moves))]
 
     def windows(self) -> list[Row]:
         """Steps at joins of windows beside others: those to any other latent frame, and those inside latent frames."""
         if self.joins is None or self.starts is None or not self.joins.any():
             return []
         at, others, inside = (
-            float(self.long.steps[which].mean())
+            float(self.long.steps[which].mean()) if which.any() else NAN
             for which in (self.joins, self.starts & ~self.joins, ~self.starts & ~self.joins)
         )
         return [
-            Row("step to a latent frame, of 255", others, at, at / others),
-            Row("step inside latent frames", inside, at, at / inside),
+            Row("step to a latent frame, of 255", others, at, _ratio(others, at)),
+            Row("step inside latent frames", inside, at, _ratio(inside, at)),
         ]
 
     def lines(self) -> list[str]:
@@ -167,7 +167,7 @@ class LengthReport:
 
     def _each_second(self) -> dict[str, list[Any]]:
         """The long one's levels, averaged over seconds."""
-        edges = np.arange(1, int(self.long.seconds)) * round(self.long.video.fps)
+        edges = np.round(np.arange(1, int(self.long.seconds)) * float(self.long.video.fps)).astype(int)
         levels = {key: getattr(self.long, key) for key in ("colour", "contrast", "detail", "steps")}
         return {
             key: [np.round(part.mean(axis=0), 2).tolist() for part in np.split(values, edges) if len(part)]
@@ -199,6 +199,11 @@ def _head(title: str, first: str, second: str) -> str:
     return f"{title:38}{first:>11}{second:>11}{'ratio':>11}"
 
 
+def _ratio(first: float, second: float) -> float:
+    """How many times the first the second is; NaN of nothing."""
+    return second / first if first > 0 else NAN
+
+
 def _drift(title: str, none: float, first: float, second: float) -> Row:
     """Drift at the end, which may be twice that of the beginning, or none to speak of."""
     known = not np.isnan([first, second]).any()
@@ -206,7 +211,7 @@ def _drift(title: str, none: float, first: float, second: float) -> Row:
         title,
         first,
         second,
-        second / first if known and first > 0 else NAN,
+        _ratio(first, second),
         second <= max(DRIFT * first, none) if known else None,
     )
 
@@ -226,7 +231,10 @@ def measure_files(short: Path, long: Path) -> LengthReport:
     first, second = read_small(short), read_small(long)
     if second.num_frames / second.fps <= first.num_frames / first.fps:
         raise SizeError(f"{long} is no longer than {short}; name the short video first")
-    return LengthReport(follow_course(first), follow_course(second))
+    report = LengthReport(follow_course(first), follow_course(second))
+    if (num := round(report.part * float(second.fps))) < MIN_COMPARED:
+        raise SizeError(f"{num} frames at either end of {long} are too few to compare: {MIN_COMPARED} are needed")
+    return report
 
 
 def measure_model(

@@ -129,7 +129,7 @@ class Judge(nn.Module):
     @torch.inference_mode()
     def caption(self, video: Video, language: Language) -> str:
         """What the video shows, in a language: the likeliest word after each."""
-        memory, words = self.remember(video)[:1], [self.vocabulary.mark(language)]
+        memory, words = self.remember(video, mirrored=False), [self.vocabulary.mark(language)]
         choices = [self.vocabulary.end, *self.vocabulary.words]
         while len(words) < self.config.max_words:
             word = choices[int(self.decoder(torch.tensor([words]), memory)[0, -1, choices].argmax())]
@@ -141,13 +141,14 @@ class Judge(nn.Module):
     @torch.inference_mode()
     def trunk(self, video: Video) -> Float[Tensor, " d"]:
         """What the encoder makes of a video: the mean over its tokens."""
-        return self.remember(video)[0].mean(dim=0)
+        return self.remember(video, mirrored=False)[0].mean(dim=0)
 
-    def remember(self, video: Video) -> Float[Tensor, "2 n d"]:
-        """What the encoder makes of a video and of its mirror image."""
+    def remember(self, video: Video, *, mirrored: bool = True) -> Float[Tensor, "looks n d"]:
+        """What the encoder makes of a video and, if `mirrored`, of its mirror image."""
         frames, seconds = look(video, self.config)
         signal = to_signal(frames[None])
-        return self.encoder(torch.cat([signal, signal.flip(-1)]), torch.from_numpy(seconds).expand(2, -1))
+        signals = torch.cat([signal, signal.flip(-1)]) if mirrored else signal
+        return self.encoder(signals, torch.from_numpy(seconds).expand(len(signals), -1))
 
     def attribute_logits(self, words: Int64[Tensor, " l"], memory: Float[Tensor, "2 n d"]) -> Float[Tensor, "l v"]:
         """Of the attribute's word after each, the mean over both memories of what is the same in the mirror."""

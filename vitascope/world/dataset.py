@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from vitascope.files import write_text
+from vitascope.files import remove_leftovers, write_text
 from vitascope.layout import claim
 from vitascope.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
 from vitascope.world.captions import captions, storyboards
@@ -51,6 +51,7 @@ def render_dataset(
     if missing:
         check_renderer()
     claim(out, {"world_version": WORLD_VERSION, **config.model_dump(mode="json")}, may_grow="num_clips")
+    remove_leftovers(record_path(out, 0).parent)
     produce(partial(render_clip, config, out=out), missing, config.num_clips, num_workers, on_progress)
     return out
 

@@ -13,7 +13,7 @@ from vitascope.data.emoji.drawing import draw_frames
 from vitascope.data.emoji.scene import EMOJI_VERSION, Scene, has_combinations, sample_scene
 from vitascope.data.emoji.source import digest, find_characters
 from vitascope.errors import ConfigError
-from vitascope.files import write_text
+from vitascope.files import remove_leftovers, write_text
 from vitascope.layout import claim
 from vitascope.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
 
@@ -47,6 +47,7 @@ def prepare_emoji(
     made_of = {"kind": "emoji", "emoji_version": EMOJI_VERSION, "characters": digest(characters)}
     claim(out, {**made_of, **config.model_dump(mode="json")}, may_grow="num_clips")
     make = partial(prepare_clip, config, source=source, out=out)
+    remove_leftovers(record_path(out, 0).parent)
     produce(make, missing_clips(out, config.num_clips), config.num_clips, num_workers, on_progress)
     return out
 
