@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vitascope.errors import SizeError
-from vitascope.generate.canvas import Canvas, Pin, given_frames, make_canvas
+from vitascope.generate.canvas import Canvas, Pin, Shot, given_frames, make_canvas
 
 PATCH = (1, 2, 2)
 
@@ -60,6 +60,28 @@ def test_time_is_seconds_at_any_rate():
     times = [canvas(latent, given_frames(latent, []), [Pin(latent, 4)], fps).positions[:, 0] for fps in (8.0, 16.0)]
     assert times[0].tolist() == [0, 1, 2, 1, 2, 3]
     assert torch.equal(times[1], times[0] / 2)
+
+
+def test_nearness_falls_with_the_time_from_what_is_given():
+    latent = random(4, 6, 2, 2)
+    made = canvas(latent, given_frames(latent, [0]), [Pin(random(4, 1, 2, 2), -400)])
+    assert made.nearness(2).flatten().tolist() == [1, 1, 0.5, 0, 0, 0, 0]
+    assert not made.nearness(0).any()
+    assert canvas(latent, given_frames(latent, [1, 5])).nearness(2).flatten().tolist() == [1, 1, 1, 0.5, 1, 1]
+    twice_the_rate = canvas(latent, given_frames(latent, [0]), fps=16.0)
+    assert twice_the_rate.nearness(2).flatten().tolist() == [1, 1, 1, 0.75, 0.5, 0.25]
+    assert not canvas(latent, given_frames(latent, [])).nearness(2).any()
+
+
+def test_nothing_is_near_across_a_cut_or_beside_part_of_a_frame():
+    latent = random(4, 4, 4, 4)
+    place = {"fps": 8.0, "reference_fps": 8.0, "patch": PATCH, "time_stride": 4}
+    shots = [Shot(), Shot(2, is_cut=True)]
+    cut = make_canvas(latent, given_frames(latent, [0]), shots=shots, **place)
+    assert cut.nearness(3).view(4, 4).tolist() == [[1] * 4, [1] * 4, [0] * 4, [0] * 4]
+    part = given_frames(latent, [0])
+    part[0, 0, 0] = False
+    assert not make_canvas(latent, part, **place).nearness(3).any()
 
 
 def test_the_transformer_sees_given_tokens_as_data():

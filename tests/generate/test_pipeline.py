@@ -79,6 +79,31 @@ def test_guidance_outside_its_interval_is_none(pipeline):
     assert np.array_equal(never.generate(PROMPT, guidance=5).frames, pipeline.generate(PROMPT, guidance=1).frames)
 
 
+def test_guidance_grows_with_the_time_from_what_is_given(pipeline):
+    """One step: tokens don't see each other's results. Fails when the ramp is ignored or runs the other way."""
+    filling = canvas(random(4, 5, 4, 4), [0])
+
+    def drawn(ramp: int, guidance: float) -> Tensor:
+        maker = with_config(pipeline, guidance_ramp=ramp, solver="euler")
+        return maker.sample(filling, PROMPT, negative="noise", num_steps=1, guidance=guidance).view(5, 4, -1)
+
+    plain, full, ramped = drawn(0, 1.0), drawn(0, 5.0), drawn(2, 5.0)
+    assert torch.allclose(ramped[:2], plain[:2], atol=1e-5)
+    assert torch.allclose(ramped[2], (plain[2] + full[2]) / 2, atol=1e-5)
+    assert torch.equal(ramped[3:], full[3:])
+    assert not torch.allclose(plain[1], full[1], atol=1e-3)
+
+
+def test_where_all_is_near_there_is_one_pass(pipeline, monkeypatch):
+    """What isn't guided needs no answer to the negative prompt."""
+    passes = []
+    original = Pipeline._clean
+    monkeypatch.setattr(Pipeline, "_clean", lambda *arguments: passes.append(1) or original(*arguments))
+    ramped = with_config(pipeline, guidance_ramp=9)
+    ramped.sample(canvas(random(4, 3, 4, 4), [0, 2]), PROMPT, num_steps=1, guidance=3.0)
+    assert len(passes) == 1
+
+
 @pytest.mark.parametrize("solver", ["euler", "heun", "multistep"])
 def test_given_tokens_come_back_bit_for_bit(pipeline, solver):
     latent = random(4, 4, 4, 6)

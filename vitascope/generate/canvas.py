@@ -113,6 +113,20 @@ class Canvas:
             return [self.told[0] + num_pinned]
         return [*self.told, *([num_pinned] if num_pinned else [])]
 
+    def nearness(self, ramp: int) -> Float[Tensor, "n 1"]:
+        """How near each token is to a frame that is given whole: 1 up to a latent frame away, 0 from `ramp` further on.
+
+        Frames are counted as positions are, so nothing is near across a cut, and at another frame rate it takes as many
+        seconds. With a ramp of 0 nothing is near.
+        """
+        frames, rows, columns = self.grid
+        whole = self.given[: self.num_grid_tokens].view(frames, rows * columns).all(dim=1)
+        if ramp == 0 or not whole.any():
+            return torch.zeros_like(self.positions[:, :1])
+        times = self.positions[: self.num_grid_tokens : rows * columns, 0][whole]
+        away = (self.positions[:, :1] - times).abs().min(dim=1, keepdim=True).values
+        return (1 - (away - 1) / ramp).clamp(0, 1)
+
     def grid_latent(self, tokens: Float[Tensor, "n p"], patch: Patch) -> Float[Tensor, "c t h w"]:
         """The latent of the grid's tokens."""
         return unpatchify(tokens[: self.num_grid_tokens], self.grid, patch)

@@ -19,7 +19,8 @@ class PipelineConfig(Config):
     """How a model is meant to be used, and what it was trained on; `model_index.json` holds it.
 
     `history_noise` is the noise level at which each further window of a long video sees what was made before it: a
-    little of it keeps errors from adding up, window after window.
+    little of it keeps errors from adding up, window after window. `guidance_ramp` is over how many latent frames
+    guidance grows to its full scale, from none beside a frame that is known; 0 is full guidance everywhere.
     """
 
     name: str
@@ -33,6 +34,7 @@ class PipelineConfig(Config):
     guidance: float = Field(default=4.0, ge=0, le=100)
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
+    guidance_ramp: int = Field(default=0, ge=0)
     history_noise: float = Field(default=0.0, ge=0, lt=1)
     shift: float = Field(default=2.0, gt=0)
     reference_tokens: int | None = Field(default=80, ge=1)  # None: the shift is the same for any number of tokens

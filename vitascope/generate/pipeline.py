@@ -432,6 +432,10 @@ class Pipeline:
     ) -> Velocity:
         """The guided velocity of the canvas's tokens, by `both` passes; given tokens stand still."""
         made = ~canvas.given[:, None]
+        nearness = canvas.nearness(self.config.guidance_ramp)
+        scales = float(guidance) + (1 - float(guidance)) * nearness
+        if (nearness[made] == 1).all():
+            guidance = 1  # nowhere, so one pass is enough
         negative = self.encode_prompt(negative) if isinstance(negative, str) and guidance != 1 else negative
         conditional = self._clean(canvas, prompts, history_noise)
         untold = [negative] * len(prompts)
@@ -440,7 +444,7 @@ class Pipeline:
         def velocity(x: Tensor, sigma: float) -> Tensor:
             if self._is_guided(sigma, guidance):
                 told, other = both(partial(conditional, x, sigma), partial(unconditional, x, sigma))
-                target = rescale(guide(told, other, guidance), told, self.config.guidance_rescale)
+                target = rescale(guide(told, other, scales), told, self.config.guidance_rescale)
             else:
                 target = conditional(x, sigma)
             return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")

@@ -78,12 +78,13 @@ SOLVERS: dict[str, Callable[[Velocity, Tensor, Tensor, OnStep | None], Tensor]] 
 }
 
 
-def guide(conditional: Tensor, unconditional: Tensor, scale: Number) -> Tensor:
-    """Classifier-free guidance: `scale` times as far from unconditional; 1 is no guidance.
+def guide(conditional: Tensor, unconditional: Tensor, scale: Number | Tensor) -> Tensor:
+    """Classifier-free guidance: `scale` times as far from unconditional; 1 is no guidance. Tokens may have their own.
 
     Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6.
     """
-    return unconditional + float(scale) * (conditional - unconditional)
+    scale = scale if isinstance(scale, Tensor) else float(scale)
+    return unconditional + scale * (conditional - unconditional)
 
 
 def rescale(guided: Float[Tensor, "n p"], conditional: Float[Tensor, "n p"], share: float) -> Float[Tensor, "n p"]:
