@@ -15,9 +15,10 @@ from jaxtyping import Float
 from vitascope.errors import SizeError
 from vitascope.evaluate.permanence import changed_hue, rebound_gain, vanishings
 from vitascope.evaluate.report import bars, confidence, list_media, or_none, write_report
-from vitascope.evaluate.steadiness import closure, drift, find_cuts, flicker
+from vitascope.evaluate.steadiness import closure, drift, flicker
 from vitascope.evaluate.things import follow
 from vitascope.video import Video, contact_sheet
+from vitascope.video.cuts import find_cuts
 from vitascope.world.captions import captions
 from vitascope.world.sampling import sample_scene
 

@@ -12,8 +12,9 @@ from jaxtyping import Float
 
 from vitascope.errors import SizeError
 from vitascope.evaluate.coherence import CUT_STRENGTH, MIN_FRAMES, ROWS
-from vitascope.evaluate.steadiness import LUMA, drift, find_cuts, sure_slope
+from vitascope.evaluate.steadiness import drift, sure_slope
 from vitascope.video import Video, read_duration, read_video
+from vitascope.video.cuts import LUMA, find_cuts
 
 MAX_SECONDS = 600.0
 

@@ -23,12 +23,12 @@ from vitascope.evaluate.faithful import FIRST_SEED
 from vitascope.evaluate.judge import Read
 from vitascope.evaluate.kept import Order
 from vitascope.evaluate.report import confidence, write_report
-from vitascope.evaluate.steadiness import cut_strengths
 from vitascope.generate.storyboard import Storyboard, StoryboardShot
 from vitascope.judge.network import Reading
 from vitascope.judge.sentence import Slot
 from vitascope.production import ClipShape, OnProgress
 from vitascope.video import Video, contact_sheet
+from vitascope.video.cuts import cut_strengths
 from vitascope.world.captions import Told, storyboards
 from vitascope.world.render import render_scene
 from vitascope.world.sampling import sample_scene
