@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vitascope.video import Video, write_video
-from vitascope.world.captions import captions
+from vitascope.world.captions import captions, storyboards
 from vitascope.world.sampling import sample_scene
 
 CONFIG = """
@@ -47,12 +47,17 @@ def told_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(12):
         scene, num_frames = sample_scene(seed), 1 if seed % 3 == 2 else 6
         path = folder / "clips" / f"{seed:06d}"
-        write_video(drawn(seed, num_frames), path.with_suffix(".png" if num_frames == 1 else ".mp4"))
+        begins = scene.first_frames(num_frames) if num_frames > 1 else [0]
+        lengths = np.diff([*begins, num_frames]).tolist()
+        shots = [drawn(seed + 100 * number, length).frames for number, length in enumerate(lengths)]
+        write_video(Video(np.concatenate(shots), 8.0), path.with_suffix(".png" if num_frames == 1 else ".mp4"))
         shape = {"num_frames": num_frames, "height": 16, "width": 16, "fps": 8.0}
         texts = captions(scene, is_image=num_frames == 1, num_per_language=1)
         told = {"captions": texts, "attributes": scene.attributes()}
         actors = [{"pixel": [4.0 + 3 * k, 12.0 - 3 * k], "area": 20 + k} for k in range(len(scene.actors))]
-        begins = scene.first_frames(num_frames) if num_frames > 1 else [0]
+        if len(begins) > 1:
+            ways = {language: [way._asdict() for way in each] for language, each in storyboards(scene, 1).items()}
+            told |= {"cuts": begins[1:], "storyboards": ways}
         frames = [{"shot": sum(k >= first for first in begins) - 1, "actors": actors} for k in range(num_frames)]
         truth = {"fps": 8.0, "frames": frames}
         record = json.dumps({"id": path.name, **shape, **told, "truth": truth}, ensure_ascii=False)

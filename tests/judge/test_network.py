@@ -8,8 +8,8 @@ import torch
 
 from vitascope.errors import ModelError
 from vitascope.judge.mirror import mirrored_words
-from vitascope.judge.network import Judge, JudgeConfig, look, sight_size, to_signal
-from vitascope.judge.sentence import VALUES, next_slot
+from vitascope.judge.network import Judge, JudgeConfig, look, shots_of, sight_size, to_signal
+from vitascope.judge.sentence import VALUES, Slot, next_slot, slots, write
 from vitascope.judge.vocabulary import collect
 from vitascope.video import Video
 from vitascope.weights import save_network
@@ -113,6 +113,37 @@ def test_any_video_is_read_and_captioned(judge: Judge, shape: tuple[int, int, in
     for language in ("en", "zh"):
         caption = judge.caption(noise(*shape), language)
         assert not {"<", ">", "_"} & set(caption)
+
+
+def test_what_happens_in_a_shot_is_read_of_it_alone(judge: Judge, monkeypatch) -> None:
+    """Fails when a shot is read amid the others, with another one's frames, or without the cast of the whole."""
+    frames = np.concatenate([noise(1, 16, 16, seed).frames.repeat(length, 0) for seed, length in ((1, 5), (2, 8))])
+    video = Video(frames, 8.0)
+    two = judge.vocabulary.ids["shots:2"]
+    monkeypatch.setitem(judge.vocabulary.choices, "shots", [two])
+    seen: list[int] = []
+    remember = Judge.remember
+    monkeypatch.setattr(Judge, "remember", lambda self, part: seen.append(part.num_frames) or remember(self, part))
+    reading = judge.read(video)
+    assert seen == [13, 5, 8]
+    order = slots(2, int(reading.sentence[Slot("groups")]))
+    assert tuple(reading.sentence) == tuple(reading.confidence) == order
+    cast = {slot: value for slot, value in reading.sentence.items() if slot.shot is None}
+    for number, part in enumerate(shots_of(video, 2)):
+        begun = {**cast, Slot("shots"): "1"}
+        words = [judge.vocabulary.mark("attributes"), *(judge.vocabulary.ids[token] for token in write(begun))]
+        logits = judge.attribute_logits(torch.tensor(words), remember(judge, part))[-1]
+        setting = max(judge.vocabulary.choices["setting"], key=lambda word: float(logits[word]))
+        assert judge.vocabulary.tokens[setting] == f"setting:{reading.sentence[Slot('setting', None, number)]}"
+        sure = logits[judge.vocabulary.choices["setting"]].softmax(0).max().item()
+        assert reading.confidence[Slot("setting", None, number)] == pytest.approx(sure, abs=1e-5)
+
+
+def test_a_video_with_too_few_frames_for_its_shots_is_read_whole(judge: Judge, monkeypatch) -> None:
+    monkeypatch.setitem(judge.vocabulary.choices, "shots", [judge.vocabulary.ids["shots:3"]])
+    reading = judge.read(noise(2, 16, 16))
+    assert reading.sentence[Slot("shots")] == "3"
+    assert next_slot(reading.sentence) is None
 
 
 def test_temperature_changes_confidence_and_not_what_is_read(judge: Judge) -> None:

@@ -20,7 +20,7 @@ from vitascope.errors import ConfigError, DatasetError, ModelError
 from vitascope.judge.mirror import mirrored_words
 from vitascope.judge.network import Judge, JudgeConfig
 from vitascope.judge.scoring import REPORTED
-from vitascope.judge.sentence import VALUES
+from vitascope.judge.sentence import VALUES, Slot
 from vitascope.judge.vocabulary import collect, split
 from vitascope.train import judge as training
 from vitascope.train.degrade import block_coded, blurred, degrade, smeared
@@ -33,6 +33,7 @@ from vitascope.train.judge import (
     true_sentence,
     validate,
 )
+from vitascope.train.pointing import whereabouts
 from vitascope.train.run import read_checkpoint, step_generator
 from vitascope.weights import save_network
 from vitascope.world.captions import captions
@@ -42,7 +43,8 @@ from vitascope.world.words import LANGUAGES
 
 def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
     clips = list_clips(config.data)
-    trainer = JudgeTrainer(config, collect(t for clip in clips for texts in clip.captions.values() for t in texts))
+    told = [each.captions for clip in clips for each in (clip, *clip.shots_alone())]
+    trainer = JudgeTrainer(config, collect(t for captions in told for texts in captions.values() for t in texts))
     return trainer, JudgeBatches(clips, config, trainer.model.vocabulary, Reader(len(clips), 0.0))
 
 
@@ -149,13 +151,37 @@ def test_a_clip_of_two_shots_is_drawn_twice_as_often(judge_config):
     """Fails when clips of several shots, which are few, are drawn rarely, or pictures by shots that they don't show."""
     config = load_config(judge_config, JudgeTrainConfig)
     _, batches = trainer_of(config)
-    drawn = [clip.id for pool in batches.by_shape.values() for clip in pool]
+    drawn = [clip.id for pool in batches.by_shape.values() for clip in pool if clip.part is None]
     clips = list_clips(config.data)
     told = {clip.id: len(clip.attributes["shots"]) for clip in clips}
     images = {clip.id for clip in clips if clip.num_frames == 1}
     assert {k: drawn.count(k) for k in told} == {k: 1 if k in images else shots for k, shots in told.items()}
     assert max(told[k] for k in images) > 1
     assert max(told[k] for k in set(told) - images) > 1
+
+
+def test_shots_are_learned_alone_too(judge_config):
+    """Fails when another shot's frames, words or places are taken for a shot's."""
+    config = load_config(judge_config, JudgeTrainConfig)
+    whole = next(clip for clip in list_clips(config.data) if len(clip.cuts) == 1)
+    where, (cut,) = whereabouts(whole, np.arange(whole.num_frames)), whole.cuts
+    assert replace(whole, storyboards={}).shots_alone() == []  # nobody told its shots
+    alone = first, second = whole.shots_alone()
+    assert [first.num_frames, second.num_frames] == [cut, whole.num_frames - cut]
+    assert np.array_equal(np.concatenate([first.read().frames, second.read().frames]), whole.read().frames)
+    assert second.read(max_frames=1).num_frames == 1
+    for number, clip in enumerate(alone):
+        assert clip.captions == {k: [told.prompts[number] for told in ways] for k, ways in whole.storyboards.items()}
+        sentence = true_sentence(clip)
+        assert sentence[Slot("shots")] == "1"
+        assert sentence[Slot("setting", None, 0)] == true_sentence(whole)[Slot("setting", None, number)]
+        there = whereabouts(clip, np.arange(1))
+        assert there.shot.tolist() == [0]
+        assert np.array_equal(there.place[0], where.place[cut * number])
+    vocabulary = Judge(JudgeConfig(tokens=collect([]))).vocabulary
+    batches = JudgeBatches([whole], config, vocabulary, Reader(1, 0.0))
+    drawn = sorted(clip.id for pool in batches.by_shape.values() for clip in pool)
+    assert drawn == sorted([whole.id] * 2 + [first.id, second.id])
 
 
 def test_a_run_begins_with_another_judge(judge_config, tmp_path):

@@ -7,7 +7,8 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -47,7 +48,8 @@ class Clip:
     """One clip on disk: its media file (or the shard that holds it), its shape and its captions by language.
 
     `attributes` say what it shows, where whoever made it knew. `cuts` are the frames with which its shots but the first
-    begin, and `storyboards` tell it shot by shot, by language.
+    begin, and `storyboards` tell it shot by shot, by language. `part` says which frames of the file are the clip: from
+    the first up to the second, by default all.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Clip:
     member: Member | None = None
     cuts: tuple[int, ...] = ()
     storyboards: dict[str, list[Told]] = field(default_factory=dict)
+    part: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse storyboards that don't tell of every shot."""
@@ -74,6 +77,9 @@ class Clip:
         Raises:
             MediaError: media that can't be read, or whose bytes aren't those that were packed.
         """
+        if self.part is not None:
+            video = replace(self, part=None).read(size=size)
+            return Video(video.frames[slice(*self.part)][:max_frames], video.fps)
         if self.member is None:
             return read_video(self.path, size=size, max_frames=max_frames)
         with TemporaryDirectory() as folder:
@@ -83,6 +89,27 @@ class Clip:
                 return read_video(path, size=size, max_frames=max_frames)
             except MediaError as error:
                 raise MediaError(str(error).replace(str(path), f"{self.member.name} in {self.path}")) from None
+
+    def shots_alone(self) -> list[Clip]:
+        """Each of its shots as a clip, told as storyboards tell it; none without attributes and storyboards."""
+        if self.attributes is None or not self.storyboards:
+            return []
+        borders = [0, *self.cuts, self.num_frames]
+        return [
+            replace(
+                self,
+                id=f"{self.id}-{number + 1}",
+                num_frames=stop - start,
+                captions={
+                    language: [told.prompts[number] for told in ways] for language, ways in self.storyboards.items()
+                },
+                attributes={**self.attributes, "shots": [self.attributes["shots"][number]]},
+                cuts=(),
+                storyboards={},
+                part=(start, stop),
+            )
+            for number, (start, stop) in enumerate(pairwise(borders))
+        ]
 
     def record(self) -> dict[str, Any]:
         """What training has to know of the clip."""

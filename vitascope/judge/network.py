@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitascope.config import Config
-from vitascope.judge.sentence import Sentence, Slot, attributes_of, next_slot
+from vitascope.judge.sentence import Sentence, Slot, attributes_of, next_slot, write
 from vitascope.judge.vocabulary import Vocabulary
 from vitascope.model.attention import packed_attention
 from vitascope.video import Video
+from vitascope.video.cuts import strongest_cuts
 from vitascope.video.pixels import resized
 from vitascope.weights import load_network_config, load_weights
 from vitascope.world.words import Language
@@ -112,11 +114,28 @@ class Judge(nn.Module):
     def read(self, video: Video) -> Reading:
         """The attributes of a video, the likeliest word for each slot in turn.
 
-        It looks twice, at the video and at its mirror image; of the latter it reads the mirrored words.
+        It looks twice, at the video and at its mirror image; of the latter it reads the mirrored words. What happens in
+        each of several shots it reads of that shot alone, which it sees with more frames than amid the others; who is
+        there it reads of all of them.
         """
-        memory, words = self.remember(video), [self.vocabulary.mark("attributes")]
-        sentence: Sentence = {}
-        confidence: dict[Slot, float] = {}
+        whole = self._finish({}, video)
+        parts = shots_of(video, int(whole.sentence[Slot("shots")]))
+        if len(parts) == 1:
+            return whole
+        cast = {slot: value for slot, value in whole.sentence.items() if slot.shot is None}
+        sentence = dict(cast)
+        confidence = {slot: sure for slot, sure in whole.confidence.items() if slot.shot is None}
+        for number, part in enumerate(parts):
+            alone = self._finish({**cast, Slot("shots"): "1"}, part)
+            for slot, sure in alone.confidence.items():
+                here = slot._replace(shot=number)
+                sentence[here], confidence[here] = alone.sentence[slot], sure
+        return Reading(sentence, confidence)
+
+    def _finish(self, begun: Sentence, video: Video) -> Reading:
+        """A sentence that has begun to its end, and the confidence of what was read: what a video shows."""
+        memory, sentence, confidence = self.remember(video), dict(begun), {}
+        words = [self.vocabulary.mark("attributes"), *(self.vocabulary.ids[token] for token in write(begun))]
         while (slot := next_slot(sentence)) is not None:
             choices = self.vocabulary.choices[slot.attribute]
             logits = self.attribute_logits(torch.tensor(words), memory)[-1, choices]
@@ -155,6 +174,14 @@ class Judge(nn.Module):
         mirrored = torch.tensor(self.vocabulary.mirrored)
         own, other = self.decoder(torch.stack([words, mirrored[words]]), memory)
         return 0.5 * (own + other[:, mirrored])
+
+
+def shots_of(video: Video, num: int) -> list[Video]:
+    """The video cut where it most looks like cuts, into `num` shots; whole if it has too few frames for that."""
+    cuts = strongest_cuts(video.frames, num - 1)
+    if len(cuts) < num - 1:
+        return [video]
+    return [Video(video.frames[start:stop], video.fps) for start, stop in pairwise([0, *cuts, video.num_frames])]
 
 
 def look(video: Video, config: JudgeConfig) -> tuple[np.ndarray, np.ndarray]:

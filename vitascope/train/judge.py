@@ -86,7 +86,8 @@ class Batch:
 class JudgeBatches:
     """Batches of videos that the judge sees at one size and length, drawn with a generator.
 
-    A clip is drawn as often as it has shots, since each of them is as much to read as a clip of one.
+    A clip is drawn as often as it has shots, since each of them is as much to read as a clip of one; and so is each of
+    several shots alone, since that is how the judge reads what happens in them.
     """
 
     def __init__(self, clips: Sequence[Clip], config: JudgeTrainConfig, vocabulary: Vocabulary, reader: Reader):
@@ -94,7 +95,8 @@ class JudgeBatches:
         self.by_shape: dict[tuple[int, int, int], list[Clip]] = defaultdict(list)
         for clip in clips:
             size = sight_size(clip.height, clip.width, config.judge.short_side)
-            self.by_shape[min(clip.num_frames, config.judge.max_frames), *size] += [clip] * _num_shots(clip)
+            for each in [clip] * _num_shots(clip) + clip.shots_alone():
+                self.by_shape[min(each.num_frames, config.judge.max_frames), *size].append(each)
         self.shapes = sorted(self.by_shape)
         self.seen: dict[tuple[Path, str], Seen] = {}
         self.room = int(config.cache_gib * 2**30)
@@ -240,7 +242,8 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     clips, validation = training_and_validation(config)
     for clip in (*clips, *validation):
         true_sentence(clip)  # refuses what can't be learned before anything is made
-    tokens = collect(text for clip in clips for texts in clip.captions.values() for text in texts)
+    told = (each.captions for clip in clips for each in (clip, *clip.shots_alone()))
+    tokens = collect(text for captions in told for texts in captions.values() for text in texts)
     trainer = JudgeTrainer(config, tokens)
     if config.init:
         trainer.begin_with(Judge.load(config.init))

@@ -73,10 +73,12 @@ def whereabouts(clip: Clip, frames: Int64[np.ndarray, " t"]) -> Whereabouts | No
         truth = json.loads(clip.path.with_suffix(".json").read_bytes()).get("truth")
         if truth is None:
             return None
-        told = [truth["frames"][frame] for frame in frames.tolist()]
+        first = 0 if clip.part is None else clip.part[0]
+        told = [truth["frames"][first + frame] for frame in frames.tolist()]
         place = np.array([[actor["pixel"] for actor in each["actors"]] for each in told], np.float32)
         area = np.array([[actor["area"] for actor in each["actors"]] for each in told], np.float32)
         shot = np.array([each["shot"] for each in told], np.int64)
+        shot = shot if clip.part is None else np.zeros_like(shot)
         return Whereabouts(
             shot, place / np.array([clip.height, clip.width], np.float32), area / np.float32(clip.height * clip.width)
         )
