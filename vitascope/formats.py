@@ -15,6 +15,11 @@ class Encoding(NamedTuple):
     options: Callable[[int], dict[str, str]]
     container_options: dict[str, str]
 
+    @property
+    def needs_even_sides(self) -> bool:
+        """Whether it halves colours' rows and columns without a way to say that the last is half a one."""
+        return self.codec == "libx264"
+
 
 def _x264(crf: int) -> dict[str, str]:
     # without mbtree=0, libx264 makes other bytes of the same frames from run to run

@@ -15,6 +15,7 @@ class FakePipeline:
     def __init__(self) -> None:
         self.config = types.SimpleNamespace(fps=8.0)
         self.num_given = 0  # frames
+        self.size = (16, 16)
         self.lattice = types.SimpleNamespace(num_given_first=lambda timeline: self.num_given)
         self.models: list[str] = []
         self.loaded_with: list[dict[str, object]] = []
@@ -30,7 +31,7 @@ class FakePipeline:
             given = dict(zip(positional, arguments, strict=True))
             self.asked.append({"ability": name, **given, **options})
             num_frames = 1 if options.get("num_frames") == 1 else 2
-            return types.SimpleNamespace(num_frames=num_frames, height=16, width=16, fps=8.0)
+            return types.SimpleNamespace(num_frames=num_frames, height=self.size[0], width=self.size[1], fps=8.0)
 
         return asked
 
@@ -40,7 +41,7 @@ class FakePipeline:
             if self.failure is not None and number == self.fails_after:
                 raise self.failure
             on_progress(number, timeline.num_frames)
-            yield np.full((1, 16, 16, 3), 128, np.uint8)
+            yield np.full((1, *self.size, 3), 128, np.uint8)
 
     def card(self, *, measure: bool = False) -> dict[str, Any]:
         return {"name": "playground", "fps": 8.0, "limits": {"width": 256}, "languages": ["en", "中文"]}

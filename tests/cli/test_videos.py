@@ -224,6 +224,16 @@ def test_an_existing_file_is_replaced(pipeline: FakePipeline, tmp_path: Path) ->
     assert read_video("cat.mp4").num_frames == 2
 
 
+def test_odd_sides_are_stored_as_even_ones_and_a_note_says_so(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, size, noted in (("a.mp4", (31, 77), True), ("b.webm", (31, 77), False), ("c.mp4", (30, 76), False)):
+        pipeline.size = size
+        assert cli.main(["generate", "a cat", "-o", name]) == 0
+        assert (f"{name}: 77x31 is stored as 78x32" in capsys.readouterr().err) == noted
+        assert read_video(name).frames.shape[1:3] == ((32, 78) if noted else size)
+
+
 def test_what_is_given_is_never_written_over(
     pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

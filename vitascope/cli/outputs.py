@@ -116,6 +116,10 @@ def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, num_giv
     interruption: BaseException | None = None
     form = (path, timeline.fps, timeline.height, timeline.width)
     with GrowingVideo(*form) as growing, VideoWriter(*form) as writer:
+        stored = writer.stored_size
+        if stored != (timeline.height, timeline.width):
+            made = f"{timeline.width}x{timeline.height}"
+            print(f"{path}: {made} is stored as {stored[1]}x{stored[0]}, for H.264 has even sides", file=sys.stderr)
         try:
             for chunk in frames:
                 growing.write(chunk)

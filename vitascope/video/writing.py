@@ -81,6 +81,12 @@ class VideoWriter:
                 raise MediaError(f"{self.path}: no frame was written")
             self._encoder.finish()
 
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(height, width) in the file: H.264 has even sides only."""
+        height, width = self._size
+        return (height + height % 2, width + width % 2) if self._encoding.needs_even_sides else self._size
+
     def write(self, frames: np.ndarray) -> None:
         """Append uint8 frames [t, h, w, 3], or one [h, w, 3], of the writer's size."""
         frames = frames[None] if frames.ndim == 3 else frames
@@ -99,7 +105,7 @@ class Encoder:
         self._encoding, self._fps, self._size = encoding, fps, size
         self._num_frames = 0
         height, width = size
-        even = encoding.codec == "libx264"
+        even = encoding.needs_even_sides
         self._padding = ((0, height % 2 if even else 0), (0, width % 2 if even else 0), (0, 0))
         self._output = av.open(str(file), "w", format=encoding.container, options=encoding.container_options)
         try:
