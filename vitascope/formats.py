@@ -17,7 +17,7 @@ class Encoding(NamedTuple):
 
     @property
     def needs_even_sides(self) -> bool:
-        """Whether it halves colours' rows and columns without a way to say that the last is half a one."""
+        """Whether it can't store odd ones, since colours have half the rows and columns."""
         return self.codec == "libx264"
 
 

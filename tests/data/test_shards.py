@@ -84,7 +84,7 @@ def test_a_missing_shard_is_damage_too(dataset, tmp_path):
     (out / "shard_000001.tar").unlink()
     reader = Reader(5, max_bad_share=0.5)
     assert len(list(reader.read_all(list_clips(out)))) == 3
-    assert sorted(reader.problems) == ["000002", "000003"]
+    assert sorted(Path(member.name).stem for _, member in reader.problems) == ["000002", "000003"]
 
 
 def test_all_clips_bad_stop_a_run_whatever_the_share(dataset, tmp_path):

@@ -62,14 +62,14 @@ def test_time_is_seconds_at_any_rate():
     assert torch.equal(times[1], times[0] / 2)
 
 
-def test_nearness_falls_with_the_time_from_what_is_given():
+def test_nearness_falls_with_the_frames_from_what_is_given():
     latent = random(4, 6, 2, 2)
     made = canvas(latent, given_frames(latent, [0]), [Pin(random(4, 1, 2, 2), -400)])
     assert made.nearness(2).flatten().tolist() == [1, 1, 0.5, 0, 0, 0, 0]
     assert not made.nearness(0).any()
     assert canvas(latent, given_frames(latent, [1, 5])).nearness(2).flatten().tolist() == [1, 1, 1, 0.5, 1, 1]
     twice_the_rate = canvas(latent, given_frames(latent, [0]), fps=16.0)
-    assert twice_the_rate.nearness(2).flatten().tolist() == [1, 1, 1, 0.75, 0.5, 0.25]
+    assert twice_the_rate.nearness(2).flatten().tolist() == [1, 1, 0.5, 0, 0, 0]  # a window has as many frames
     assert not canvas(latent, given_frames(latent, [])).nearness(2).any()
 
 

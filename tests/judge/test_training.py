@@ -170,6 +170,11 @@ def test_shots_are_learned_alone_too(judge_config):
     assert [first.num_frames, second.num_frames] == [cut, whole.num_frames - cut]
     assert np.array_equal(np.concatenate([first.read().frames, second.read().frames]), whole.read().frames)
     assert second.read(max_frames=1).num_frames == 1
+    with pytest.raises(DatasetError, match="1 shots and 1 cuts"):
+        replace(whole, attributes=first.attributes).shots_alone()
+    reader, missing = Reader(9, 0.5), replace(whole, path=whole.path.with_name("missing.mp4"))
+    assert [reader.read(clip) for clip in (missing, *missing.shots_alone())] == [None] * 3
+    assert len(reader.problems) == 1  # one file
     for number, clip in enumerate(alone):
         assert clip.captions == {k: [told.prompts[number] for told in ways] for k, ways in whole.storyboards.items()}
         sentence = true_sentence(clip)
@@ -261,7 +266,7 @@ def test_more_data_is_trained_on_and_not_validated_with(judge_config, told_datas
     batches = JudgeBatches(training_clips, config, Judge(JudgeConfig(tokens=collect([]))).vocabulary, reader)
     for k in range(40):
         batches.draw(step_generator(0, k))
-    assert {path.parent.parent for path, _ in batches.seen} == {told_dataset, more}
+    assert {path.parent.parent for path, *_ in batches.seen} == {told_dataset, more}
 
 
 def test_a_judge_of_another_shape_to_begin_with_is_refused(judge_config, tmp_path):

@@ -119,7 +119,9 @@ def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, num_giv
         stored = writer.stored_size
         if stored != (timeline.height, timeline.width):
             made = f"{timeline.width}x{timeline.height}"
-            print(f"{path}: {made} is stored as {stored[1]}x{stored[0]}, for H.264 has even sides", file=sys.stderr)
+            print(
+                f"{path}: {made} is stored as {stored[1]}x{stored[0]}, because H.264 needs even sides", file=sys.stderr
+            )
         try:
             for chunk in frames:
                 growing.write(chunk)

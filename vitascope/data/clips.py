@@ -78,7 +78,7 @@ class Clip:
             MediaError: media that can't be read, or whose bytes aren't those that were packed.
         """
         if self.part is not None:
-            video = replace(self, part=None).read(size=size)
+            video = replace(self, part=None).read(size=size, max_frames=self.part[1])
             return Video(video.frames[slice(*self.part)][:max_frames], video.fps)
         if self.member is None:
             return read_video(self.path, size=size, max_frames=max_frames)
@@ -91,9 +91,16 @@ class Clip:
                 raise MediaError(str(error).replace(str(path), f"{self.member.name} in {self.path}")) from None
 
     def shots_alone(self) -> list[Clip]:
-        """Each of its shots as a clip, told as storyboards tell it; none without attributes and storyboards."""
-        if self.attributes is None or not self.storyboards:
+        """Each of several shots as a clip, told as storyboards tell it; none without attributes and storyboards.
+
+        Raises:
+            DatasetError: attributes of other shots than there are.
+        """
+        if self.attributes is None or not self.cuts or not self.storyboards:
             return []
+        num_told = len(self.attributes["shots"])
+        if num_told != len(self.cuts) + 1:
+            raise DatasetError(f"clip {self.id}: {num_told} shots and {len(self.cuts)} cuts; render the dataset anew")
         borders = [0, *self.cuts, self.num_frames]
         return [
             replace(
@@ -134,7 +141,7 @@ class Reader:
 
     def __init__(self, num_clips: int, max_bad_share: float):
         self.num_clips, self.max_bad_share = num_clips, max_bad_share
-        self.problems: dict[str, str] = {}
+        self.problems: dict[tuple[Path, Member | None], str] = {}  # of files: shots alone are of the same one
 
     def read(self, clip: Clip) -> Video | None:
         """The clip's frames, or None if they can't be read.
@@ -145,7 +152,7 @@ class Reader:
         try:
             return clip.read()
         except (MediaError, SizeError) as error:
-            self.problems[clip.id] = " ".join(str(error).replace(str(clip.path), "").split())
+            self.problems[clip.path, clip.member] = " ".join(str(error).replace(str(clip.path), "").split())
         if len(self.problems) > self.max_bad_share * self.num_clips or len(self.problems) == self.num_clips:
             raise DatasetError(f"{self}; allow more with max_bad_share")
         return None

@@ -114,17 +114,18 @@ class Canvas:
         return [*self.told, *([num_pinned] if num_pinned else [])]
 
     def nearness(self, ramp: int) -> Float[Tensor, "n 1"]:
-        """How near each token is to a frame that is given whole: 1 up to a latent frame away, 0 from `ramp` further on.
+        """How near each token is to a frame that is given whole: 1 in the next one, 0 from `ramp` frames further on.
 
-        Frames are counted as positions are, so nothing is near across a cut, and at another frame rate it takes as many
-        seconds. With a ramp of 0 nothing is near.
+        Frames are the grid's, whatever their rate, and a cut is as far as its positions skip, so nothing is near across
+        it. With a ramp of 0 nothing is near.
         """
         frames, rows, columns = self.grid
         whole = self.given[: self.num_grid_tokens].view(frames, rows * columns).all(dim=1)
         if ramp == 0 or not whole.any():
             return torch.zeros_like(self.positions[:, :1])
-        times = self.positions[: self.num_grid_tokens : rows * columns, 0][whole]
-        away = (self.positions[:, :1] - times).abs().min(dim=1, keepdim=True).values
+        times = self.positions[: self.num_grid_tokens : rows * columns, 0]
+        step = times.diff().min()  # the one between shots is longer; something given and something made are two frames
+        away = (self.positions[:, :1] - times[whole]).abs().min(dim=1, keepdim=True).values / step
         return (1 - (away - 1) / ramp).clamp(0, 1)
 
     def grid_latent(self, tokens: Float[Tensor, "n p"], patch: Patch) -> Float[Tensor, "c t h w"]:

@@ -34,7 +34,7 @@ class PipelineConfig(Config):
     guidance: float = Field(default=4.0, ge=0, le=100)
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
-    guidance_ramp: int = Field(default=0, ge=0)
+    guidance_ramp: int = Field(default=0, ge=0, le=8)
     history_noise: float = Field(default=0.0, ge=0, lt=1)
     shift: float = Field(default=2.0, gt=0)
     reference_tokens: int | None = Field(default=80, ge=1)  # None: the shift is the same for any number of tokens

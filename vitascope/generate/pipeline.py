@@ -444,7 +444,8 @@ class Pipeline:
         def velocity(x: Tensor, sigma: float) -> Tensor:
             if self._is_guided(sigma, guidance):
                 told, other = both(partial(conditional, x, sigma), partial(unconditional, x, sigma))
-                target = rescale(guide(told, other, scales), told, self.config.guidance_rescale)
+                guided = rescale(guide(told, other, scales), told, self.config.guidance_rescale)
+                target = torch.where(nearness == 1, told, guided)
             else:
                 target = conditional(x, sigma)
             return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")

@@ -177,7 +177,7 @@ class Judge(nn.Module):
 
 
 def shots_of(video: Video, num: int) -> list[Video]:
-    """The video cut where it most looks like cuts, into `num` shots; whole if it has too few frames for that."""
+    """The video cut where it most looks like cuts, into `num` shots; whole if nothing looks like that many."""
     cuts = strongest_cuts(video.frames, num - 1)
     if len(cuts) < num - 1:
         return [video]

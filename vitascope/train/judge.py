@@ -98,7 +98,7 @@ class JudgeBatches:
             for each in [clip] * _num_shots(clip) + clip.shots_alone():
                 self.by_shape[min(each.num_frames, config.judge.max_frames), *size].append(each)
         self.shapes = sorted(self.by_shape)
-        self.seen: dict[tuple[Path, str], Seen] = {}
+        self.seen: dict[tuple[Path, str, tuple[int, int] | None], Seen] = {}
         self.room = int(config.cache_gib * 2**30)
         self.shares = torch.tensor([len(self.by_shape[shape]) for shape in self.shapes], dtype=torch.float64)
 
@@ -135,7 +135,7 @@ class JudgeBatches:
 
     def _look(self, clip: Clip) -> Seen | None:
         """The clip as the judge sees it, from memory if it has been seen before; None if it can't be read."""
-        key = clip.path, clip.id
+        key = clip.path, clip.id, clip.part
         if key in self.seen:
             return self.seen[key]
         video = self.reader.read(clip)

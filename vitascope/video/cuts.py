@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 
 COARSE = 8  # cells along the shorter side of a picture
 SMALL_CUT = 2.0  # levels of 255: less than this at half of the picture is no cut, however still the rest is
+FAINT = 0.25  # strength: a cut that one knows to be there is stronger
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
 
 Cells = Float[np.ndarray, "t rows columns 3"]
@@ -45,13 +46,17 @@ def find_cuts(frames: UInt8[np.ndarray, "t h w 3"], threshold: float) -> list[in
 
 
 def strongest_cuts(frames: UInt8[np.ndarray, "t h w 3"], num: int) -> list[int]:
-    """The numbers of the `num` frames that most look like beginning a new shot, in order, none next to another.
+    """The numbers of the `num` frames that most look like beginning a new shot, in order.
 
-    There may be fewer in a video of few frames.
+    The strongest is taken first. No shot is a single frame, and where next to nothing changes is no cut, so there may
+    be fewer.
     """
+    if num == 0:
+        return []
     strengths, found = cut_strengths(frames), []
     for step in np.argsort(-strengths, kind="stable").tolist():
-        if len(found) < num and all(abs(step + 1 - cut) > 1 for cut in found):
+        borders = [0, *found, len(frames)]
+        if len(found) < num and strengths[step] > FAINT and all(abs(step + 1 - border) > 1 for border in borders):
             found.append(step + 1)
     return sorted(found)
 
