@@ -15,10 +15,9 @@ class Encoding(NamedTuple):
     options: Callable[[int], dict[str, str]]
     container_options: dict[str, str]
 
-    @property
-    def needs_even_sides(self) -> bool:
-        """Whether it can't store odd ones, since colours have half the rows and columns."""
-        return self.codec == "libx264"
+    def stored_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) in the file: even in H.264, whose colours have half the rows and columns."""
+        return (height + height % 2, width + width % 2) if self.codec == "libx264" else (height, width)
 
 
 def _x264(crf: int) -> dict[str, str]:

@@ -84,8 +84,7 @@ class VideoWriter:
     @property
     def stored_size(self) -> tuple[int, int]:
         """(height, width) in the file: H.264 has even sides only."""
-        height, width = self._size
-        return (height + height % 2, width + width % 2) if self._encoding.needs_even_sides else self._size
+        return self._encoding.stored_size(*self._size)
 
     def write(self, frames: np.ndarray) -> None:
         """Append uint8 frames [t, h, w, 3], or one [h, w, 3], of the writer's size."""
@@ -104,9 +103,8 @@ class Encoder:
     def __init__(self, file: Path, encoding: Encoding, fps: Fraction, size: tuple[int, int], crf: int) -> None:
         self._encoding, self._fps, self._size = encoding, fps, size
         self._num_frames = 0
-        height, width = size
-        even = encoding.needs_even_sides
-        self._padding = ((0, height % 2 if even else 0), (0, width % 2 if even else 0), (0, 0))
+        stored = encoding.stored_size(*size)
+        self._padding = (*((0, wanted - side) for wanted, side in zip(stored, size, strict=True)), (0, 0))
         self._output = av.open(str(file), "w", format=encoding.container, options=encoding.container_options)
         try:
             self._stream = self._new_stream(crf)
@@ -134,7 +132,7 @@ class Encoder:
             self._output.close()
 
     def _new_stream(self, crf: int) -> Any:
-        height, width = (side + pad[1] for side, pad in zip(self._size, self._padding, strict=False))
+        height, width = self._encoding.stored_size(*self._size)
         stream: Any = self._output.add_stream(self._encoding.codec, rate=self._fps, options=self._encoding.options(crf))
         stream.height, stream.width = height, width
         stream.pix_fmt = "pal8" if self._encoding.codec == "gif" else "yuv420p"
