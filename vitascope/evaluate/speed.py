@@ -32,6 +32,11 @@ def relative_difference(ours: Tensor, peer: Tensor) -> float:
     return ((ours - peer).norm() / peer.norm()).item()
 
 
+def difference_beyond_rounding(ours: Tensor, peer: Tensor) -> float:
+    """The greatest distance of the peer's values from those that round to ours, which have 8 bits; both from 0 to 1."""
+    return ((ours - peer).abs() - 0.5 / 255).clamp_min(0).max().item()
+
+
 def root_mean_square(ours: Tensor, peer: Tensor) -> float:
     """Of the differences; of pixels from -1 to 1, 0.02 are 40 dB of PSNR."""
     return (ours - peer).square().mean().sqrt().item()

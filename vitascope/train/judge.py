@@ -39,6 +39,7 @@ from vitascope.world.words import LANGUAGES
 
 MAX_DRAWS = 1000  # of clips in a row for one batch, all of which can't be read
 PADDING = -1
+HAPPENING = ("motion", "partner", "camera")  # attributes whose words say what happens
 NO_SHAPE = {"tokens", "temperature", "accuracy", "short_side", "max_frames"}  # of a judge's config
 
 
@@ -49,7 +50,8 @@ class JudgeTrainConfig(RunConfig):
     begin with, of the same shape; its captions may have other words, and its changes fewer lags. Clips are kept in
     memory as the judge sees them, decoded once, up to `cache_gib`. `degraded` is the share that it sees as if recorded
     or generated, `mirrored` that in the mirror, `framed` that in another framing. The losses on captions and on what
-    each token shows count `caption_weight` and `pointing_weight` times as much as that on attributes.
+    each token shows count `caption_weight` and `pointing_weight` times as much as that on attributes, in which the words
+    for what happens (motion, partner, camera) count `happening_weight` times as much as the others.
     """
 
     more_data: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ class JudgeTrainConfig(RunConfig):
     cache_gib: float = Field(default=4.0, ge=0)
     caption_weight: float = Field(default=0.5, ge=0)
     pointing_weight: float = Field(default=1.0, ge=0)
+    happening_weight: float = Field(default=1.0, ge=0)
     judge: JudgeConfig = JudgeConfig()
 
 
@@ -181,6 +184,7 @@ class JudgeTrainer:
         self.pointer = Pointer(config.judge.width)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.trained = nn.ModuleList([self.model, self.pointer])
+        self.word_weights = happening_weights(self.model.vocabulary, config.happening_weight)
         self.optimizers = make_optimizers(
             self.trained, config.learning_rate, _is_hidden, getattr(torch, config.precision)
         )
@@ -198,9 +202,8 @@ class JudgeTrainer:
         """Train on one batch; the mean loss of a word and of a label, in nats."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             memory = self.model.encoder(batch.pixels, batch.seconds)
-            attributes, captions = (
-                word_loss(self.model, words, memory) for words in (batch.attributes, batch.captions)
-            )
+            attributes = word_loss(self.model, batch.attributes, memory, self.word_weights)
+            captions = word_loss(self.model, batch.captions, memory)
             pointing = self.pointer(memory, batch.labels)
         loss = attributes + self.config.caption_weight * captions + self.config.pointing_weight * pointing
         norm = descend(loss, self.trained, self.optimizers, self.config.rate(step), step)
@@ -348,10 +351,23 @@ def slot_logits(
     return logits + barred, words[1 : len(sentence) + 1]
 
 
-def word_loss(judge: Judge, words: Int64[Tensor, "b l"], memory: Float[Tensor, "b n d"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the words after the mark, padding left out."""
+def happening_weights(vocabulary: Vocabulary, weight: float) -> Float[Tensor, " v"]:
+    """What each word of the vocabulary counts in the loss: `weight` those that say what happens, 1 the others."""
+    weights = torch.ones(len(vocabulary))
+    for attribute in HAPPENING:
+        weights[vocabulary.choices[attribute]] = weight
+    return weights
+
+
+def word_loss(
+    judge: Judge,
+    words: Int64[Tensor, "b l"],
+    memory: Float[Tensor, "b n d"],
+    weights: Float[Tensor, " v"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the words after the mark, padding left out; weighted by what each word counts."""
     logits = judge.decoder(words[:, :-1].clamp_min(0), memory)
-    return F.cross_entropy(logits.float().flatten(0, 1), words[:, 1:].flatten(), ignore_index=PADDING)
+    return F.cross_entropy(logits.float().flatten(0, 1), words[:, 1:].flatten(), weights, ignore_index=PADDING)
 
 
 def true_sentence(clip: Clip, *, mirrored: bool = False) -> Sentence:
