@@ -18,7 +18,7 @@ from vitascope.config import load_config
 from vitascope.data.clips import Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError, ModelError
 from vitascope.judge.mirror import mirrored_words
-from vitascope.judge.network import Judge, JudgeConfig
+from vitascope.judge.network import Judge, JudgeConfig, shots_of
 from vitascope.judge.scoring import REPORTED
 from vitascope.judge.sentence import VALUES, Slot
 from vitascope.judge.vocabulary import collect, split
@@ -28,13 +28,17 @@ from vitascope.train.judge import (
     JudgeBatches,
     JudgeTrainConfig,
     JudgeTrainer,
+    happening_weights,
     slot_logits,
     training_and_validation,
     true_sentence,
     validate,
+    word_loss,
 )
 from vitascope.train.pointing import whereabouts
 from vitascope.train.run import read_checkpoint, step_generator
+from vitascope.video import Video
+from vitascope.video.cuts import strongest_cuts
 from vitascope.weights import save_network
 from vitascope.world.captions import captions
 from vitascope.world.sampling import sample_scene
@@ -126,6 +130,43 @@ def test_logits_bar_what_cannot_stand_in_a_slot(judge_config):
     assert torch.isfinite(logits).sum(1).tolist() == [
         len(trainer.ema.vocabulary.choices[slot.attribute]) for slot in sentence
     ]
+
+
+def test_logits_of_several_shots_are_those_of_each_alone(judge_config):
+    """As `Judge.read` looks, so that the temperature is fitted to what is read; the cast is told by the whole."""
+    config = load_config(judge_config, JudgeTrainConfig)
+    trainer, _ = trainer_of(config)
+    clip = next(clip for clip in list_clips(config.data) if clip.shots_alone() and len(shots_of(clip.read(), 2)) == 2)
+    video, sentence = clip.read(), true_sentence(clip)
+    logits, words = slot_logits(trainer.ema, video, sentence)
+    assert [trainer.ema.vocabulary.tokens[word] for word in words] == [
+        f"{s.attribute}:{v}" for s, v in sentence.items()
+    ]
+    (cut,) = strongest_cuts(video.frames, 1)
+    first = [row for row, slot in enumerate(sentence) if slot.shot == 0]
+    frames = video.frames.copy()
+    frames[cut:] = 255 - frames[cut:]
+    spoilt, _ = slot_logits(trainer.ema, Video(frames, video.fps), sentence)
+    assert strongest_cuts(frames, 1) == [cut]
+    assert torch.allclose(spoilt[first], logits[first])
+    assert not torch.allclose(spoilt[-1], logits[-1])
+
+
+def test_what_happens_counts_as_much_as_it_is_told_to(judge_config):
+    """Fails when the weights aren't those of the words, or aren't taken."""
+    config = load_config(judge_config, JudgeTrainConfig, ["happening_weight=3"])
+    trainer, batches = trainer_of(config)
+    batch, vocabulary = batches.draw(step_generator(0, 1)), trainer.model.vocabulary
+    weights = happening_weights(vocabulary, 3.0)
+    assert {vocabulary.tokens[k].partition(":")[0] for k in weights.gt(1).nonzero()} == {"motion", "partner", "camera"}
+    memory = trainer.model.encoder(batch.pixels, batch.seconds)
+    logits = trainer.model.decoder(batch.attributes[:, :-1].clamp_min(0), memory)
+    told = batch.attributes[:, 1:]
+    losses = -logits.log_softmax(-1).gather(-1, told.clamp_min(0)[..., None])[..., 0]
+    counts = weights[told.clamp_min(0)] * (told >= 0)
+    assert torch.isclose(
+        word_loss(trainer.model, batch.attributes, memory, trainer.word_weights), (losses * counts).sum() / counts.sum()
+    )
 
 
 def test_clips_are_decoded_once_while_there_is_room(judge_config, monkeypatch):

@@ -24,7 +24,16 @@ from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.errors import DatasetError, ModelError
 from vitascope.judge.calibration import expected_calibration_error, fit_temperature, reliability, reliability_picture
 from vitascope.judge.mirror import mirrored_attributes, mirrored_words
-from vitascope.judge.network import CELL, Judge, JudgeConfig, look, sight_frames, sight_size, to_signal
+from vitascope.judge.network import (
+    CELL,
+    Judge,
+    JudgeConfig,
+    look,
+    shots_of,
+    sight_frames,
+    sight_size,
+    to_signal,
+)
 from vitascope.judge.scoring import Verdict, accuracy, verdicts
 from vitascope.judge.sentence import Sentence, Slot, describe
 from vitascope.judge.vocabulary import Vocabulary, collect
@@ -50,8 +59,8 @@ class JudgeTrainConfig(RunConfig):
     begin with, of the same shape; its captions may have other words, and its changes fewer lags. Clips are kept in
     memory as the judge sees them, decoded once, up to `cache_gib`. `degraded` is the share that it sees as if recorded
     or generated, `mirrored` that in the mirror, `framed` that in another framing. The losses on captions and on what
-    each token shows count `caption_weight` and `pointing_weight` times as much as that on attributes, in which the words
-    for what happens (motion, partner, camera) count `happening_weight` times as much as the others.
+    each token shows count `caption_weight` and `pointing_weight` times as much as that on attributes. In that, words
+    for what happens (motion, partner, camera) count `happening_weight` times as much as others.
     """
 
     more_data: tuple[str, ...] = ()
@@ -342,7 +351,24 @@ def finish(judge: Judge, known: Sequence[tuple[Video, Sentence]], folder: Path) 
 def slot_logits(
     judge: Judge, video: Video, sentence: Sentence
 ) -> tuple[Float[Tensor, "slots v"], Int64[Tensor, " slots"]]:
-    """The logits of each word of a true sentence given those before it, -inf for what can't stand there; the words."""
+    """The logits of each word of a true sentence given those before it, -inf for what can't stand there; the words.
+
+    As `Judge.read` does it: what happens in each of several shots is told by that shot alone.
+    """
+    parts = shots_of(video, int(sentence[Slot("shots")]))
+    if len(parts) == 1:
+        return _logits_and_words(judge, video, sentence)
+    cast = {slot: value for slot, value in sentence.items() if slot.shot is None}
+    told = [_logits_and_words(judge, video, cast)]
+    for number, part in enumerate(parts):
+        acts = {slot._replace(shot=0): value for slot, value in sentence.items() if slot.shot == number}
+        logits, words = _logits_and_words(judge, part, {**cast, Slot("shots"): "1", **acts})
+        told.append((logits[len(cast) :], words[len(cast) :]))
+    logits, words = zip(*told, strict=True)
+    return torch.cat(logits), torch.cat(words)
+
+
+def _logits_and_words(judge: Judge, video: Video, sentence: Sentence) -> tuple[Tensor, Tensor]:
     words = torch.tensor(judge.vocabulary.encode_sentence(sentence))
     logits = judge.attribute_logits(words, judge.remember(video))[: len(sentence)]
     barred = torch.full_like(logits, float("-inf"))
