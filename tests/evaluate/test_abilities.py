@@ -11,6 +11,7 @@ import pytest
 
 from vitascope.errors import SizeError
 from vitascope.evaluate.abilities import (
+    KNOWN,
     AbilitiesReport,
     Edit,
     Given,
@@ -111,12 +112,14 @@ def reader(subjects: list[Subject]) -> Any:
 
 def report_of(maker: Simulator, subjects: list[Subject]) -> AbilitiesReport:
     tasks = make_tasks(maker, subjects, STEP, strength=0.8, seed=0)
-    return evaluate_abilities(subjects, tasks, lambda task: task.make(), codec, reader(subjects), step=STEP)
+    known = make_tasks(Simulator(subjects), subjects, STEP, strength=0.8, seed=0)
+    return evaluate_abilities(subjects, tasks, known, lambda task: task.make(), codec, reader(subjects), step=STEP)
 
 
 def test_the_truth_is_all_right(subjects: list[Subject], tmp_path: Path) -> None:
     report = report_of(Simulator(subjects), subjects)
     assert len(report.outcomes) == 3 * 7
+    assert report.known == [outcome for outcome in report.outcomes if outcome.ability in KNOWN]
     assert max(outcome.lost or 0.0 for outcome in report.outcomes) == pytest.approx(0, abs=0.3)
     smooth = [o for o in report.outcomes if o.ability in ("first frame", "extend", "backward", "both ways", "fill")]
     assert np.median([seam for o in smooth for seam in o.seams]) <= 1
@@ -182,10 +185,11 @@ def test_the_table_says_how_sure_it_is() -> None:
     outcomes += [Outcome("both ways", f"{k}", None, (0.8, 0.9)) for k in range(4)]
     holes = {f"{k}": {"codec": 30.0, "model": 25.0, "cross-fade": 24.0, "held frame": 26.0 - k} for k in range(4)}
     edits = [Edit("", "", k > 0, False, True, True, 0.5, 0.1) for k in range(4)]
-    lines = AbilitiesReport(outcomes, holes, edits, Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0)).lines()
+    known = [Outcome("loop", f"{k}", None, (0.5, 0.6 + 0.1 * k)) for k in range(3)]
+    lines = AbilitiesReport(outcomes, known, holes, edits, Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0)).lines()
     rows = {line[:14].strip(): " ".join(line[14:].split()) for line in lines}
-    assert rows["loop"] == "0.15 (0.05 to 0.25) 0.30 50 62 (50 to 88)"
-    assert rows["both ways"] == "- - 85 100 (100 to 100)"
+    assert rows["loop"] == "0.15 (0.05 to 0.25) 0.30 50 62 (50 to 88) 55"
+    assert rows["both ways"] == "- - 85 100 (100 to 100) -"
     assert rows["codec"] == "30.0 (30.0 to 30.0) -5.0 (-5.0 to -5.0) 0 of 4"
     assert rows["cross-fade"] == "24.0 (24.0 to 24.0) 1.0 (1.0 to 1.0) 4 of 4"
     assert rows["held frame"].endswith("2 of 4")

@@ -19,6 +19,7 @@ from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.quality import psnr
 from vitascope.codec.streaming import reconstruct
 from vitascope.errors import PromptError, SizeError
+from vitascope.evaluate.truth import KnowingPipeline
 from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.footage import fit_image
@@ -293,3 +294,18 @@ def test_a_video_is_as_long_as_its_seconds(keeper):
 def test_what_cannot_be_made_is_refused(keeper, call, message):
     with pytest.raises(SizeError, match=message):
         call(keeper)
+
+
+def test_one_who_knows_the_clip_makes_it(keeper):
+    """So what its joins show is the ability's own doing: nothing forward, where the latents are one stream."""
+    clip = moving(17)
+    knowing = KnowingPipeline(keeper, {PROMPT: clip})
+    coded = reconstruct(keeper.codec, clip).frames.astype(int)
+    forward = knowing.extend(Video(clip.frames[:9], 8.0), PROMPT, seconds=1)
+    assert np.abs(forward.frames - coded).max() <= 1
+    first, last = Video(clip.frames[:8], 8.0), Video(clip.frames[8:], 8.0)
+    backward = knowing.extend(last, PROMPT, seconds=1, backward=True)
+    assert np.array_equal(backward.frames[8:], reconstruct(keeper.codec, last).frames)
+    assert lost(keeper, backward.frames[:8], first) < 1
+    with pytest.raises(KeyError):
+        knowing.extend(last, "a cat", seconds=1)

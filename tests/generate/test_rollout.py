@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.codec.streaming import Tiling, decode_video
+from vitascope.codec.streaming import Tiling, decode_video, to_frames
 from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.pipeline import Pipeline, Sampling
 from vitascope.generate.rollout import Rollout, makes, plan_windows
+from vitascope.generate.timeline import Ending
 from vitascope.model.patches import Sample, pack
 from vitascope.model.text import TextEncoder
 from vitascope.video import Video
@@ -182,3 +183,38 @@ def test_memory_of_what_was_decoded_is_short(pipeline: Pipeline):
     rollout.known[:] = True
     assert sum(len(frames) for frames in rollout.decoded()) == 81
     assert len(rollout._last_frames) <= 4
+
+
+@pytest.mark.parametrize("verb", ["backward", "loop"])
+def test_frames_before_what_is_given_last_lead_to_it(pipeline: Pipeline, monkeypatch, verb: str):
+    """What both streams differ by in the first given frame is spread over the latent frame before it, no further."""
+    draw = np.random.default_rng(3)
+    clip = Video(draw.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), 8.0)
+    if verb == "backward":
+        timeline = abilities.extend(pipeline.lattice, pipeline.config, clip, "", seconds=9 / 8, backward=True)
+    else:
+        timeline = abilities.loop(pipeline.lattice, pipeline.config, clip, "", seconds=1)
+    ending = timeline.ending
+    assert ending is not None
+    seen: list[Tensor] = []
+    original = Rollout._leading_to
+
+    def leading_to(rollout: Rollout, ending: Ending, pixels: Tensor) -> Tensor:
+        seen[:] = [pixels, original(rollout, ending, pixels), rollout.latent]
+        return seen[1]
+
+    monkeypatch.setattr(Rollout, "_leading_to", leading_to)
+    made = pipeline.make(timeline, Sampling(num_steps=1))
+    plain, corrected, latent = seen
+    with torch.inference_mode():
+        in_stream = pipeline.codec.decode(latent[None, :, : ending.start + 1])
+        own = pipeline.codec.decode(ending.latent[None, :, :1])
+    first = pipeline.lattice.first_frame(ending.start)
+    difference = (own - in_stream[:, :, first : first + 1])[:, :, 0]
+    assert difference.abs().max() > 0.1
+    for k, share in enumerate((0.2, 0.4, 0.6, 0.8)):
+        assert torch.allclose(corrected[:, :, k - 4], plain[:, :, k - 4] + share * difference, atol=1e-4)
+    assert torch.equal(corrected[:, :, :-4], plain[:, :, :-4])
+    last = to_frames(corrected[0, :, -1:])[0]
+    where = first - len(timeline.dropped) - 1
+    assert np.array_equal(made.frames[where], last)

@@ -43,6 +43,7 @@ def evaluate_abilities(
     from vitascope.codec.streaming import reconstruct
     from vitascope.evaluate import abilities
     from vitascope.evaluate.kept import Order, keep, read_kept
+    from vitascope.evaluate.truth import KnowingPipeline
     from vitascope.judge.bundled import find_judge
     from vitascope.judge.network import Judge
 
@@ -51,7 +52,8 @@ def evaluate_abilities(
     step = pipeline.lattice.frames_per_cell
     with progress("rendering") as on_progress:
         subjects = abilities.make_subjects(clips, seed, _shape(pipeline.config), on_progress)
-    tasks = abilities.make_tasks(pipeline, subjects, step, strength, seed)
+    knowing = KnowingPipeline(pipeline, {subject.question.prompt: subject.video for subject in subjects})
+    tasks, known = (abilities.make_tasks(maker, subjects, step, strength, seed) for maker in (pipeline, knowing))
     with without_notes(), kept_in(out) as kept:
         settings = {**_settings(seed), **_made_by(model, dtype), "strength": strength}
         orders = [Order(task.name, task.prompt, task.make) for task in tasks]
@@ -61,6 +63,7 @@ def evaluate_abilities(
             report = abilities.evaluate_abilities(
                 subjects,
                 tasks,
+                known,
                 lambda task: read_kept(paths[task.name]),
                 lambda video: reconstruct(pipeline.codec, video),
                 reader.read,

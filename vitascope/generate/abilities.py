@@ -250,10 +250,8 @@ def _bridge(
     first, dropped = _ending_whole(before, step)
     beginning = lattice.encode(first)
     start = beginning.shape[1] + cells
-    if shows_second:
-        piece, ending = _last(lattice, config, after, start)
-    else:
-        piece, ending = (start, _seen(lattice, config, after)), None
+    shown = after if shows_second else Video(after.frames[:1], after.fps)
+    piece, ending = (start, _seen(lattice, config, after)), Ending(start, lattice.encode(shown))
     return _timeline(lattice, prompt, shape, [(0, beginning), piece], num_frames, dropped, ending)
 
 

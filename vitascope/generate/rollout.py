@@ -2,7 +2,7 @@
 
 Each window sees the end of what exists, and what is given behind it where that is in reach. The latents are one causal
 stream, which is decoded as it grows: windows have no seams, and memory doesn't depend on the duration. What is given
-last is a stream of its own.
+last is a stream of its own, to which the frames before it lead without a step.
 """
 
 from __future__ import annotations
@@ -128,6 +128,8 @@ class Rollout:
         while self._num_decoded < end:
             stop = min(end, self._num_decoded + LATENT_FRAMES_PER_CHUNK)
             pixels = self._decoder.decode(self.latent[None, :, self._num_decoded : stop])
+            if ending is not None and stop == ending.start:
+                pixels = self._leading_to(ending, pixels)
             yield from self._shown(pixels, first_latent=self._num_decoded)
             self._num_decoded = stop
             for old in [frame for frame in self._last_frames if frame < stop - self.window_length]:
@@ -137,11 +139,27 @@ class Rollout:
             yield from self._decoded_ending(ending)
             self._num_decoded = known
 
+    def _leading_to(self, ending: Ending, pixels: Float[Tensor, "1 3 t h w"]) -> Float[Tensor, "1 3 t h w"]:
+        """The last frames before what is given last, without the step that the change of streams would make.
+
+        Both streams can decode the first given frame. What they differ by is spread over the latent frame before it, so
+        that each step bears an equal part.
+        """
+        own = StreamingDecoder(self.lattice.codec).decode(ending.latent[None, :, :1])
+        going_on = self._decoder.decode(self.latent[None, :, ending.start : ending.start + 1])[:, :, :1]
+        num_steps = 1 + min(self.lattice.frames_per_cell, pixels.shape[2])
+        shares = torch.arange(1, num_steps, device=pixels.device).view(1, 1, -1, 1, 1) / num_steps
+        corrected = pixels.clone()
+        corrected[:, :, 1 - num_steps :] += shares * (own - going_on)
+        return corrected
+
     def _decoded_ending(self, ending: Ending) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
         """What is given last, as a video of its own; its last frame is held for what is left to show."""
         timeline = self.timeline
         left = timeline.num_frames + len(timeline.dropped) - self.lattice.first_frame(ending.start)
         last = None
+        if left == 0:  # it is led to, and not shown
+            return
         for frames in decode_frames(self.lattice.codec, ending.latent, timeline.height, timeline.width, left):
             left, last = left - len(frames), frames[-1:]
             yield frames

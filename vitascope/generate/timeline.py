@@ -24,7 +24,7 @@ class Ending:
     """What is given last: decoded as the video of its own that it is, it comes back as the codec alone returns it.
 
     On the timeline it stands from latent frame `start` on, as far as a window may see of it, and its last frame for as
-    long as there are frames to show.
+    long as there are frames to show. There are none in a loop: its first frame is only led to.
     """
 
     start: int
