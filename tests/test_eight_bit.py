@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import vitascope
-from vitascope.codec.convolution import CausalConv3d, Conv3d, Stream
+from vitascope.codec.convolution import CausalConv3d, Conv3d
 from vitascope.codec.network import Codec
+from vitascope.codec.stream import Stream
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, decode_stream, encode_video
 from vitascope.eight_bit import EightBitLinear, check_eight_bit, round_to_bytes
 from vitascope.errors import ModelError

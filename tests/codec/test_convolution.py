@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from vitascope.codec import winograd
-from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d, Stream
+from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d
 from vitascope.codec.norm import ChannelNorm
+from vitascope.codec.stream import Stream
 
 
 @pytest.mark.parametrize(("taps", "size"), [(3, (4, 7, 13)), (1, (2, 8, 16)), (3, (3, 1, 5))])

@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.linear_path import LinearPath
-from vitascope.codec.network import Codec, CodecConfig, Stream, Stride, fold_pixels, unfold_pixels
+from vitascope.codec.network import Codec, CodecConfig, Stride, fold_pixels, unfold_pixels
+from vitascope.codec.stream import Stream
 from vitascope.config import parse_config
 from vitascope.errors import ConfigError, SizeError
 

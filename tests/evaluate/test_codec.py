@@ -16,9 +16,9 @@ from einops import repeat
 from torch import Tensor
 
 from vitascope.codec import streaming
-from vitascope.codec.convolution import Stream
 from vitascope.codec.losses import PerceptualDistance
 from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.stream import Stream
 from vitascope.errors import MediaError, SizeError
 from vitascope.evaluate.codec import compare, evaluate_codec
 from vitascope.evaluate.report import curve

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vitascope.generate.canvas import given_frames, make_canvas
-from vitascope.generate.side_by_side import runs_at_once, side_by_side
+from vitascope.side_by_side import runs_at_once, side_by_side
 
 CPU = torch.device("cpu")
 
@@ -82,7 +82,7 @@ def test_results_are_those_of_passes_in_turn(pipeline, threads, monkeypatch):
     first, second = sample(pipeline), sample(pipeline)
     assert len(seen) > 1
     hook.remove()
-    monkeypatch.setattr("vitascope.generate.side_by_side.runs_at_once", lambda device: False)
+    monkeypatch.setattr("vitascope.side_by_side.runs_at_once", lambda device: False)
     assert torch.equal(first, second)
     torch.testing.assert_close(first, sample(pipeline), rtol=0, atol=1e-6)
     assert not torch.allclose(first, sample(pipeline, guidance=2.0), atol=1e-3)
@@ -130,7 +130,7 @@ def test_passes_do_without_gradients_as_their_caller_does(threads):
 
 INTERRUPTED = """
 import itertools, os, signal, threading, time, torch
-from vitascope.generate.side_by_side import side_by_side
+from vitascope.side_by_side import side_by_side
 torch.set_num_threads(2)
 passes, numbers = [], itertools.count(1)
 def work():

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.codec.network import Codec, CodecConfig, Stream
+from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.stream import Stream
 from vitascope.errors import ModelError
 from vitascope.interop import wan_codec
 from vitascope.interop.wan_codec import load_wan_codec, save_wan_codec

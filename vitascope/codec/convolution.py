@@ -12,11 +12,8 @@ from torch import Tensor, nn
 
 from vitascope.codec import winograd
 from vitascope.codec.norm import ChannelNorm, Frames
+from vitascope.codec.stream import Stream
 from vitascope.eight_bit import EightBitConvolution
-
-
-class Stream(dict[nn.Module, Tensor]):
-    """What the layers remember of the frames before a chunk; empty at the start of a video."""
 
 
 class Conv3d(nn.Conv3d):
@@ -101,7 +98,7 @@ class CausalConv3d(Conv3d):
 
     def forward(self, x: Frames, stream: Stream, norm: ChannelNorm | None = None) -> Frames:
         """The convolution of x or, with a norm, of SiLU of the norm of x."""
-        past = stream.get(self)
+        past = stream.get(self) if self.num_past else None
         others = ([] if past is None else [past]) + ([] if norm is None else [norm.gain])
         if self.num_past and self._is_fast(x, *others):
             return self._forward_in_place(x, stream, norm)

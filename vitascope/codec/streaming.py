@@ -1,25 +1,35 @@
 """Coding videos of any length and size: chunk by chunk in time, tile by tile in space, with flat memory.
 
 A chunk is what the network sees at once; its `Stream` carries what the layers remember, so the chunks joined equal the
-one-shot result. A tile has a stream of its own; neighbouring tiles overlap and are blended linearly.
+one-shot result. Where there are several, two are coded side by side, the later a layer behind the earlier. A tile has a
+stream of its own; neighbouring tiles overlap and are blended linearly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import chain, cycle, islice, pairwise
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vitascope.codec.network import Codec, Stream
+from vitascope.codec.network import Codec
+from vitascope.codec.stream import Stream
 from vitascope.errors import SizeError
+from vitascope.side_by_side import halves, runs_at_once
 from vitascope.video import Video
 
 LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches
+MAX_CELLS_AT_ONCE = 32 * 32  # of a tile of which two chunks are coded at once, since that takes twice the memory
+
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -46,18 +56,14 @@ def decode_stream(
     codec: Codec, latents: Iterable[Float[Tensor, "b c _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
     """Pixels of each chunk of latents, as it comes; peak memory doesn't depend on the video's length."""
-    decoder = StreamingDecoder(codec, tiling)
-    for chunk in latents:
-        yield decoder.decode(chunk)
+    yield from StreamingDecoder(codec, tiling).decode_all(latents)
 
 
 def encode_stream(
     codec: Codec, pixels: Iterable[Float[Tensor, "b 3 _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b c t2 h2 w2"]]:
     """Latents of each chunk of pixels (1 + 4k frames first, then 4k), as it comes."""
-    tiles = _Tiles(codec.encode, tiling, 1, 1)
-    for chunk in pixels:
-        yield tiles.run(chunk, cell=codec.stride.rows)
+    yield from _Tiles(codec.encode, tiling, 1, 1).run_all(pixels, cell=codec.stride.rows)
 
 
 @torch.inference_mode()
@@ -152,6 +158,10 @@ class StreamingDecoder:
         """The pixels of the next latent frames."""
         return self._tiles.run(chunk, cell=1)
 
+    def decode_all(self, chunks: Iterable[Float[Tensor, "b c _t h w"]]) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
+        """The pixels of the next chunks, as they come; the one after the next is taken before the next is given."""
+        return self._tiles.run_all(chunks, cell=1)
+
 
 class _Tiles:
     """Runs one direction of the codec over a grid of tiles, each with its own stream, and blends the overlaps."""
@@ -159,21 +169,63 @@ class _Tiles:
     def __init__(self, code: Callable[[Tensor, Stream], Tensor], tiling: Tiling, out_rows: int, out_columns: int):
         self.code, self.tiling = code, tiling
         self.out_rows, self.out_columns = out_rows, out_columns
-        self.streams: dict[tuple[int, int], Stream] = {}
+        self.streams: dict[Place, Stream] = {}
 
     def run(self, x: Tensor, cell: int) -> Tensor:
         """The coded chunk. `cell` is how many input rows (and columns) one latent cell covers."""
-        row_spans = self.tiling.spans(x.shape[3] // cell)
-        column_spans = self.tiling.spans(x.shape[4] // cell)
+        for place in self._places(x, cell):
+            self.streams.setdefault(place, Stream())
+        return self._code(x, cell, self.streams)
+
+    def run_all(self, chunks: Iterable[Tensor], cell: int) -> Iterator[Tensor]:
+        """The coded chunks. Of several, two at a time are coded side by side, each on half of the threads."""
+        chunks = iter(chunks)
+        ahead = list(islice(chunks, 2))
+        if len(ahead) < 2 or not codes_at_once(self._tile_cells(ahead[0], cell), ahead[0].device):
+            for x in chain(ahead, chunks):
+                yield self.run(x, cell)
+            return
+        with halves(ahead[0].device) as begin:
+            assert begin is not None
+            under_way: deque[Future[Tensor]] = deque()
+            for half, x in zip(cycle(begin), chain(ahead, chunks), strict=False):
+                self.streams = {place: Stream.after(self.streams.get(place)) for place in self._places(x, cell)}
+                under_way.append(half(partial(self._code_and_end, x, cell, self.streams)))
+                if len(under_way) == 2:
+                    yield under_way.popleft().result()
+            for future in under_way:
+                yield future.result()
+
+    def _code_and_end(self, x: Tensor, cell: int, streams: Mapping[Place, Stream]) -> Tensor:
+        try:
+            return self._code(x, cell, streams)
+        finally:  # else the chunk behind would wait for ever
+            for stream in streams.values():
+                stream.end()
+
+    def _places(self, x: Tensor, cell: int) -> list[Place]:
+        """The uppermost row and leftmost column of each tile, in latent cells."""
+        row_spans, column_spans = self._spans(x, cell)
+        return [(top, left) for top, _ in row_spans for left, _ in column_spans]
+
+    def _tile_cells(self, x: Tensor, cell: int) -> int:
+        """How many latent cells a tile has."""
+        return math.prod(spans[0][1] for spans in self._spans(x, cell))
+
+    def _spans(self, x: Tensor, cell: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        return self.tiling.spans(x.shape[3] // cell), self.tiling.spans(x.shape[4] // cell)
+
+    def _code(self, x: Tensor, cell: int, streams: Mapping[Place, Stream]) -> Tensor:
+        row_spans, column_spans = self._spans(x, cell)
         if len(row_spans) == len(column_spans) == 1:
-            return self.code(x, self.streams.setdefault((0, 0), Stream()))
+            return self.code(x, streams[0, 0])
         rows, columns = row_spans[-1][1] * self.out_rows, column_spans[-1][1] * self.out_columns
         total: Tensor | None = None
         weights: Tensor | None = None
         for top, bottom in row_spans:
             for left, right in column_spans:
                 tile = x[:, :, :, top * cell : bottom * cell, left * cell : right * cell]
-                y = self.code(tile, self.streams.setdefault((top, left), Stream()))
+                y = self.code(tile, streams[top, left])
                 if total is None or weights is None:
                     total = y.new_zeros(*y.shape[:3], rows, columns)
                     weights = y.new_zeros(rows, columns)
@@ -190,6 +242,11 @@ class _Tiles:
         assert total is not None
         assert weights is not None
         return total / weights
+
+
+def codes_at_once(tile_cells: int, device: torch.device) -> bool:
+    """Whether two chunks are coded at once, of tiles of so many latent cells."""
+    return tile_cells <= MAX_CELLS_AT_ONCE and runs_at_once(device)
 
 
 def _ramp(start: int, stop: int, length: int, overlap: int, scale: int) -> Float[Tensor, " n"]:

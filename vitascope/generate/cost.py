@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.network import Codec
-from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, Tiling, latent_shape
+from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, Tiling, codes_at_once, latent_shape
 from vitascope.eight_bit import num_weight_bytes
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, num_flops
 
 # Fitted to the peak memory of the bundled model's process at several sizes, see docs/interop.md.
-LIVE_MAPS = 9  # of the codec's largest feature map, the convolutions' workspace included
+LIVE_MAPS = 9  # of the codec's largest feature map of a chunk, the convolutions' workspace included
 LIVE_WIDTHS = 12  # of a token in the transformer, besides two of its MLP's
 RUNTIME_BYTES = 400 << 20  # Python, PyTorch and this package
 
@@ -93,7 +93,7 @@ def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> f
 
 
 def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, int]:
-    """FLOPs of decoding a latent, and bytes of the largest feature map on the way, found on the meta device."""
+    """FLOPs of decoding a latent, and bytes of the largest feature maps at a time, found on the meta device."""
     tiling = Tiling()
     row_spans, column_spans = tiling.spans(rows), tiling.spans(columns)
     tile = row_spans[0][1], column_spans[0][1]
@@ -116,6 +116,7 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
         hook.remove()
     # a first latent frame makes one frame of pixels, and each one after it as many as the stride
     chunk = min(LATENT_FRAMES_PER_CHUNK, frames)
+    chunks_at_once = 2 if frames > chunk and codes_at_once(math.prod(tile), torch.device("cpu")) else 1
     later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
     total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)
-    return round(total), largest
+    return round(total), chunks_at_once * largest

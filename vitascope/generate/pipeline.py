@@ -25,7 +25,6 @@ from vitascope.generate.footage import Media
 from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
-from vitascope.generate.side_by_side import Both, runs_at_once, side_by_side
 from vitascope.generate.sizes import MAX_STEPS
 from vitascope.generate.storyboard import Storyboard, lay_out, load_storyboard
 from vitascope.generate.timeline import Lattice, Timeline
@@ -37,6 +36,7 @@ from vitascope.model.text import PromptEncoder, TextEncoder, distinct_states
 from vitascope.model.transformer import Transformer
 from vitascope.numbers import Number
 from vitascope.precision import Precision
+from vitascope.side_by_side import Both, runs_at_once, side_by_side
 from vitascope.video import Video
 from vitascope.weights import torch_dtype
 

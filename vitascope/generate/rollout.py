@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -125,14 +126,14 @@ class Rollout:
         """The frames that are new since the last call: up to the first latent frame that isn't known."""
         known, ending = [*self._whole, False].index(False), self.timeline.ending
         end = known if ending is None else min(known, ending.start)
-        while self._num_decoded < end:
-            stop = min(end, self._num_decoded + LATENT_FRAMES_PER_CHUNK)
-            pixels = self._decoder.decode(self.latent[None, :, self._num_decoded : stop])
-            if ending is not None and stop == ending.start:
+        edges = [*range(self._num_decoded, end, LATENT_FRAMES_PER_CHUNK), end]
+        chunks = self._decoder.decode_all(self.latent[None, :, start:stop] for start, stop in pairwise(edges))
+        for start, pixels in zip(edges[:-1], chunks, strict=True):
+            self._num_decoded = min(end, start + LATENT_FRAMES_PER_CHUNK)
+            if ending is not None and self._num_decoded == ending.start:
                 pixels = self._leading_to(ending, pixels)
-            yield from self._shown(pixels, first_latent=self._num_decoded)
-            self._num_decoded = stop
-            for old in [frame for frame in self._last_frames if frame < stop - self.window_length]:
+            yield from self._shown(pixels, first_latent=start)
+            for old in [frame for frame in self._last_frames if frame < self._num_decoded - self.window_length]:
                 del self._last_frames[old]
         if ending is not None and ending.start < known and self._num_decoded == ending.start:
             self._decoder = StreamingDecoder(self.lattice.codec)  # the other stream has come to its end

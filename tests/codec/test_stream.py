@@ -1,0 +1,116 @@
+"""Two chunks at once: the later waits at each layer for the earlier, and both give what they give in turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitascope.codec import streaming
+from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.stream import Stream
+from vitascope.codec.streaming import StreamingDecoder, Tiling, decode_stream, encode_stream
+
+FRAME = torch.zeros(1)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    torch.manual_seed(0)
+    return Codec(CodecConfig(latent_channels=4, base_width=8)).eval().requires_grad_(False)
+
+
+def later(seconds: float, work) -> threading.Thread:
+    thread = threading.Thread(target=lambda: (time.sleep(seconds), work()))
+    thread.start()
+    return thread
+
+
+def test_a_layer_waits_until_the_same_one_remembers_the_chunk_before():
+    layer, other = nn.Identity(), nn.Identity()
+    first = Stream.after(None)
+    second = Stream.after(first)
+    assert (bool(first), bool(second)) == (False, True)
+    first[other] = FRAME
+    thread = later(0.05, lambda: first.__setitem__(layer, FRAME + 1))
+    assert torch.equal(second.get(layer), FRAME + 1)
+    assert second.get(other) is FRAME
+    thread.join()
+
+
+def test_what_a_chunk_never_touches_is_that_of_the_chunks_before_it():
+    """Told when it has ended, and not before."""
+    kept, missing = nn.Identity(), nn.Identity()
+    base = Stream()
+    base[kept] = FRAME
+    first = Stream.after(base)
+    second = Stream.after(first)
+    ends = later(0.05, first.end)
+    assert second.get(kept) is FRAME
+    assert missing not in second
+    second.end()
+    assert second.get(kept) is FRAME
+    ends.join()
+
+
+def test_an_end_waits_for_the_end_of_the_chunk_before():
+    first = Stream.after(None)
+    second = Stream.after(first)
+    ended: list[int] = []
+    thread = later(0.05, lambda: (ended.append(1), first.end()))
+    second.end()
+    assert ended == [1]
+    thread.join()
+
+
+@pytest.mark.parametrize("num_chunks", [2, 3, 6])
+@pytest.mark.parametrize("tiling", [Tiling(), Tiling(size=4, overlap=2)])
+def test_chunks_at_once_equal_chunks_in_turn(codec, two_threads, monkeypatch, num_chunks, tiling):
+    """Both ways; a first chunk of one frame remembers less than later ones ask for."""
+    latent = torch.randn(1, 4, 2 * num_chunks - 1, 6, 4)
+    latents = [latent[:, :, :1], *latent[:, :, 1:].split(2, dim=2)]
+    names: set[str] = set()
+
+    def coded() -> tuple[Tensor, Tensor]:
+        names.clear()
+        hook = codec.decoder.register_forward_hook(lambda *_: names.add(threading.current_thread().name))
+        with torch.inference_mode():
+            pixels = list(decode_stream(codec, latents, tiling))
+            found = torch.cat(pixels, 2), torch.cat(list(encode_stream(codec, pixels, tiling)), 2)
+        hook.remove()
+        return found
+
+    at_once = coded()
+    assert all(name.startswith("half") for name in names)
+    monkeypatch.setattr(streaming, "MAX_CELLS_AT_ONCE", 0)
+    in_turn = coded()
+    assert names == {threading.current_thread().name}
+    for one, other in zip(at_once, in_turn, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_a_decoder_goes_on_in_turn_after_chunks_at_once(codec, two_threads):
+    latent = torch.randn(1, 4, 7, 4, 4)
+    with torch.inference_mode():
+        decoder = StreamingDecoder(codec)
+        pixels = [*decoder.decode_all(latent[:, :, :6].split(2, dim=2)), decoder.decode(latent[:, :, 6:])]
+        torch.testing.assert_close(torch.cat(pixels, 2), codec.decode(latent), rtol=0, atol=1e-5)
+
+
+def test_an_error_in_a_chunk_is_raised_and_nobody_waits_for_ever(codec, two_threads):
+    latent = torch.randn(1, 4, 4, 4, 4)
+    running = threading.active_count()
+    with torch.inference_mode(), pytest.raises(RuntimeError):
+        list(decode_stream(codec, latent[:, :3].split(2, dim=2)))  # a channel too few
+    assert threading.active_count() == running
