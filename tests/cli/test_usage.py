@@ -35,18 +35,24 @@ def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     pipeline.config = PipelineConfig(name="noise", height=32, width=32, num_frames=17)
     pipeline.lattice = types.SimpleNamespace(frames_per_cell=4)
 
+    def noise(*given: Any, **options: Any) -> Video:
+        length = 17 if "strength" in options else 26  # of an edit; enough for all others
+        return Video(np.random.default_rng(options["seed"]).integers(0, 256, (length, 32, 32, 3), dtype=np.uint8), 8.0)
+
     def make(*given: Any, **options: Any) -> Video:
         if pipeline.failure is not None and len(pipeline.asked) == pipeline.fails_after:
             raise pipeline.failure
         pipeline.asked.append({"given": given, **options})
         logging.getLogger("vitascope.generate").warning("one of many notes")
-        length = 17 if "strength" in options else 26  # of an edit; enough for all others
-        return Video(np.random.default_rng(options["seed"]).integers(0, 256, (length, 32, 32, 3), dtype=np.uint8), 8.0)
+        return noise(*given, **options)
 
-    for ability in ("generate", "extend", "fill", "connect", "loop", "edit", "storyboard"):
+    abilities = ("generate", "extend", "fill", "connect", "loop", "edit", "storyboard")
+    for ability in abilities:
         monkeypatch.setattr(pipeline, ability, make, raising=False)
     monkeypatch.setattr(pipeline, "codec", None, raising=False)
     monkeypatch.setattr(streaming, "reconstruct", lambda codec, video: Video(video.frames // 2 * 2, video.fps))
+    knowing = types.SimpleNamespace(**dict.fromkeys(abilities, noise))
+    monkeypatch.setattr("vitascope.evaluate.truth.KnowingPipeline", lambda known, clips: knowing)
     return pipeline
 
 
@@ -70,6 +76,7 @@ def test_abilities_are_measured(model: FakePipeline, capsys: pytest.CaptureFixtu
     assert captured.out.splitlines()[-1] == "report"
     written = json.loads(Path("report/abilities.json").read_text(encoding="utf-8"))
     assert (len(written["outcomes"]), len(written["filled"]), len(written["edits"])) == (14, 2, 2)
+    assert len(written["outcomes if the truth is made"]) == 10
     assert [asked["strength"] for asked in model.asked if "strength" in asked] == [0.5, 0.5]
     assert Path("report/abilities.png").exists()
 

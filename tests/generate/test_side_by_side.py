@@ -131,6 +131,7 @@ def test_passes_do_without_gradients_as_their_caller_does(threads):
 INTERRUPTED = """
 import itertools, os, signal, threading, time, torch
 from vitascope.side_by_side import side_by_side
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it is ignored
 torch.set_num_threads(2)
 passes, numbers = [], itertools.count(1)
 def work():
