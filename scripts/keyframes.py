@@ -35,10 +35,11 @@ SHOWN_FRAMES = 16
 
 
 class Made(NamedTuple):
-    """A video, the frames that begin what was made after something else, and the seconds that it took."""
+    """A video, the frames that begin a part of other origin, those that stand still, and the seconds that it took."""
 
     video: Video
     starts: list[int]
+    still: list[int]
     took: float
 
 
@@ -49,7 +50,7 @@ def by_windows(pipeline: Pipeline, prompt: str, seconds: float, seed: int) -> Ma
     took = time.perf_counter() - began
     timeline = vitascope.generate.abilities.generate(pipeline.lattice, pipeline.config, prompt, seconds=seconds)
     windows = pipeline.rollout(timeline).windows()
-    return Made(video, [pipeline.lattice.first_frame(window.stop) for window in windows[:-1]], took)
+    return Made(video, [pipeline.lattice.first_frame(window.stop) for window in windows[:-1]], [], took)
 
 
 def by_keyframes(pipeline: Pipeline, prompt: str, seconds: float, seed: int, spacing: int) -> Made:
@@ -65,7 +66,10 @@ def by_keyframes(pipeline: Pipeline, prompt: str, seconds: float, seed: int, spa
         )
         frames.append(between.frames[1:])
     video = Video(np.concatenate(frames), pipeline.config.fps)
-    return Made(video, list(range(1, video.num_frames, step)), time.perf_counter() - began)
+    held = pipeline.lattice.frames_per_cell  # a last image stands still for so many frames
+    starts = [start for key in range(0, video.num_frames - 1, step) for start in (key + 1, key + step - held + 1)]
+    still = [frame for key in range(step, video.num_frames, step) for frame in range(key - held + 2, key + 1)]
+    return Made(video, starts, still, time.perf_counter() - began)
 
 
 def _picture(frame: np.ndarray) -> Video:
@@ -76,7 +80,7 @@ def figures(question: Question, made: Made, judge: Judge) -> tuple[dict[str, flo
     """What is measured of a video's pixels, and what the judge reads of each of its pieces."""
     video = made.video
     course = follow_course(video)
-    starts = np.isin(np.arange(1, video.num_frames), made.starts)
+    starts, still = (np.isin(np.arange(1, video.num_frames), frames) for frames in (made.starts, made.still))
     length = round(PIECE * float(video.fps))
     pieces = [
         Video(video.frames[start : start + length], video.fps)
@@ -87,7 +91,7 @@ def figures(question: Question, made: Made, judge: Judge) -> tuple[dict[str, flo
     measured = {
         "cuts": float(len(course.cuts)),
         "step at joins": float(course.steps[starts].mean()),
-        "step elsewhere": float(course.steps[~starts].mean()),
+        "step elsewhere": float(course.steps[~starts & ~still].mean()),
         "colour, %": abs(change.colour),
         "contrast, %": abs(change.contrast),
         "detail, %": change.detail,
@@ -138,11 +142,12 @@ def main() -> None:
             rows.append(Video(made.video.frames[shown], 1))
             labels.append(f"{number + 1}, {way}")
         print(f"{number + 1}. {question.prompt}", flush=True)
+    third = max(1, round(options.seconds / PIECE / 3))
     tables = {
         "pixels, means": {way: _means(each) for way, each in measured.items()},
         **{
             f"right of the {part}, %": {way: _right([video[which] for video in each]) for way, each in read.items()}
-            for part, which in (("first third", slice(None, 4)), ("last third", slice(-4, None)))
+            for part, which in (("first third", slice(None, third)), ("last third", slice(-third, None)))
         },
     }
     for title, table in tables.items():

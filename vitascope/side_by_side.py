@@ -34,27 +34,26 @@ def side_by_side(device: torch.device) -> Iterator[Both]:
 
     What either of them raises is raised. The caller's number of threads stays as it is.
     """
-    with halves(device) as begin:
+    if not runs_at_once(device):
+        yield in_turn
+        return
+    with halves() as (one, other):
 
         def at_once(first: Work, second: Work) -> tuple[Tensor, Tensor]:
-            assert begin is not None
-            futures = begin[0](first), begin[1](second)
+            futures = one(first), other(second)
             return futures[0].result(), futures[1].result()
 
-        yield in_turn if begin is None else at_once
+        yield at_once
 
 
 @contextmanager
-def halves(device: torch.device) -> Iterator[tuple[Begin, Begin] | None]:
-    """Both halves of the threads, to begin work on; None where `runs_at_once` says no. On leaving, work is waited for.
+def halves() -> Iterator[tuple[Begin, Begin]]:
+    """Both halves of the threads, to begin work on where `runs_at_once` says so. On leaving, work is waited for.
 
     Work runs with or without gradients as its caller does. The caller's number of threads stays as it is.
     """
-    if not runs_at_once(device):
-        yield None
-        return
     num_threads = torch.get_num_threads()
-    with ThreadPoolExecutor(1, "half") as one, ThreadPoolExecutor(1, "half") as other:
+    with ThreadPoolExecutor(1, "one half") as one, ThreadPoolExecutor(1, "other half") as other:
         try:
             for executor in (one, other):
                 executor.submit(_set_num_threads, num_threads // 2).result()
@@ -75,7 +74,7 @@ def runs_at_once(device: torch.device) -> bool:
 
 
 def _set_num_threads(num_threads: int) -> None:
-    """For the calling thread alone, but for what `side_by_side` sets right again."""
+    """For the calling thread alone, but for what `halves` sets right again."""
     torch.get_num_threads()  # first: it makes a new thread begin with PyTorch's number, whatever was set before
     torch.set_num_threads(num_threads)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import CancelledError
 
 import pytest
 import torch
@@ -92,7 +93,7 @@ def test_chunks_at_once_equal_chunks_in_turn(codec, two_threads, monkeypatch, nu
         return found
 
     at_once = coded()
-    assert all(name.startswith("half") for name in names)
+    assert names == {"one half_0", "other half_0"}
     monkeypatch.setattr(streaming, "MAX_CELLS_AT_ONCE", 0)
     in_turn = coded()
     assert names == {threading.current_thread().name}
@@ -108,9 +109,108 @@ def test_a_decoder_goes_on_in_turn_after_chunks_at_once(codec, two_threads):
         torch.testing.assert_close(torch.cat(pixels, 2), codec.decode(latent), rtol=0, atol=1e-5)
 
 
-def test_an_error_in_a_chunk_is_raised_and_nobody_waits_for_ever(codec, two_threads):
-    latent = torch.randn(1, 4, 4, 4, 4)
+def test_the_later_chunk_begins_before_the_earlier_ends(codec, two_threads):
+    """Fails when a layer is waited for that remembers nothing."""
+    latent = torch.randn(1, 4, 3, 4, 4)  # two frames, and one
+    has_begun = threading.Event()
+    waited: list[bool] = []
+
+    def begun(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if inputs[0].shape[2] == 1:
+            has_begun.set()
+
+    def last_layer(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].shape[2] == 5:
+            waited.append(has_begun.wait(timeout=30))
+
+    hooks = [
+        codec.decoder.middle.register_forward_hook(begun),
+        codec.decoder.conv_out.register_forward_pre_hook(last_layer),
+    ]
+    with torch.inference_mode():
+        list(decode_stream(codec, latent.split(2, dim=2)))
+    for hook in hooks:
+        hook.remove()
+    assert waited == [True]
+
+
+@pytest.mark.parametrize("failing", [2, 1])
+def test_an_error_in_a_chunk_is_raised_and_nobody_waits_for_ever(codec, two_threads, failing):
+    """Whichever of two fails, of two latent frames and of one: what came before it is given first."""
+    latent = torch.randn(1, 4, 3, 4, 4)
+    given: list[Tensor] = []
+    raised: list[str] = []
+
+    def fail(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].shape[2] == failing:
+            raise RuntimeError("out of memory")
+
+    def decode() -> None:
+        try:
+            with torch.inference_mode():
+                given.extend(decode_stream(codec, latent.split(2, dim=2)))
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    hook = codec.decoder.middle.register_forward_pre_hook(fail)
     running = threading.active_count()
-    with torch.inference_mode(), pytest.raises(RuntimeError):
-        list(decode_stream(codec, latent[:, :3].split(2, dim=2)))  # a channel too few
+    thread = threading.Thread(target=decode, daemon=True)
+    thread.start()
+    thread.join(timeout=30)
+    hook.remove()
+    assert not thread.is_alive()
+    assert raised == ["out of memory"]
     assert threading.active_count() == running
+
+
+def test_a_decoding_that_is_left_leaves_no_thread(codec, two_threads):
+    running = threading.active_count()
+    with torch.inference_mode():
+        pixels = decode_stream(codec, torch.randn(1, 4, 8, 4, 4).split(2, dim=2))
+        next(pixels)
+        assert threading.active_count() == running + 2
+        pixels.close()
+    assert threading.active_count() == running
+
+
+def test_a_chunk_behind_one_that_failed_fails_too():
+    """It doesn't take what it lacks for the beginning of a video."""
+    kept, lacking = nn.Identity(), nn.Identity()
+    first = Stream.after(None)
+    second = Stream.after(first)
+    first[kept] = FRAME
+    first.end(failed=True)
+    assert second.get(kept) is FRAME
+    with pytest.raises(CancelledError):
+        second.get(lacking)
+
+
+def test_what_is_remembered_anew_is_forgotten_of_the_chunk_before():
+    layer = nn.Identity()
+    first = Stream.after(None)
+    second = Stream.after(first)
+    first[layer] = FRAME
+    second[layer] = FRAME + 1
+    assert layer not in first._memory
+    first.end()
+    second.end()
+    assert torch.equal(second.get(layer), FRAME + 1)
+
+
+def test_chunks_in_turn_are_refused_while_others_are_under_way(codec, two_threads):
+    decoder, latent = StreamingDecoder(codec), torch.randn(1, 4, 3, 4, 4)
+    release = threading.Event()
+
+    def hold(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].shape[2] == 1:  # the second chunk
+            release.wait(timeout=30)
+
+    hook = codec.decoder.middle.register_forward_pre_hook(hold)
+    with torch.inference_mode():
+        pixels = decoder.decode_all(latent.split(2, dim=2))
+        next(pixels)
+        with pytest.raises(AssertionError, match="under way"):
+            decoder.decode(latent[:, :, :1])
+        release.set()
+        assert len(list(pixels)) == 1
+    hook.remove()

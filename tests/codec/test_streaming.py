@@ -113,7 +113,7 @@ PEAK_OF_DECODING = """
 import resource, sys, torch
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import decode_frames
-torch.set_num_threads(1)
+torch.set_num_threads(int(sys.argv[2]))
 codec = Codec(CodecConfig()).eval().requires_grad_(False)
 num_frames = int(sys.argv[1])
 latent = torch.zeros(16, 1 + (num_frames - 1) // 4, 16, 16)
@@ -123,11 +123,15 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read through the resource module")
-def test_memory_is_flat_in_duration():
-    """Decoding 481 frames of 128x128 peaks within 20 % of decoding 49. Collecting the chunks in float32 adds 95 MB."""
+@pytest.mark.parametrize("threads", [1, 2])
+def test_memory_is_flat_in_duration(threads):
+    """Decoding 481 frames of 128x128 peaks within 20 % of decoding 49. Collecting the chunks in float32 adds 95 MB.
+
+    With two threads two chunks are decoded at once.
+    """
 
     def peak(num_frames: int) -> int:
-        command = [sys.executable, "-c", PEAK_OF_DECODING, str(num_frames)]
+        command = [sys.executable, "-c", PEAK_OF_DECODING, str(num_frames), str(threads)]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert peak(481) < 1.2 * peak(49)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vitascope.errors import ModelError
-from vitascope.evaluate.speed import Contest, evaluate_speed, race
+from vitascope.evaluate.speed import Contest, difference_beyond_rounding, evaluate_speed, race
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -27,6 +27,12 @@ def test_both_sides_of_a_contest_give_the_same(name, tmp_path):
     assert min(result.ours, result.peer, result.ratio) > 0
     shifted = race(replace(contest, ours=lambda: contest.ours() + 1), 1)
     assert shifted.verdict == "DIFFERS"
+
+
+def test_a_difference_beyond_rounding_is_one_of_numbers():
+    levels = torch.tensor([0.0, 7.0, 254.6, 255.0])
+    assert difference_beyond_rounding(levels.round() / 255, levels / 255) == pytest.approx(0, abs=1e-7)
+    assert difference_beyond_rounding((levels.round() - 1).abs() / 255, levels / 255) == pytest.approx(0.5 / 255)
 
 
 def test_decoding_in_8_bits_is_nearly_the_peers(tmp_path):

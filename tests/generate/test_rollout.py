@@ -191,7 +191,7 @@ def test_frames_before_what_is_given_last_lead_to_it(pipeline: Pipeline, monkeyp
     draw = np.random.default_rng(3)
     clip = Video(draw.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), 8.0)
     if verb == "backward":
-        timeline = abilities.extend(pipeline.lattice, pipeline.config, clip, "", seconds=9 / 8, backward=True)
+        timeline = abilities.extend(pipeline.lattice, pipeline.config, clip, "", seconds=13 / 8, backward=True)
     else:
         timeline = abilities.loop(pipeline.lattice, pipeline.config, clip, "", seconds=1)
     ending = timeline.ending
@@ -214,6 +214,7 @@ def test_frames_before_what_is_given_last_lead_to_it(pipeline: Pipeline, monkeyp
     assert difference.abs().max() > 0.1
     for k, share in enumerate((0.2, 0.4, 0.6, 0.8)):
         assert torch.allclose(corrected[:, :, k - 4], plain[:, :, k - 4] + share * difference, atol=1e-4)
+    assert corrected.shape[2] > 4
     assert torch.equal(corrected[:, :, :-4], plain[:, :, :-4])
     last = to_frames(corrected[0, :, -1:])[0]
     where = first - len(timeline.dropped) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from threading import Condition
 
 from torch import Tensor, nn
@@ -12,24 +13,29 @@ class Stream:
 
     Chunks that are coded one after the other share a stream. Two that are coded at once have one each, of which the
     later is made by `after`: there a layer that asks what it remembers waits until the same layer has remembered it of
-    the chunk before. So the later chunk follows the earlier one a layer behind.
+    the chunk before. So the later chunk follows the earlier one a layer behind. Each layer asks before it remembers.
     """
 
     def __init__(self) -> None:
+        self.is_under_way = False
         self._memory: dict[nn.Module, Tensor] = {}
         self._before: Stream | None = None
-        self._is_under_way = False
+        self._has_failed = False
         self._changed = Condition()
 
     @classmethod
     def after(cls, before: Stream | None) -> Stream:
         """The stream of one chunk, which is under way until `end`; before it came another, or none."""
         stream = cls()
-        stream._before, stream._is_under_way = before, True
+        stream._before, stream.is_under_way = before, True
         return stream
 
     def get(self, layer: nn.Module) -> Tensor | None:
-        """What a layer remembers; None if it has seen nothing yet."""
+        """What a layer remembers; None if it has seen nothing yet.
+
+        Raises:
+            CancelledError: the chunk before failed, and the layer has nothing of it.
+        """
         own = self._memory.get(layer)
         if own is not None or self._before is None:
             return own
@@ -39,6 +45,8 @@ class Stream:
         with self._changed:
             self._memory[layer] = frames
             self._changed.notify_all()
+        if self._before is not None:
+            self._before._forget(layer)  # nobody else asks for it, and it may be large
 
     def __contains__(self, layer: nn.Module) -> bool:
         return self.get(layer) is not None
@@ -47,21 +55,26 @@ class Stream:
         """Whether a chunk came before."""
         return bool(self._memory) or self._before is not None
 
-    def end(self) -> None:
-        """Say that the chunk is coded, or can't be; what earlier chunks left and this one didn't touch is kept."""
-        before = self._before
-        earlier = {} if before is None else before._wait_for_end()
+    def end(self, *, failed: bool = False) -> None:
+        """Say that the chunk is coded, or has failed; what earlier chunks left and this one didn't touch is kept."""
+        earlier = {} if self._before is None else self._before._wait_for_end()
         with self._changed:
             self._memory = {**earlier, **self._memory}
-            self._before, self._is_under_way = None, False
+            self._before, self.is_under_way, self._has_failed = None, False, failed
             self._changed.notify_all()
 
     def _wait_for(self, layer: nn.Module) -> Tensor | None:
         with self._changed:
-            self._changed.wait_for(lambda: layer in self._memory or not self._is_under_way)
+            self._changed.wait_for(lambda: layer in self._memory or not self.is_under_way)
+            if self._has_failed and layer not in self._memory:
+                raise CancelledError
         return self.get(layer)
 
     def _wait_for_end(self) -> dict[nn.Module, Tensor]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_under_way)
+            self._changed.wait_for(lambda: not self.is_under_way)
             return self._memory
+
+    def _forget(self, layer: nn.Module) -> None:
+        with self._changed:
+            self._memory.pop(layer, None)

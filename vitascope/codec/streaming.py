@@ -159,7 +159,11 @@ class StreamingDecoder:
         return self._tiles.run(chunk, cell=1)
 
     def decode_all(self, chunks: Iterable[Float[Tensor, "b c _t h w"]]) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
-        """The pixels of the next chunks, as they come; the one after the next is taken before the next is given."""
+        """The pixels of the next chunks, as they come; two chunks are taken before the first is given.
+
+        `decode` may be called again when the last has been given. If they aren't all taken, the decoder is of no more
+        use: it may be a chunk ahead.
+        """
         return self._tiles.run_all(chunks, cell=1)
 
 
@@ -173,6 +177,7 @@ class _Tiles:
 
     def run(self, x: Tensor, cell: int) -> Tensor:
         """The coded chunk. `cell` is how many input rows (and columns) one latent cell covers."""
+        assert not any(stream.is_under_way for stream in self.streams.values()), "a chunk of `run_all` is under way"
         for place in self._places(x, cell):
             self.streams.setdefault(place, Stream())
         return self._code(x, cell, self.streams)
@@ -185,8 +190,7 @@ class _Tiles:
             for x in chain(ahead, chunks):
                 yield self.run(x, cell)
             return
-        with halves(ahead[0].device) as begin:
-            assert begin is not None
+        with halves() as begin:
             under_way: deque[Future[Tensor]] = deque()
             for half, x in zip(cycle(begin), chain(ahead, chunks), strict=False):
                 self.streams = {place: Stream.after(self.streams.get(place)) for place in self._places(x, cell)}
@@ -197,11 +201,15 @@ class _Tiles:
                 yield future.result()
 
     def _code_and_end(self, x: Tensor, cell: int, streams: Mapping[Place, Stream]) -> Tensor:
+        """Whatever happens, the chunk behind is told, which else would wait for ever."""
+        failed = True
         try:
-            return self._code(x, cell, streams)
-        finally:  # else the chunk behind would wait for ever
+            y = self._code(x, cell, streams)
+            failed = False
+        finally:
             for stream in streams.values():
-                stream.end()
+                stream.end(failed=failed)
+        return y
 
     def _places(self, x: Tensor, cell: int) -> list[Place]:
         """The uppermost row and leftmost column of each tile, in latent cells."""

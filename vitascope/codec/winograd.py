@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 TILE, WINDOW = 4, 6  # rows and columns of a tile's outputs, and of the inputs that they see
-BAND_BYTES = 4 << 20  # of led-through inputs at a time, about what a core's caches keep
+BAND_BYTES = 4 << 20  # of led-through inputs at a time; with their products about what a core's caches keep
 MIN_CHANNELS, MIN_TILES = 32, 64  # with fewer, leading inputs or kernel through costs more than it saves
 
 INPUT = torch.tensor(
@@ -98,36 +98,36 @@ def _convolve_tiles(
     windows = rearrange(padded.unfold(1, WINDOW, TILE).unfold(2, WINDOW, TILE), "t h w c p q -> p q t h w c")
     band = min(rows, max(1, BAND_BYTES // (4 * WINDOW**2 * num_in * columns * channels)))
     most = WINDOW**2 * band * columns * max(num_in * channels, num_out * out_channels)
-    here, there = padded.new_empty(2, most)  # what is led to and fro: of one place only the last is needed
+    buffer, other = padded.new_empty(2, most)  # used in turns: of what was in one only the last is needed
     for top in range(0, rows, band):
         window, tile = windows[:, :, :, top : top + band], tiles[:, :, :, top : top + band]
         num_tiles = tile.shape[3] * columns  # of a frame
-        seen = _part(here, window.shape).copy_(window)
-        _lead(INPUT, seen, by_way_of=there, into=here)
-        of_inputs = _part(here, (WINDOW**2, num_in, num_tiles, channels))
-        products = _part(there, (WINDOW**2, num_out, num_tiles, out_channels))
+        seen = _part(buffer, window.shape).copy_(window)
+        _lead(INPUT, seen, scratch=other, into=buffer)
+        of_inputs = _part(buffer, (WINDOW**2, num_in, num_tiles, channels))
+        products = _part(other, (WINDOW**2, num_out, num_tiles, out_channels))
         torch.bmm(of_inputs[:, num_in - num_out :].flatten(1, 2), kernels[-1], out=products.flatten(1, 2))
         for tap in range(len(kernels) - 1):
             first = tap - (len(kernels) - 1) + num_in - num_out  # the first result's frame; missing ones give nothing
             if -first < num_out:
                 of_frames = of_inputs[:, max(0, first) : first + num_out].flatten(1, 2)
                 products[:, max(0, -first) :].flatten(1, 2).baddbmm_(of_frames, kernels[tap])
-        tile.copy_(_lead(OUTPUT, products.view(WINDOW, WINDOW, -1), by_way_of=here, into=there).view(tile.shape))
+        tile.copy_(_lead(OUTPUT, products.view(WINDOW, WINDOW, -1), scratch=buffer, into=other).view(tile.shape))
 
 
 def _lead(
     matrix: Float[Tensor, "m 6"],
     x: Float[Tensor, "6 6 ..."],
     *,
-    by_way_of: Float[Tensor, " _"],
+    scratch: Float[Tensor, " _"],
     into: Float[Tensor, " _"],
 ) -> Float[Tensor, "m m n"]:
-    """Windows led through the matrix along their columns, and then along their rows.
+    """matrix @ window @ matrix.T of every window; a third of the products that the Kronecker product of both takes.
 
-    `into` may be where x is, since by then it isn't needed; a third fewer steps than through the product of both.
+    `scratch` must overlap neither x nor `into`; `into` may overlap x, which is spent by then.
     """
     size = len(matrix)
-    half = torch.mm(matrix, x.view(WINDOW, -1), out=_part(by_way_of, (size, x[0].numel())))
+    half = torch.mm(matrix, x.view(WINDOW, -1), out=_part(scratch, (size, x[0].numel())))
     led = _part(into, (size, size, x[0, 0].numel()))
     return torch.bmm(matrix.expand(size, -1, -1), half.view(size, WINDOW, -1), out=led)
 

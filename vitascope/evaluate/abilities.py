@@ -414,13 +414,14 @@ def evaluate_abilities(
     def outcome(task: Task, video: Video) -> Outcome:
         return judge_outcome(task, subjects[task.clip].question.name, video, codec, largest)
 
-    outcomes, holes, edits, shown, labels = [], {}, [], [], []
+    outcomes, best, holes, edits, shown, labels = [], [], {}, [], [], []
     for number, (question, clip) in enumerate(subjects):
         made = {"source": clip}
         for task in (task for task in tasks if task.clip == number):
             video = made[task.ability] = show(task)
             if task.joins:
                 outcomes.append(outcome(task, video))
+        best += [outcome(task, task.make()) for task in known if task.clip == number and task.ability in KNOWN]
         asked, other = recoloured(question), subjects[_neighbour(number)].video
         holes[question.name] = filled(clip, coded(number), made["fill"], step)
         edits.append(judge_edit(asked, clip, made["edit"], other, read))
@@ -432,7 +433,6 @@ def evaluate_abilities(
             on_progress(number + 1, len(subjects))
     has_pillow = importlib.util.find_spec("PIL") is not None
     sheet = contact_sheet(shown, columns=2, frames_per_video=SHOWN_FRAMES, labels=labels if has_pillow else None)
-    best = [outcome(task, task.make()) for task in known if task.ability in KNOWN]
     return AbilitiesReport(outcomes, best, holes, edits, sheet)
 
 

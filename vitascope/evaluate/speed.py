@@ -33,7 +33,7 @@ def relative_difference(ours: Tensor, peer: Tensor) -> float:
 
 
 def difference_beyond_rounding(ours: Tensor, peer: Tensor) -> float:
-    """The greatest distance of the peer's values from those that round to ours, which have 8 bits; both from 0 to 1."""
+    """How far the peer's numbers from 0 to 1 lie outside what rounds to our levels of 255 (as shares); the greatest."""
     return ((ours - peer).abs() - 0.5 / 255).clamp_min(0).max().item()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from vitascope.generate.pipeline import Pipeline, Sampling
+from vitascope.generate.rollout import Window
 from vitascope.generate.sampler import OnStep
 from vitascope.generate.timeline import Timeline
 from vitascope.video import Video
@@ -16,7 +18,8 @@ from vitascope.video import Video
 class KnowingPipeline(Pipeline):
     """A pipeline that puts the latent frames of a clip, known by its prompt, where a model would put its own.
 
-    It makes the first frames of the clip, as many as are asked for, of what is given of them.
+    It is right where what is asked for is a clip from its first frame on, or the beginning of one
+    (`vitascope.evaluate.abilities.KNOWN`).
     """
 
     def __init__(self, pipeline: Pipeline, clips: Mapping[str, Video]):
@@ -24,15 +27,20 @@ class KnowingPipeline(Pipeline):
         self.clips = clips
 
     @torch.inference_mode()
-    def make(self, timeline: Timeline, sampling: Sampling | None = None, on_progress: OnStep | None = None) -> Video:
-        """The frames of a timeline as the truth has them, but through the codec."""
+    def stream(
+        self, timeline: Timeline, sampling: Sampling | None = None, on_progress: OnStep | None = None
+    ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+        """The frames of a timeline as the truth has them, but through the codec.
+
+        Raises:
+            KeyError: no clip has the timeline's prompt.
+        """
         clip, dropped = self.clips[timeline.prompts[0]], timeline.dropped
+        assert timeline.num_frames <= clip.num_frames
         frames = clip.frames[: timeline.num_frames]
         repeated = np.repeat(frames[dropped.start : dropped.start + 1], len(dropped), axis=0)
-        frames = np.concatenate([frames[: dropped.start], repeated, frames[dropped.start :]])
+        stream = np.concatenate([frames[: dropped.start], repeated, frames[dropped.start :]])
         rollout = self.rollout(timeline)
-        truth = self.lattice.encode(Video(frames, clip.fps))[:, : rollout.latent.shape[1]]
-        known = rollout.known[: truth.shape[1]]
-        rollout.latent[:, : truth.shape[1]] = torch.where(known, rollout.latent[:, : truth.shape[1]], truth)
-        rollout.known[:] = True
-        return Video(np.concatenate(list(rollout.decoded())), timeline.fps)
+        truth = self.lattice.encode(Video(stream, clip.fps))[:, : rollout.latent.shape[1]]
+        rollout.put(Window(0, truth.shape[1]), truth)
+        yield from rollout.decoded()

@@ -130,7 +130,7 @@ class Rollout:
         chunks = self._decoder.decode_all(self.latent[None, :, start:stop] for start, stop in pairwise(edges))
         for start, pixels in zip(edges[:-1], chunks, strict=True):
             self._num_decoded = min(end, start + LATENT_FRAMES_PER_CHUNK)
-            if ending is not None and self._num_decoded == ending.start:
+            if ending is not None and self._num_decoded == ending.start:  # the last chunk: the decoder is free again
                 pixels = self._leading_to(ending, pixels)
             yield from self._shown(pixels, first_latent=start)
             for old in [frame for frame in self._last_frames if frame < self._num_decoded - self.window_length]:
