@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -128,7 +129,7 @@ def main() -> None:
     pipeline, judge = vitascope.load(options.model), Judge.load(find_judge())
     ways: dict[str, Callable[[Pipeline, str, float, int], Made]] = {"windows": by_windows}
     for spacing in options.spacings:
-        ways[f"keyframes, {spacing} s"] = lambda *told, spacing=spacing: by_keyframes(*told, spacing)
+        ways[f"keyframes, {spacing} s"] = partial(by_keyframes, spacing=spacing)
     measured: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     read: dict[str, list[list[list[Verdict]]]] = {way: [] for way in ways}
     rows, labels = [], []
