@@ -1,8 +1,8 @@
 """Coding videos of any length and size: chunk by chunk in time, tile by tile in space, with flat memory.
 
 A chunk is what the network sees at once; its `Stream` carries what the layers remember, so the chunks joined equal the
-one-shot result. Where there are several, two are coded side by side, the later a layer behind the earlier. A tile has a
-stream of its own; neighbouring tiles overlap and are blended linearly.
+one-shot result. Where there are several, narrow networks code two side by side, the later a layer behind the earlier.
+A tile has a stream of its own; neighbouring tiles overlap and are blended linearly.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vitascope.video import Video
 
 LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches
 MAX_CELLS_AT_ONCE = 32 * 32  # of a tile of which two chunks are coded at once, since that takes twice the memory
+MAX_WIDTH_AT_ONCE = 64  # of the codec that does so: the threads of wider ones share each operator as well
 
 Place = tuple[int, int]
 
@@ -63,7 +64,7 @@ def encode_stream(
     codec: Codec, pixels: Iterable[Float[Tensor, "b 3 _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b c t2 h2 w2"]]:
     """Latents of each chunk of pixels (1 + 4k frames first, then 4k), as it comes."""
-    yield from _Tiles(codec.encode, tiling, 1, 1).run_all(pixels, cell=codec.stride.rows)
+    yield from _Tiles(codec, codec.encode, tiling, 1, 1).run_all(pixels, cell=codec.stride.rows)
 
 
 @torch.inference_mode()
@@ -152,7 +153,7 @@ class StreamingDecoder:
     """Decodes a latent chunk by chunk, for those who make the next chunk of what they saw of the last."""
 
     def __init__(self, codec: Codec, tiling: Tiling = Tiling()):
-        self._tiles = _Tiles(codec.decode, tiling, codec.stride.rows, codec.stride.columns)
+        self._tiles = _Tiles(codec, codec.decode, tiling, codec.stride.rows, codec.stride.columns)
 
     def decode(self, chunk: Float[Tensor, "b c _t h w"]) -> Float[Tensor, "b 3 t2 h2 w2"]:
         """The pixels of the next latent frames."""
@@ -170,8 +171,15 @@ class StreamingDecoder:
 class _Tiles:
     """Runs one direction of the codec over a grid of tiles, each with its own stream, and blends the overlaps."""
 
-    def __init__(self, code: Callable[[Tensor, Stream], Tensor], tiling: Tiling, out_rows: int, out_columns: int):
-        self.code, self.tiling = code, tiling
+    def __init__(
+        self,
+        codec: Codec,
+        code: Callable[[Tensor, Stream], Tensor],
+        tiling: Tiling,
+        out_rows: int,
+        out_columns: int,
+    ):
+        self.codec, self.code, self.tiling = codec, code, tiling
         self.out_rows, self.out_columns = out_rows, out_columns
         self.streams: dict[Place, Stream] = {}
 
@@ -186,7 +194,7 @@ class _Tiles:
         """The coded chunks. Of several, two at a time are coded side by side, each on half of the threads."""
         chunks = iter(chunks)
         ahead = list(islice(chunks, 2))
-        if len(ahead) < 2 or not codes_at_once(self._tile_cells(ahead[0], cell), ahead[0].device):
+        if len(ahead) < 2 or not codes_at_once(self.codec, self._tile_cells(ahead[0], cell), ahead[0].device):
             for x in chain(ahead, chunks):
                 yield self.run(x, cell)
             return
@@ -252,9 +260,10 @@ class _Tiles:
         return total / weights
 
 
-def codes_at_once(tile_cells: int, device: torch.device) -> bool:
+def codes_at_once(codec: Codec, tile_cells: int, device: torch.device) -> bool:
     """Whether two chunks are coded at once, of tiles of so many latent cells."""
-    return tile_cells <= MAX_CELLS_AT_ONCE and runs_at_once(device)
+    is_narrow = max(codec.config.base_width, codec.config.decoder_base_width or 0) <= MAX_WIDTH_AT_ONCE
+    return is_narrow and tile_cells <= MAX_CELLS_AT_ONCE and runs_at_once(device)
 
 
 def _ramp(start: int, stop: int, length: int, overlap: int, scale: int) -> Float[Tensor, " n"]:

@@ -116,7 +116,7 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
         hook.remove()
     # a first latent frame makes one frame of pixels, and each one after it as many as the stride
     chunk = min(LATENT_FRAMES_PER_CHUNK, frames)
-    chunks_at_once = 2 if frames > chunk and codes_at_once(math.prod(tile), torch.device("cpu")) else 1
+    chunks_at_once = 2 if frames > chunk and codes_at_once(codec, math.prod(tile), torch.device("cpu")) else 1
     later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
     total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)
     return round(total), chunks_at_once * largest
