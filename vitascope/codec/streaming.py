@@ -1,7 +1,7 @@
 """Coding videos of any length and size: chunk by chunk in time, tile by tile in space, with flat memory.
 
 A chunk is what the network sees at once; its `Stream` carries what the layers remember, so the chunks joined equal the
-one-shot result. Where there are several, narrow networks code two side by side, the later a layer behind the earlier.
+one-shot result. Where there are several, two are coded side by side, the later a layer behind the earlier.
 A tile has a stream of its own; neighbouring tiles overlap and are blended linearly.
 """
 
@@ -28,7 +28,7 @@ from vitascope.video import Video
 
 LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches
 MAX_CELLS_AT_ONCE = 32 * 32  # of a tile of which two chunks are coded at once, since that takes twice the memory
-MAX_WIDTH_AT_ONCE = 64  # of the codec that does so: the threads of wider ones share each operator as well
+MAX_WIDTH_AT_ONCE = 128  # of the codec that does so; wider ones were not measured
 
 Place = tuple[int, int]
 
