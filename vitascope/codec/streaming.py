@@ -261,7 +261,7 @@ class _Tiles:
 
 
 def codes_at_once(codec: Codec, tile_cells: int, device: torch.device) -> bool:
-    """Whether two chunks are coded at once, of tiles of so many latent cells."""
+    """Whether a codec codes two chunks at once, of tiles of so many latent cells: not if that takes much memory."""
     is_narrow = max(codec.config.base_width, codec.config.decoder_base_width or 0) <= MAX_WIDTH_AT_ONCE
     return is_narrow and tile_cells <= MAX_CELLS_AT_ONCE and runs_at_once(device)
 
