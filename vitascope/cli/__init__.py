@@ -24,6 +24,7 @@ import vitascope
 from vitascope.cli.datasets import prepare, render
 from vitascope.cli.evaluate import evaluate
 from vitascope.cli.length import evaluate_length
+from vitascope.cli.memory import keep_freed_memory
 from vitascope.cli.networks import export, info, train
 from vitascope.cli.outputs import Terminated
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
@@ -102,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_command(Verb(name, action))
     try:
         with _terminable(), command.make_context("vitascope", list(sys.argv[1:] if argv is None else argv)) as context:
+            keep_freed_memory()
             command.invoke(context)
             sys.stdout.flush()
     except typer.Exit as stop:

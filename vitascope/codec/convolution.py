@@ -14,6 +14,7 @@ from vitascope.codec import winograd
 from vitascope.codec.norm import ChannelNorm, Frames
 from vitascope.codec.stream import Stream
 from vitascope.eight_bit import EightBitConvolution
+from vitascope.onednn import has_onednn
 
 
 class Conv3d(nn.Conv3d):
@@ -42,7 +43,7 @@ class Conv3d(nn.Conv3d):
 
     def _is_fast(self, x: Frames, *others: Tensor) -> bool:
         learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, self.weight, *others))
-        return not learns and x.device.type == "cpu" and x.dtype == torch.float32 and _has_onednn()
+        return not learns and x.device.type == "cpu" and x.dtype == torch.float32 and has_onednn()
 
 
 class DoublingConv3d(Conv3d):
@@ -135,7 +136,3 @@ def _room(x: Frames, num_frames: int) -> tuple[Float[Tensor, "b t h w c"], Frame
     batch, channels, _, height, width = x.shape
     room = x.new_empty(batch, num_frames, height, width, channels)
     return room, rearrange(room, "b t h w c -> b c t h w")
-
-
-def _has_onednn() -> bool:
-    return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from vitascope.errors import ModelError, PromptError, reason
 from vitascope.interop.diffusers_folder import PeerConfig, Places, Stored, file_of_tensor, parse_peer, place
+from vitascope.onednn import Linear
 from vitascope.weights import read_json
 
 CLASS = "UMT5EncoderModel"
@@ -88,20 +89,20 @@ class Block(nn.Module):
         super().__init__()
         width, inner, self.num_heads = config.d_model, config.num_heads * config.d_kv, config.num_heads
         self.attention_norm = nn.RMSNorm(width, eps=config.layer_norm_epsilon)
-        self.query = nn.Linear(width, inner, bias=False)
-        self.key = nn.Linear(width, inner, bias=False)
-        self.value = nn.Linear(width, inner, bias=False)
-        self.out = nn.Linear(inner, width, bias=False)
+        self.query = Linear(width, inner, bias=False)
+        self.key = Linear(width, inner, bias=False)
+        self.value = Linear(width, inner, bias=False)
+        self.out = Linear(inner, width, bias=False)
         self.bias_of_distance = nn.Parameter(torch.empty(config.relative_attention_num_buckets, config.num_heads))
         self.ffn_norm = nn.RMSNorm(width, eps=config.layer_norm_epsilon)
-        self.gate = nn.Linear(width, config.d_ff, bias=False)
-        self.up = nn.Linear(width, config.d_ff, bias=False)
-        self.down = nn.Linear(config.d_ff, width, bias=False)
+        self.gate = Linear(width, config.d_ff, bias=False, gelu=True)
+        self.up = Linear(width, config.d_ff, bias=False)
+        self.down = Linear(config.d_ff, width, bias=False)
 
     def forward(self, x: Float[Tensor, "l e"], buckets: Int64[Tensor, "l l"]) -> Float[Tensor, "l e"]:
         x = x + self._attend(self.attention_norm(x), buckets)
         h = self.ffn_norm(x)
-        return x + self.down(F.gelu(self.gate(h), approximate="tanh") * self.up(h))
+        return x + self.down(self.gate(h) * self.up(h))
 
     def _attend(self, x: Float[Tensor, "l e"], buckets: Int64[Tensor, "l l"]) -> Float[Tensor, "l e"]:
         q, k, v = (

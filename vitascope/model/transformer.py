@@ -23,6 +23,7 @@ from vitascope.eight_bit import EightBitLinear, is_eight_bit
 from vitascope.model.attention import packed_attention
 from vitascope.model.patches import Pack
 from vitascope.model.rotary import apply_rotary, rotary_frequencies
+from vitascope.onednn import Linear
 
 
 class TransformerConfig(Config):
@@ -87,13 +88,13 @@ class Transformer(nn.Module):
         self.config = config
         self.recompute_blocks = False  # trade a second forward pass for activation memory
         width = config.width
-        self.patch_in = nn.Linear(config.token_in, width)
-        self.time_mlp = nn.Sequential(nn.Linear(config.frequency_width, width), nn.SiLU(), nn.Linear(width, width))
-        self.time_modulation = nn.Linear(width, 6 * width)
-        self.text_mlp = nn.Sequential(nn.Linear(config.text_width, width), nn.GELU("tanh"), nn.Linear(width, width))
+        self.patch_in = Linear(config.token_in, width)
+        self.time_mlp = nn.Sequential(Linear(config.frequency_width, width), nn.SiLU(), Linear(width, width))
+        self.time_modulation = Linear(width, 6 * width)
+        self.text_mlp = _mlp(config.text_width, width, width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.scale_shift_table = nn.Parameter(torch.empty(1, 2, width))
-        self.proj_out = nn.Linear(width, config.token_out)
+        self.proj_out = Linear(width, config.token_out)
         if not self.patch_in.weight.is_meta:  # no numbers there, and drawing them takes PyTorch a second of imports
             self.initialise(generator)
 
@@ -174,9 +175,7 @@ class Block(nn.Module):
         self.self_attention = Attention(config)
         self.cross_norm = nn.LayerNorm(width, config.eps) if config.cross_attention_norm else None
         self.cross_attention = Attention(config)
-        self.ffn = nn.Sequential(
-            nn.Linear(width, config.ffn_width), nn.GELU("tanh"), nn.Linear(config.ffn_width, width)
-        )
+        self.ffn = _mlp(width, config.ffn_width, width)
 
     def forward(
         self,
@@ -216,7 +215,7 @@ class Block(nn.Module):
                 setattr(attention, name, EightBitLinear(getattr(attention, name)))
         rise, _, fall = self.ffn
         self.ffn = nn.Sequential(
-            EightBitLinear(cast("nn.Linear", rise), gelu=True), EightBitLinear(cast("nn.Linear", fall))
+            EightBitLinear(cast("Linear", rise), gelu=True), EightBitLinear(cast("Linear", fall))
         )
 
 
@@ -227,7 +226,7 @@ class Attention(nn.Module):
         super().__init__()
         width = config.width
         self.num_heads = config.num_heads
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.query, self.key, self.value, self.out = (Linear(width, width) for _ in range(4))
         self.query_norm, self.key_norm = RMSNorm(width, config.eps), RMSNorm(width, config.eps)
 
     def queries(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n heads e"]:
@@ -265,6 +264,11 @@ class RMSNorm(nn.Module):
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """The normalised tokens."""
         return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.eps)
+
+
+def _mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
+    # the GELU is the first layer's; Wan's weights are numbered as if it were a layer between the two
+    return nn.Sequential(Linear(width_in, hidden, gelu=True), nn.Identity(), Linear(hidden, width_out))
 
 
 def sinusoids(time: Float[Tensor, " g"], width: int) -> Float[Tensor, "g width"]:
