@@ -15,6 +15,7 @@ from vitascope.codec.stream import Stream
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, decode_stream, encode_video
 from vitascope.eight_bit import EightBitLinear, check_eight_bit, round_to_bytes
 from vitascope.errors import ModelError
+from vitascope.model.transformer import Transformer, TransformerConfig
 
 
 def computes_in_8_bits() -> bool:
@@ -50,6 +51,26 @@ def test_linear_layers(gelu):
         wanted = nn.functional.gelu(wanted, approximate="tanh")
     made = EightBitLinear(layer, gelu=gelu)(x)
     assert 1e-4 < relative_error(made, wanted) < 2e-2
+
+
+def test_half_precision_in_and_out():
+    """What enters is rounded to bytes as it is, not to bfloat16's steps again. Fails without float32 in between."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(64, 48), (torch.randn(30, 64) + 0.5).bfloat16()
+    made = EightBitLinear(layer, dtype=torch.bfloat16)(x)
+    assert made.dtype == torch.bfloat16
+    torch.testing.assert_close(made, EightBitLinear(layer)(x.float()).bfloat16(), rtol=0, atol=0)
+    assert relative_error(made.float(), layer(x.float())) < 2e-2
+
+
+@pytest.mark.parametrize("is_made_for_it", [True, False])
+def test_self_attention_is_in_half_precision_where_that_is_faster(is_made_for_it, monkeypatch):
+    monkeypatch.setattr("vitascope.model.transformer.has_bfloat16_products", lambda: is_made_for_it)
+    config = TransformerConfig(num_layers=1, num_heads=2, head_dim=16, ffn_width=64, text_width=12)
+    network = Transformer(config)
+    network.to_eight_bit()
+    values = network.blocks[0].self_attention.value(torch.randn(5, 32))
+    assert values.dtype == (torch.bfloat16 if is_made_for_it else torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -34,23 +34,24 @@ class Rounded:
 
 
 class EightBitLinear(nn.Module):
-    """What a linear layer computes, in 8 bits; with `gelu` followed by its tanh form."""
+    """What a linear layer computes, in 8 bits; with `gelu` followed by its tanh form. `dtype` is the result's."""
 
-    def __init__(self, layer: nn.Linear, *, gelu: bool = False):
+    def __init__(self, layer: nn.Linear, *, gelu: bool = False, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.num_weights = sum(parameter.numel() for parameter in layer.parameters())
         rounded, self.steps = _rounded_weight(layer.weight)
         self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
         self.bias = None if layer.bias is None else layer.bias.detach().float()
         self.zeros = torch.zeros(len(self.steps), dtype=torch.int64)
+        self.dtype = dtype
         self.after = ("gelu", [], "tanh") if gelu else ("none", [], "")
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
         """The layer's result, to within the rounding of weights and input."""
-        x8 = round_to_bytes(x)
+        x8 = round_to_bytes(x.float())
         return torch.ops.onednn.qlinear_pointwise(
             *(x8.bytes, x8.step, x8.zero, self.weight, self.steps, self.zeros, self.bias),
-            *(1.0, 0, torch.float32, *self.after),
+            *(1.0, 0, self.dtype, *self.after),
         )
 
 

@@ -15,6 +15,7 @@ from vitascope.codec.streaming import encode_video, reconstruct
 from vitascope.errors import ModelError, PromptError, SizeError
 from vitascope.generate.canvas import Canvas, Pin, given_frames, make_canvas
 from vitascope.generate.footage import fit_image, pad_to
+from vitascope.generate.guidance import ToldTransformer
 from vitascope.generate.loading import find_model, load_codec
 from vitascope.generate.model_folder import read_model_index
 from vitascope.generate.pipeline import Pipeline
@@ -97,8 +98,8 @@ def test_guidance_grows_with_the_time_from_what_is_given(pipeline):
 def test_where_all_is_near_there_is_one_pass(pipeline, monkeypatch):
     """What isn't guided needs no answer to the negative prompt."""
     passes = []
-    original = Pipeline._clean
-    monkeypatch.setattr(Pipeline, "_clean", lambda *arguments: passes.append(1) or original(*arguments))
+    original = ToldTransformer.clean
+    monkeypatch.setattr(ToldTransformer, "clean", lambda *arguments: passes.append(1) or original(*arguments))
     ramped = with_config(pipeline, guidance_ramp=9)
     ramped.sample(canvas(random(4, 3, 4, 4), [0, 2]), PROMPT, num_steps=1, guidance=3.0)
     assert len(passes) == 1

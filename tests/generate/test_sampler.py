@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.generate.sampler import SOLVERS, euler, guide, in_interval, rescale
+from vitascope.generate.guidance import Guidance, guide, rescale
+from vitascope.generate.sampler import SOLVERS, euler
 from vitascope.model.diffusion import sigma_schedule
 
 
@@ -66,7 +67,13 @@ def test_rescaling_brings_the_deviation_back():
 
 
 def test_an_interval_holds_its_ends():
-    assert [in_interval(sigma, (0.2, 0.8)) for sigma in (0.1, 0.2, 0.5, 0.8, 0.9)] == [False, True, True, True, False]
+    assert [Guidance(2, (0.2, 0.8), 0.0, 0).applies(sigma) for sigma in (0.1, 0.2, 0.5, 0.8, 0.9)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_solver_leaves_its_input_alone():

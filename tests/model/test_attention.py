@@ -70,6 +70,36 @@ def test_training_in_bfloat16_takes_the_explicit_formula(monkeypatch):
     assert torch.cosine_similarity(q.grad.float().flatten(), exact.grad.flatten(), dim=0) > 0.999
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("counted", [False, True])
+def test_sampling_in_bfloat16_takes_some_queries_at_a_time(counted, monkeypatch):
+    """Where the processor is made for it. Fails when a head or a sample takes another's keys, mask or place."""
+    q_lengths, k_lengths = [7, 7, 4], [5, 9, 2]
+    q = random(18, 3, 8)
+    k, v = random(16, 3, 8, seed=1), random(16, 3, 8, seed=2)
+    counts = torch.tensor([1, 30, *[1] * 12, 9, 1]) if counted else None
+    expected = packed_attention(q, k, v, q_lengths, k_lengths, counts)
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", None)
+    monkeypatch.setattr("vitascope.model.attention.has_bfloat16_products", lambda: True)
+    monkeypatch.setattr("vitascope.model.attention.QUERIES_AT_ONCE", 3)
+    found = packed_attention(*(x.bfloat16() for x in (q, k, v)), q_lengths, k_lengths, counts)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.03)
+
+
+@torch.no_grad()
+def test_elsewhere_sampling_in_bfloat16_takes_torchs_kernel(monkeypatch):
+    calls = []
+    kernel = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        "torch.nn.functional.scaled_dot_product_attention", lambda *args: calls.append(1) or kernel(*args)
+    )
+    monkeypatch.setattr("vitascope.model.attention.has_bfloat16_products", lambda: False)
+    q, k, v = (random(4, 3, 8, seed=seed).bfloat16() for seed in range(3))
+    packed_attention(q, k, v, [4], [4])
+    assert calls == [1]
+
+
 def test_another_sample_of_the_pack_changes_nothing():
     q, k, v = (random(9, 2, 8, seed=seed) for seed in range(3))
     before = packed_attention(q, k, v, [4, 5], [4, 5])

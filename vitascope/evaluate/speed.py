@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +114,20 @@ class SpeedReport:
         return table
 
 
-def race(contest: Contest, repeats: int, ceiling: float | None = None, device: str = "cpu") -> Result:
+def race(contest: Contest, repeats: int, device: str = "cpu", rate_now: Callable[[], float] | None = None) -> Result:
     """Both sides in turns, `repeats` times after a first one that only compares results.
 
     The ratio is that of each pair of neighbours in time, so whatever else the machine does strikes both.
-    `ceiling` is the machine's rate in FLOP/s.
+    `rate_now` tells how many FLOP/s the machine reaches at the moment; the ceiling is what it says at most.
     """
     ours, peer = contest.ours(), contest.peer()
     difference = None if contest.difference is None else contest.difference(ours, peer)
     sides = {"ours": contest.ours, "peer": contest.peer}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
+    rates = []
     for _ in range(repeats):
+        if contest.flops and rate_now is not None:
+            rates.append(rate_now())
         for name, work in sides.items():
             seconds[name].append(_seconds(work, device))
     ratios = np.array(seconds["peer"]) / np.array(seconds["ours"])
@@ -138,7 +142,7 @@ def race(contest: Contest, repeats: int, ceiling: float | None = None, device: s
         goal=contest.goal,
         difference=difference,
         tolerance=contest.tolerance,
-        share_of_ceiling=contest.flops / median / ceiling if contest.flops and ceiling else None,
+        share_of_ceiling=contest.flops / median / max(rates) if rates else None,
     )
 
 
@@ -151,10 +155,10 @@ def evaluate_speed(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SpeedReport:
     """Race after race; each contest is made when its turn comes and forgotten after it, so memory holds one."""
-    ceiling = matmul_rate(dtype) if device == "cpu" else None
+    rate_now = partial(matmul_rate, dtype) if device == "cpu" else None
     results = []
     for number, make in enumerate(contests):
-        results.append(race(make(), repeats, ceiling, device))
+        results.append(race(make(), repeats, device, rate_now))
         if on_progress is not None:
             on_progress(number + 1, len(contests))
     return SpeedReport(

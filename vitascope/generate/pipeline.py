@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vitascope.codec.network import Codec
@@ -22,16 +21,16 @@ from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.cost import Cost, cost_of, matmul_rate
 from vitascope.generate.footage import Media
+from vitascope.generate.guidance import EncodedPrompt, Guidance, ToldTransformer, guided_velocity
 from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.rollout import Rollout
-from vitascope.generate.sampler import SOLVERS, OnStep, Velocity, guide, in_interval, rescale
+from vitascope.generate.sampler import SOLVERS, OnStep, Velocity
 from vitascope.generate.sizes import MAX_STEPS
 from vitascope.generate.storyboard import Storyboard, lay_out, load_storyboard
 from vitascope.generate.timeline import Lattice, Timeline
 from vitascope.interop.parts import load_codec, load_transformer
 from vitascope.interop.wan_folder import is_wan, load_wan
-from vitascope.model.diffusion import add_noise, sigma_schedule, to_clean, to_velocity
-from vitascope.model.patches import pack
+from vitascope.model.diffusion import add_noise, sigma_schedule
 from vitascope.model.text import PromptEncoder, TextEncoder, distinct_states
 from vitascope.model.transformer import Transformer
 from vitascope.numbers import Number
@@ -55,17 +54,6 @@ class Sampling:
         if number == 0:
             return self.seed
         return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)
-
-
-@dataclass(frozen=True)
-class EncodedPrompt:
-    """A prompt as the text encoder understands it: once per video is enough.
-
-    `counts` says how many equal states each stands for, see `distinct_states`.
-    """
-
-    context: Float[Tensor, "l e"]
-    counts: Int[Tensor, " l"] | None = None
 
 
 Prompt = str | EncodedPrompt
@@ -404,7 +392,7 @@ class Pipeline:
         level = float(history_noise) * canvas.history.float()
         start = torch.where(given, add_noise(canvas.clean, noise, level), noised)
         with side_by_side(self.transformer.patch_in.weight.device) as both:
-            velocity = self._velocity(canvas, prompts, negative, guidance, history_noise, both)
+            velocity = self._velocity(canvas, prompts, negative, self._guidance(guidance), history_noise, both)
             made = SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
         return torch.where(given, canvas.clean, made)
 
@@ -418,55 +406,30 @@ class Pipeline:
         (states,) = self.text_encoder.encode([prompt])
         return EncodedPrompt(*distinct_states(states))
 
-    def _is_guided(self, sigma: float, guidance: Number) -> bool:
-        return guidance != 1 and in_interval(sigma, self.config.guidance_interval)
+    def _guidance(self, scale: Number) -> Guidance:
+        config = self.config
+        return Guidance(scale, config.guidance_interval, config.guidance_rescale, config.guidance_ramp)
 
     def _velocity(
         self,
         canvas: Canvas,
         prompts: Sequence[Prompt],
         negative: Prompt,
-        guidance: Number,
+        guidance: Guidance,
         history_noise: Number,
         both: Both,
     ) -> Velocity:
-        """The guided velocity of the canvas's tokens, by `both` passes; given tokens stand still."""
-        made = ~canvas.given[:, None]
-        nearness = canvas.nearness(self.config.guidance_ramp)
-        scales = float(guidance) + (1 - float(guidance)) * nearness
-        if (nearness[made] == 1).all():
-            guidance = 1  # nowhere, so one pass is enough
-        negative = self.encode_prompt(negative) if isinstance(negative, str) and guidance != 1 else negative
-        conditional = self._clean(canvas, prompts, history_noise)
-        untold = [negative] * len(prompts)
-        unconditional = self._clean(canvas, untold, history_noise) if guidance != 1 else conditional
+        """The guided velocity of the canvas's tokens, by `both` passes."""
 
-        def velocity(x: Tensor, sigma: float) -> Tensor:
-            if self._is_guided(sigma, guidance):
-                told, other = both(partial(conditional, x, sigma), partial(unconditional, x, sigma))
-                guided = rescale(guide(told, other, scales), told, self.config.guidance_rescale)
-                target = torch.where(nearness == 1, told, guided)
-            else:
-                target = conditional(x, sigma)
-            return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
+        def told(prompts: Sequence[Prompt]) -> ToldTransformer:
+            texts = [prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt) for prompt in prompts]
+            return ToldTransformer(self.transformer, canvas, texts, history_noise)
 
-        return velocity
-
-    def _clean(
-        self, canvas: Canvas, prompts: Sequence[Prompt], history_noise: Number
-    ) -> Callable[[Tensor, float], Tensor]:
-        """The transformer's clean tokens for (noisy tokens, sigma); what blocks need of the texts is computed once."""
-        texts = [prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt) for prompt in prompts]
-        contexts, counts = [text.context for text in texts], [text.counts for text in texts]
-        cache = self.transformer.encode_text(torch.cat(canvas.in_token_order(contexts)))
-
-        def clean(x: Tensor, sigma: float) -> Tensor:
-            sigmas = torch.full((canvas.num_frames,), sigma)
-            packed = pack([canvas.noised(x, sigmas, contexts, counts=counts, history_sigma=history_noise)])
-            output = self.transformer(packed, text_cache=cache)
-            return to_clean(output, x, packed.token_sigmas, self.transformer.config.prediction)
-
-        return clean
+        all_is_near = bool((canvas.nearness(guidance.ramp)[~canvas.given] == 1).all())
+        if guidance.scale == 1 or all_is_near:  # nothing is led anywhere, so one pass is enough
+            return guided_velocity(told(prompts), None, guidance, both)
+        negative = self.encode_prompt(negative) if isinstance(negative, str) else negative
+        return guided_velocity(told(prompts), told([negative] * len(prompts)), guidance, both)
 
     def card(self, *, measure: bool = False) -> dict[str, object]:
         """What a model card says: sizes, parameters, training, scores, and what a video of the usual size takes.
@@ -498,10 +461,11 @@ class Pipeline:
     def _num_passes(self) -> int:
         """How often the transformer runs for a video as the model was trained, told by the sampler itself."""
         config, passes = self.config, 0
+        guidance = self._guidance(config.guidance)
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
             nonlocal passes
-            passes += 2 if self._is_guided(sigma, config.guidance) else 1
+            passes += 2 if guidance.applies(sigma) else 1
             return x
 
         grid = self.lattice.shape(config.num_frames, config.height, config.width)

@@ -1,7 +1,7 @@
-"""Solvers of the probability-flow equation d x / d sigma = velocity, and guidance. Each is one function.
+"""Solvers of the probability-flow equation d x / d sigma = velocity. Each is one function.
 
 A solver walks down a list of noise levels from 1 to 0 and asks for the velocity at each; it knows nothing of text,
-canvases or networks. Guidance combines two velocities and knows nothing of solvers.
+canvases or networks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor
-
-from vitascope.numbers import Number
 
 Velocity = Callable[[Tensor, float], Tensor]
 """(x at sigma, sigma) -> d x / d sigma."""
@@ -76,29 +74,3 @@ SOLVERS: dict[str, Callable[[Velocity, Tensor, Tensor, OnStep | None], Tensor]] 
     "heun": heun,
     "multistep": multistep,
 }
-
-
-def guide(conditional: Tensor, unconditional: Tensor, scale: Number | Tensor) -> Tensor:
-    """Classifier-free guidance: `scale` times as far from unconditional; 1 is no guidance. Tokens may have their own.
-
-    Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6.
-    """
-    scale = scale if isinstance(scale, Tensor) else float(scale)
-    return unconditional + scale * (conditional - unconditional)
-
-
-def rescale(guided: Float[Tensor, "n p"], conditional: Float[Tensor, "n p"], share: float) -> Float[Tensor, "n p"]:
-    """Guided output brought back towards the conditional one's standard deviation, by `share` in [0, 1].
-
-    Source: Lin et al. 2023 (arXiv:2305.08891), equations 15 and 16.
-    """
-    matched = guided * (conditional.std() / guided.std().clamp_min(1e-8))
-    return share * matched + (1 - share) * guided
-
-
-def in_interval(sigma: float, interval: tuple[float, float]) -> bool:
-    """Whether guidance applies at this noise level; outside, the unconditional pass is saved.
-
-    Source: Kynkaanniemi et al. 2024 (arXiv:2404.07724).
-    """
-    return interval[0] <= sigma <= interval[1]

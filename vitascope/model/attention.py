@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 
 import torch
@@ -66,28 +66,52 @@ def _attention_by_runs(
         bias = _bias(lengths, None if bonus is None else bonus[k_start:k_stop], q)
         # always 4-D: with 3-D inputs SDPA falls back to the slow path that writes out the whole score matrix
         queries = rearrange(q[q_start:q_stop], "(b n) heads d -> b heads n d", b=count)
-        attend = _explicit_attention if _is_better_explicit(queries, keys) else F.scaled_dot_product_attention
-        out = attend(queries, keys, values, bias)
+        out = _attend(queries, keys, values, bias)
         outputs.append(rearrange(out, "b heads n d -> (b n) heads d"))
         q_start, k_start, sample = q_stop, k_stop, sample + count
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 MAX_SCORES = 1 << 24  # queries x keys x heads of a batch that may be written out, 32 MB; every layer keeps its own
+QUERIES_AT_ONCE = 512  # of one head, so that scores stay in a core's caches
 
 
-def _is_better_explicit(q: Tensor, k: Tensor) -> bool:
-    """On a CPU in bfloat16, SDPA's backward pass takes two to ten times as long as three matrix products."""
-    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled() and scores <= MAX_SCORES
-
-
-def _explicit_attention(
+def _attend(
     q: Float[Tensor, "b heads n d"],
     k: Float[Tensor, "b heads l d"],
     v: Float[Tensor, "b heads l d"],
     bias: Float[Tensor, "b 1 1 l"] | None,
 ) -> Float[Tensor, "b heads n d"]:
+    """SDPA but on a CPU in bfloat16, where its forward pass takes half as long again as plain matrix products do.
+
+    Its backward pass takes two to ten times as long there.
+    """
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v, bias)
+    if torch.is_grad_enabled():
+        num_scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
+        attend = _explicit_attention if num_scores <= MAX_SCORES else F.scaled_dot_product_attention
+        return attend(q, k, v, bias)
+    if not has_bfloat16_products():
+        return F.scaled_dot_product_attention(q, k, v, bias)
+    out = torch.empty_like(q)
+    for sample, head in product(range(q.shape[0]), range(q.shape[1])):
+        of_sample = None if bias is None else bias[sample, 0]
+        queries, places = (x[sample, head].split(QUERIES_AT_ONCE) for x in (q, out))
+        for some, place in zip(queries, places, strict=True):
+            place.copy_(_explicit_attention(some, k[sample, head], v[sample, head], of_sample))
+    return out
+
+
+def has_bfloat16_products() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 faster than of float32; others imitate it, slowly."""
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return is_supported is not None and bool(is_supported())
+
+
+def _explicit_attention(
+    q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b l d"], v: Float[Tensor, "*b l d"], bias: Tensor | None
+) -> Float[Tensor, "*b n d"]:
     """The formula as it is written: softmax(q k^T / sqrt(d) + bias) v, with the scores in memory."""
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
     if bias is not None:

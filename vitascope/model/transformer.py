@@ -7,9 +7,9 @@ patches (c, t, h, w), and so are the rows of the output projection.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vitascope.config import Config
 from vitascope.eight_bit import EightBitLinear, is_eight_bit
-from vitascope.model.attention import packed_attention
+from vitascope.model.attention import has_bfloat16_products, packed_attention
 from vitascope.model.patches import Pack
 from vitascope.model.rotary import apply_rotary, rotary_frequencies
 from vitascope.onednn import Linear
@@ -80,6 +80,20 @@ class TextCache:
     values: tuple[Float[Tensor, "l heads d"], ...]
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """A pass as far as the first block's self-attention, and what all blocks know of noise and places.
+
+    A run is r = noise_run neighbouring tokens of one noise group; modulation is spread over runs, not tokens.
+    """
+
+    x: Float[Tensor, "runs r d"]
+    time: Float[Tensor, "g d"]
+    modulation: Float[Tensor, "g 6 d"]
+    group_of_run: Int[Tensor, " runs"]
+    rotary: tuple[Float[Tensor, "n half"], Float[Tensor, "n half"]]
+
+
 class Transformer(nn.Module):
     """Noisy patches of any mix of samples to the network's raw prediction, patch by patch."""
 
@@ -98,27 +112,39 @@ class Transformer(nn.Module):
         if not self.patch_in.weight.is_meta:  # no numbers there, and drawing them takes PyTorch a second of imports
             self.initialise(generator)
 
-    def forward(self, pack: Pack, text_cache: TextCache | None = None) -> Float[Tensor, "n p"]:
+    def forward(
+        self, pack: Pack, text_cache: TextCache | None = None, beginning: Beginning | None = None
+    ) -> Float[Tensor, "n p"]:
         """One raw prediction per token of the pack; `diffusion.to_clean` and `to_velocity` read it.
 
-        text_cache is what `encode_text` gave for this pack's context; without it the text is encoded here.
+        text_cache is what `encode_text` gave for this pack's context, and beginning what `begin` gave for its tokens;
+        without them both are made here.
         """
         text = self.encode_text(pack.context) if text_cache is None else text_cache
-        rotary = rotary_frequencies(pack.positions, self.config.head_dim)
-        time, modulation = self._encode_sigmas(pack.sigmas)  # [g,d], [g,6,d]
-        # a run is r = noise_run neighbouring tokens of one noise group; modulation is spread over runs, not tokens
-        group_of_run = pack.noise_group[:: pack.noise_run]
-        dtype = self.patch_in.weight.dtype  # of the residual stream, also where autocast would make it half
-        x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, pack.noise_run))  # [runs,r,d]
-        for block, keys, values in zip(self._blocks, text.keys, text.values, strict=True):
-            lengths = (pack.lengths, pack.told_lengths, pack.context_lengths)
-            arguments = (x, modulation, group_of_run, rotary, keys, values, *lengths, pack.context_counts)
-            recompute = self.recompute_blocks and torch.is_grad_enabled()
-            x = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
-        shift, scale = (self.scale_shift_table.float() + time.unsqueeze(1)).unbind(1)
-        x = _modulated_norm(x, _per_run(scale, group_of_run), _per_run(shift, group_of_run), self.config.eps)
+        begun = self.begin(pack) if beginning is None else beginning
+        x, noise = begun.x, (begun.modulation, begun.group_of_run)
+        lengths = (pack.told_lengths, pack.context_lengths, pack.context_counts)
+        for number, (block, keys, values) in enumerate(zip(self._blocks, text.keys, text.values, strict=True)):
+            if number == 0:
+                x = self._run(block.tell, x, *noise, keys, values, *lengths)
+            else:
+                x = self._run(block, x, *noise, begun.rotary, pack.lengths, keys, values, *lengths)
+        shift, scale = (self.scale_shift_table.float() + begun.time.unsqueeze(1)).unbind(1)
+        x = _modulated_norm(
+            x, _per_run(scale, begun.group_of_run), _per_run(shift, begun.group_of_run), self.config.eps
+        )
         with torch.autocast(x.device.type, enabled=False):  # the loss divides by sigma, and rounding with it
             return self.proj_out(x.flatten(0, 1).to(self.proj_out.weight.dtype))
+
+    def begin(self, pack: Pack) -> Beginning:
+        """What `forward` does before it needs the text: packs that differ in their text alone can share it."""
+        rotary = rotary_frequencies(pack.positions, self.config.head_dim)
+        time, modulation = self._encode_sigmas(pack.sigmas)
+        group_of_run = pack.noise_group[:: pack.noise_run]
+        dtype = self.patch_in.weight.dtype  # of the residual stream, also where autocast would make it half
+        x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, pack.noise_run))
+        x = self._run(self._blocks[0].attend, x, modulation, group_of_run, rotary, pack.lengths)
+        return Beginning(x, time, modulation, group_of_run, rotary)
 
     def encode_text(self, context: Float[Tensor, "l e"]) -> TextCache:
         """Every block's text keys and values. They don't depend on the noise level: once per generation is enough."""
@@ -154,6 +180,11 @@ class Transformer(nn.Module):
         # the first prediction is 0, the mean of normalised data, whatever the input
         nn.init.zeros_(self.proj_out.weight)
 
+    def _run(self, part: Callable[..., Tensor], *arguments: object) -> Tensor:
+        if self.recompute_blocks and torch.is_grad_enabled():
+            return checkpoint(part, *arguments, use_reentrant=False)
+        return part(*arguments)
+
     @property
     def _blocks(self) -> list[Block]:
         return cast("list[Block]", list(self.blocks))
@@ -181,42 +212,71 @@ class Block(nn.Module):
         self,
         x: Float[Tensor, "runs r d"],
         modulation: Float[Tensor, "g 6 d"],
-        group_of_run: Tensor,
+        group_of_run: Int[Tensor, " runs"],
         rotary: tuple[Tensor, Tensor],
-        text_keys: Float[Tensor, "l heads e"],
-        text_values: Float[Tensor, "l heads e"],
         lengths: Sequence[int],
-        told_lengths: Sequence[int],
-        text_lengths: Sequence[int],
-        text_counts: Int[Tensor, " l"] | None,
+        *text: Any,
     ) -> Float[Tensor, "runs r d"]:
-        """The tokens after one block."""
-        parts = (self.scale_shift_table.float() + modulation).unbind(1)
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (_per_run(part, group_of_run) for part in parts)
+        """The tokens after one block; `text` is what `tell` takes."""
+        x = self.attend(x, modulation, group_of_run, rotary, lengths)
+        return self.tell(x, modulation, group_of_run, *text)
 
+    def attend(
+        self,
+        x: Float[Tensor, "runs r d"],
+        modulation: Float[Tensor, "g 6 d"],
+        group_of_run: Int[Tensor, " runs"],
+        rotary: tuple[Tensor, Tensor],
+        lengths: Sequence[int],
+    ) -> Float[Tensor, "runs r d"]:
+        """The tokens after self-attention."""
+        shift, scale, gate = self._modulation(modulation, group_of_run, slice(0, 3))
         h = _modulated_norm(x, scale, shift, self.eps).flatten(0, 1)
         q = apply_rotary(self.self_attention.queries(h), *rotary)
         k, v = self.self_attention.keys_and_values(h)
         out = self.self_attention(q, apply_rotary(k, *rotary), v, lengths, lengths)
-        x = _add_gated(x, out.view_as(x), gate)
+        return _add_gated(x, out.view_as(x), gate)
 
+    def tell(
+        self,
+        x: Float[Tensor, "runs r d"],
+        modulation: Float[Tensor, "g 6 d"],
+        group_of_run: Int[Tensor, " runs"],
+        text_keys: Float[Tensor, "l heads e"],
+        text_values: Float[Tensor, "l heads e"],
+        told_lengths: Sequence[int],
+        text_lengths: Sequence[int],
+        text_counts: Int[Tensor, " l"] | None,
+    ) -> Float[Tensor, "runs r d"]:
+        """The tokens after the text and the MLP."""
         h = x if self.cross_norm is None else _norm(x, self.eps, self.cross_norm.weight, self.cross_norm.bias)
         q = self.cross_attention.queries(h.flatten(0, 1))
         told = self.cross_attention(q, text_keys, text_values, told_lengths, text_lengths, text_counts)
         x = x + told.view_as(x)
 
-        h = _modulated_norm(x, ffn_scale, ffn_shift, self.eps).flatten(0, 1)
-        return _add_gated(x, self.ffn(h).view_as(x), ffn_gate)
+        shift, scale, gate = self._modulation(modulation, group_of_run, slice(3, 6))
+        h = _modulated_norm(x, scale, shift, self.eps).flatten(0, 1)
+        return _add_gated(x, self.ffn(h).view_as(x), gate)
+
+    def _modulation(
+        self, modulation: Float[Tensor, "g 6 d"], group_of_run: Tensor, which: slice
+    ) -> Iterator[Float[Tensor, "runs 1 d"]]:
+        """Shift, scale and gate of each run."""
+        parts = self.scale_shift_table[:, which].float() + modulation[:, which]
+        return (_per_run(part, group_of_run) for part in parts.unbind(1))
 
     def to_eight_bit(self) -> None:
-        """Compute all linear layers in 8 bits, but the text's keys and values, which are made once."""
+        """Compute all linear layers in 8 bits, but the text's keys and values, which are made once.
+
+        Self-attention takes its values' dtype: bfloat16 where the processor is made for it.
+        """
+        of_values = torch.bfloat16 if has_bfloat16_products() else torch.float32
         for attention, names in ((self.self_attention, "query key value out"), (self.cross_attention, "query out")):
             for name in names.split():
-                setattr(attention, name, EightBitLinear(getattr(attention, name)))
+                dtype = of_values if name == "value" else torch.float32
+                setattr(attention, name, EightBitLinear(getattr(attention, name), dtype=dtype))
         rise, _, fall = self.ffn
-        self.ffn = nn.Sequential(
-            EightBitLinear(cast("Linear", rise), gelu=True), EightBitLinear(cast("Linear", fall))
-        )
+        self.ffn = nn.Sequential(EightBitLinear(cast("Linear", rise), gelu=True), EightBitLinear(cast("Linear", fall)))
 
 
 class Attention(nn.Module):
@@ -235,8 +295,7 @@ class Attention(nn.Module):
 
     def keys_and_values(self, x: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m heads e"], Float[Tensor, "m heads e"]]:
         """What the tokens, or the text, answer with."""
-        values = self.value(x)
-        keys = self.key_norm(self.key(x)).to(values.dtype)
+        keys, values = self.key_norm(self.key(x)), self.value(x)
         return keys.unflatten(-1, (self.num_heads, -1)), values.unflatten(-1, (self.num_heads, -1))
 
     def forward(
@@ -310,6 +369,8 @@ def _per_run(values: Float[Tensor, "g d"], group_of_run: Tensor) -> Float[Tensor
 
 
 def _modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    if len(x) == 1:  # one run: its scale and shift are the norm's own weight and bias, which takes one sweep less
+        return _norm(x, eps, 1 + scale.flatten(), shift.flatten())
     # fp32: the statistics, and scales close to 1, don't survive half precision
     return torch.addcmul(shift, _norm(x.float(), eps), 1 + scale).to(x.dtype)
 
