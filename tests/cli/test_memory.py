@@ -7,15 +7,16 @@ import sys
 import pytest
 
 CODE = """
-import resource, sys
+import ctypes, resource, sys
 import torch
-from vitascope.cli.memory import keep_freed_memory
+from vitascope.cli.memory import M_MMAP_THRESHOLD, keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     blocks = [torch.ones(1 << 21) for _ in range(8)]  # of 8 MB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 128 << 10)  # as a process begins
 if sys.argv[1] == "kept":
     keep_freed_memory()
 print(min(faults() for _ in range(5)))
@@ -30,4 +31,4 @@ def test_freed_memory_is_kept():
         for how in ("kept", "given back")
     )
     assert kept < 4096
-    assert given_back > 2 * kept
+    assert given_back >= 16384
