@@ -1,7 +1,9 @@
 """Races against diffusers: both sides do the same work, and a side that doesn't is noticed."""
 
 import json
+import os
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ diffusers = pytest.importorskip("diffusers")
 
 from vitascope.evaluate import speed_processes  # noqa: E402
 from vitascope.evaluate.speed_contests import SCALES, Contests  # noqa: E402
+from vitascope.evaluate.speed_sides import apart  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,14 @@ def test_both_sides_of_a_contest_give_the_same(name, tmp_path):
     assert min(result.ours, result.peer, result.ratio) > 0
     shifted = race(replace(contest, ours=lambda: contest.ours() + 1), 1)
     assert shifted.verdict == "DIFFERS"
+
+
+def test_the_bundled_model_is_raced_with_its_own_weights(tmp_path):
+    """In float32 both sides predict the same; in 8 bits nearly so."""
+    contests = Contests(SCALES["tiny"], tmp_path)
+    exact, rough = (race(contests.trained(int8=int8), 1) for int8 in (False, True))
+    assert exact.difference <= 1e-4
+    assert 1e-3 < rough.difference < 0.03
 
 
 def test_a_difference_beyond_rounding_is_one_of_numbers():
@@ -67,3 +78,41 @@ def test_report_has_every_contest_and_its_verdict(tmp_path):
     assert [row["verdict"] for row in tree["results"]] == ["reached", "not reached"]
     assert "| fast |" in (tmp_path / "speed.md").read_text()
     assert len(report.lines()) > 3
+
+
+def make_pid_contest(outcome: str) -> Contest:
+    """Each side gives the number of its process, and how often it has run."""
+    calls = []
+
+    def work() -> torch.Tensor:
+        calls.append(1)
+        if outcome == "raises":
+            raise ModelError("no such thing")
+        if outcome == "dies":
+            os._exit(3)
+        return torch.tensor([os.getpid(), len(calls)], dtype=torch.float64)
+
+    return Contest("pid", work, work, 1e9, 1.0)
+
+
+def test_sides_apart_are_processes_that_stay():
+    with apart(partial(make_pid_contest, "works")) as contest:
+        numbers = [side().tolist() for side in (contest.ours, contest.peer, contest.ours)]
+        assert contest.name == "pid"
+        assert race(contest, 1).difference > 0
+    assert len({os.getpid(), numbers[0][0], numbers[1][0]}) == 3
+    assert numbers[2] == [numbers[0][0], 2]
+
+
+@pytest.mark.parametrize(("outcome", "message"), [("raises", "no such thing"), ("dies", "exit code 3")])
+def test_a_side_that_fails_apart_is_told(outcome, message):
+    with pytest.raises(ModelError, match=message), apart(partial(make_pid_contest, outcome)) as contest:
+        contest.peer()
+
+
+def test_a_contest_apart_is_the_one_in_place(tmp_path):
+    """Fails when one side's networks are written over the other's, or a contest can't be sent to a process."""
+    with apart(Contests(SCALES["tiny"], tmp_path).all()["steps"]) as contest:
+        result = race(contest, 1)
+    assert result.difference <= contest.tolerance
+    assert result.goal == 1.5

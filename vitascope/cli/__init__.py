@@ -24,7 +24,6 @@ import vitascope
 from vitascope.cli.datasets import prepare, render
 from vitascope.cli.evaluate import evaluate
 from vitascope.cli.length import evaluate_length
-from vitascope.cli.memory import keep_freed_memory
 from vitascope.cli.networks import export, info, train
 from vitascope.cli.outputs import Terminated
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
@@ -34,6 +33,7 @@ from vitascope.cli.usage import evaluate_abilities, evaluate_storyboards
 from vitascope.cli.verb import Verb
 from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError
+from vitascope.memory import keep_freed_memory
 
 app = typer.Typer(
     name="vitascope",

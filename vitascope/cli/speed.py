@@ -41,7 +41,9 @@ def evaluate_speed(
     if device == "cuda" and not torch.cuda.is_available():
         refuse("--device cuda: PyTorch finds no GPU")
     from vitascope.evaluate.speed import evaluate_speed as measure
+    from vitascope.evaluate.speed import in_place
     from vitascope.evaluate.speed_contests import SCALES, Contests
+    from vitascope.evaluate.speed_sides import apart
     from vitascope.weights import torch_dtype
 
     with TemporaryDirectory() as folder, progress("speed") as on_progress:
@@ -50,7 +52,8 @@ def evaluate_speed(
         if unknown:
             refuse(f"no contest {unknown[0]!r} at this scale; there are {', '.join(makers)}")
         chosen = [makers[name] for name in contests or makers]
-        report = measure(chosen, repeats, device=device, dtype=torch_dtype(dtype), on_progress=on_progress)
+        made = apart if device == "cpu" else in_place
+        report = measure(chosen, repeats, device=device, dtype=torch_dtype(dtype), made=made, on_progress=on_progress)
     typer.echo("\n".join(report.lines()))
     if out is not None:
         report.write(out)

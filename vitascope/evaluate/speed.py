@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -146,19 +147,30 @@ def race(contest: Contest, repeats: int, device: str = "cpu", rate_now: Callable
     )
 
 
+@contextmanager
+def in_place(make: Callable[[], Contest]) -> Iterator[Contest]:
+    """The contest that `make` makes, with both sides in this process."""
+    yield make()
+
+
 def evaluate_speed(
     contests: Sequence[Callable[[], Contest]],
     repeats: int,
     *,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    made: Callable[[Callable[[], Contest]], AbstractContextManager[Contest]] = in_place,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SpeedReport:
-    """Race after race; each contest is made when its turn comes and forgotten after it, so memory holds one."""
+    """Race after race; each contest is made when its turn comes and forgotten after it, so memory holds one.
+
+    `made` is how: within this process, or `vitascope.evaluate.speed_sides.apart`.
+    """
     rate_now = partial(matmul_rate, dtype) if device == "cpu" else None
     results = []
     for number, make in enumerate(contests):
-        results.append(race(make(), repeats, device, rate_now))
+        with made(make) as contest:
+            results.append(race(contest, repeats, device, rate_now))
         if on_progress is not None:
             on_progress(number + 1, len(contests))
     return SpeedReport(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vitascope.codec.network import Codec
@@ -31,10 +33,15 @@ from vitascope.evaluate.speed import (
 )
 from vitascope.evaluate.speed_processes import process_contests
 from vitascope.generate.canvas import given_frames, make_canvas
+from vitascope.generate.guidance import ToldTransformer
+from vitascope.generate.loading import find_model, load
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
+from vitascope.interop.diffusers_folder import WEIGHTS
+from vitascope.interop.parts import load_transformer
 from vitascope.interop.wan_codec import load_wan_codec
-from vitascope.interop.wan_transformer import load_wan_transformer
+from vitascope.interop.wan_transformer import load_wan_transformer, save_wan_transformer
+from vitascope.model.diffusion import add_noise
 from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack, unpatchify
 from vitascope.model.text import distinct_states
 from vitascope.model.transformer import Transformer
@@ -42,6 +49,8 @@ from vitascope.model.transformer import Transformer
 NUM_STATES = 512
 SHIFT, GUIDANCE, FPS = 3.0, 5.0, 16
 PROMPT, NEGATIVE = "prompt", "negative"
+TRAINED_PROMPT = "a red robot walks over the beach, the camera pans left"
+TRAINED_SIGMAS = (0.9, 0.6, 0.3)
 SAID = {PROMPT: 24, NEGATIVE: 60}  # states that say something
 
 
@@ -112,7 +121,14 @@ class Contests:
         *,
         tuned: bool = False,
     ):
-        self.scale, self.folder, self.device, self.dtype, self.tuned = scale, folder, device, dtype, tuned
+        self.scale, self._folder, self.device, self.dtype, self.tuned = scale, folder, device, dtype, tuned
+
+    @property
+    def folder(self) -> Path:
+        """Where this process writes the peer's networks, that ours may read them."""
+        folder = self._folder / str(os.getpid())
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def all(self) -> dict[str, Callable[[], Contest]]:
         """Name and maker of each."""
@@ -124,6 +140,7 @@ class Contests:
         if self.device == "cpu" and self.dtype == torch.float32:
             contests |= {"length": self.length, "steps-int8": partial(self.steps, int8=True)}
             contests |= {f"decode-{base}-int8": partial(self.decode, base, int8=True) for base in self.scale.codecs}
+            contests["trained-int8"] = self.trained
             contests |= process_contests(self.folder)
         return contests
 
@@ -162,6 +179,45 @@ class Contests:
 
         contest = self._contest(f"pipeline, {steps} guided steps", make, partial(theirs, output="np"), 1e-3, 1.7)
         return replace(contest, difference=difference_beyond_rounding)
+
+    def trained(self, *, int8: bool = True) -> Contest:
+        """Predictions by the bundled model, of a video of its own with noise: what 8 bits cost depends on the weights.
+
+        Those of the other contests are random.
+        """
+        ours, peer = load("playground", "int8" if int8 else "float32"), self._trained_peer()
+        config, patch, fps = ours.config, ours.lattice.patch, ours.config.reference_fps
+        latent = torch.zeros(
+            ours.codec.latent_channels, *ours.lattice.shape(config.num_frames, config.height, config.width)
+        )
+        canvas = make_canvas(
+            latent,
+            given_frames(latent, []),
+            fps=fps,
+            reference_fps=fps,
+            patch=patch,
+            time_stride=ours.codec.stride.time,
+        )
+        prompt = ours.encode_prompt(TRAINED_PROMPT)
+        clean = ours.sample(canvas, prompt, num_steps=config.num_steps, guidance=config.guidance)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
+        noised = [(add_noise(clean, noise, torch.full((len(clean),), sigma)), sigma) for sigma in TRAINED_SIGMAS]
+        told = ToldTransformer(ours.transformer, canvas, [prompt], history_noise=0)
+
+        @torch.inference_mode()
+        def make() -> Tensor:
+            outputs = [ours.transformer(told.packed(x, sigma), told.cache) for x, sigma in noised]
+            return torch.stack([canvas.grid_latent(tokens, patch) for tokens in outputs])
+
+        @torch.inference_mode()
+        def theirs() -> Tensor:
+            inputs = [(canvas.grid_latent(x, patch)[None], torch.full((1,), 1000 * sigma)) for x, sigma in noised]
+            return torch.cat([peer(x, time, prompt.context[None], return_dict=False)[0] for x, time in inputs])
+
+        name = f"{len(noised)} predictions, trained, {len(clean)} tokens"
+        if int8:
+            return Contest(f"{name}, int8", make, theirs, 1e-2, 2.4, difference=relative_difference)
+        return self._contest(name, make, theirs, 1e-4, 1.0)
 
     def images(self) -> Contest:
         """One pass over four images with a prompt each; ours has their keys and values from the step before."""
@@ -304,6 +360,16 @@ class Contests:
         if self.tuned:
             peer.compile()
         return ours.eval().requires_grad_(False), peer
+
+    def _trained_peer(self) -> Any:
+        """The bundled transformer in diffusers' class."""
+        network = load_transformer(find_model("playground") / "transformer", torch.float32)
+        network.config = network.config.model_copy(update={"prediction": "velocity"})  # so that it may be written
+        save_wan_transformer(network, self.folder / "trained")
+        theirs = _diffusers().WanTransformer3DModel
+        peer = theirs.from_config(theirs.load_config(self.folder / "trained"))
+        peer.load_state_dict(load_file(self.folder / "trained" / WEIGHTS))
+        return peer.eval().requires_grad_(False)
 
     def _codecs(self, base: int) -> tuple[Codec, Any, int, int]:
         diffusers = _diffusers()

@@ -1,4 +1,4 @@
-"""What the command's process does with memory that it no longer needs."""
+"""What a process does with memory that it no longer needs."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 CODE = """
 import ctypes, resource, sys
 import torch
-from vitascope.cli.memory import M_MMAP_THRESHOLD, keep_freed_memory
+from vitascope.memory import M_MMAP_THRESHOLD, keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
