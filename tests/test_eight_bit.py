@@ -13,9 +13,11 @@ from vitascope.codec.convolution import CausalConv3d, Conv3d
 from vitascope.codec.network import Codec
 from vitascope.codec.stream import Stream
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, decode_stream, encode_video
-from vitascope.eight_bit import EightBitLinear, check_eight_bit, round_to_bytes
+from vitascope.eight_bit import EightBitLinear, check_eight_bit, is_eight_bit, round_to_bytes
 from vitascope.errors import ModelError
+from vitascope.model.attention import has_bfloat16_products
 from vitascope.model.transformer import Transformer, TransformerConfig
+from vitascope.onednn import Linear
 
 
 def computes_in_8_bits() -> bool:
@@ -26,6 +28,7 @@ def computes_in_8_bits() -> bool:
     return True
 
 
+made_for_bfloat16 = pytest.mark.skipif(not has_bfloat16_products(), reason="a processor without bfloat16")
 pytestmark = pytest.mark.skipif(not computes_in_8_bits(), reason="no oneDNN, or no VNNI")
 
 
@@ -45,14 +48,13 @@ def test_bytes_stand_for_the_numbers_to_half_a_step(low, high):
 @pytest.mark.parametrize("gelu", [False, True])
 def test_linear_layers(gelu):
     torch.manual_seed(0)
-    layer, x = nn.Linear(64, 48), torch.randn(30, 64) + 0.5
+    layer, x = Linear(64, 48, gelu=gelu), torch.randn(30, 64) + 0.5
     wanted = layer(x)
-    if gelu:
-        wanted = nn.functional.gelu(wanted, approximate="tanh")
-    made = EightBitLinear(layer, gelu=gelu)(x)
+    made = EightBitLinear(layer)(x)
     assert 1e-4 < relative_error(made, wanted) < 2e-2
 
 
+@made_for_bfloat16
 def test_half_precision_in_and_out():
     """What enters is rounded to bytes as it is, not to bfloat16's steps again. Fails without float32 in between."""
     torch.manual_seed(0)
@@ -63,14 +65,20 @@ def test_half_precision_in_and_out():
     assert relative_error(made.float(), layer(x.float())) < 2e-2
 
 
-@pytest.mark.parametrize("is_made_for_it", [True, False])
-def test_self_attention_is_in_half_precision_where_that_is_faster(is_made_for_it, monkeypatch):
+@pytest.mark.parametrize("is_made_for_it", [pytest.param(True, marks=made_for_bfloat16), False])
+def test_what_stays_out_of_8_bits_is_in_half_precision_where_that_is_faster(is_made_for_it, monkeypatch):
+    """Self-attention, and the MLPs of the last two blocks."""
     monkeypatch.setattr("vitascope.model.transformer.has_bfloat16_products", lambda: is_made_for_it)
-    config = TransformerConfig(num_layers=1, num_heads=2, head_dim=16, ffn_width=64, text_width=12)
-    network = Transformer(config)
+    config = TransformerConfig(num_layers=3, num_heads=2, head_dim=16, ffn_width=64, text_width=12)
+    network, x = Transformer(config), torch.randn(5, 32)
+    wanted = network.blocks[2].ffn(x)
     network.to_eight_bit()
-    values = network.blocks[0].self_attention.value(torch.randn(5, 32))
-    assert values.dtype == (torch.bfloat16 if is_made_for_it else torch.float32)
+    half = torch.bfloat16 if is_made_for_it else torch.float32
+    assert network.blocks[2].self_attention.value(x).dtype == half
+    assert [is_eight_bit(block.ffn) for block in network.blocks] == [True, False, False]
+    made = network.blocks[2].ffn(x)
+    assert made.dtype == half
+    assert relative_error(made.float(), wanted) < 1e-2
 
 
 @pytest.mark.parametrize(

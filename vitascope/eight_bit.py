@@ -18,6 +18,7 @@ from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 
 from vitascope.errors import ModelError
+from vitascope.onednn import GELU, PLAIN, Linear
 
 PACKED_FOR = (4, 32, 32)  # frames, rows, columns: oneDNN wants some to order weights by, and then takes any
 PIECE = 1 << 17  # numbers rounded at a time: the steps between stay in a core's cache
@@ -34,9 +35,9 @@ class Rounded:
 
 
 class EightBitLinear(nn.Module):
-    """What a linear layer computes, in 8 bits; with `gelu` followed by its tanh form. `dtype` is the result's."""
+    """What a linear layer computes, in 8 bits, and the GELU of one that has it. `dtype` is the result's."""
 
-    def __init__(self, layer: nn.Linear, *, gelu: bool = False, dtype: torch.dtype = torch.float32):
+    def __init__(self, layer: nn.Linear, *, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.num_weights = sum(parameter.numel() for parameter in layer.parameters())
         rounded, self.steps = _rounded_weight(layer.weight)
@@ -44,11 +45,11 @@ class EightBitLinear(nn.Module):
         self.bias = None if layer.bias is None else layer.bias.detach().float()
         self.zeros = torch.zeros(len(self.steps), dtype=torch.int64)
         self.dtype = dtype
-        self.after = ("gelu", [], "tanh") if gelu else ("none", [], "")
+        self.after = GELU if isinstance(layer, Linear) and layer.gelu else PLAIN
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
         """The layer's result, to within the rounding of weights and input."""
-        x8 = round_to_bytes(x.float())
+        x8 = round_to_bytes(x)
         return torch.ops.onednn.qlinear_pointwise(
             *(x8.bytes, x8.step, x8.zero, self.weight, self.steps, self.zeros, self.bias),
             *(1.0, 0, self.dtype, *self.after),
@@ -114,7 +115,7 @@ def round_to_bytes(x: Float[Tensor, "*shape"]) -> Rounded:
     rounded = torch.empty(x.shape, dtype=torch.uint8)
     for numbers, place in zip(x.reshape(-1).split(PIECE), rounded.view(-1).split(PIECE), strict=True):
         # by way of int32: PyTorch's own way from float32 to uint8 takes three times as long
-        place.copy_(torch.add(zero + 0.5, numbers, alpha=1 / step).to(torch.int32))
+        place.copy_(torch.add(zero + 0.5, numbers.float(), alpha=1 / step).to(torch.int32))
     return Rounded(rounded, step, zero)
 
 

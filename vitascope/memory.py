@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 # glibc's malloc.h
@@ -15,11 +16,11 @@ def keep_freed_memory() -> None:
 
     glibc gives memory back whenever enough is free at its end. To get it again takes a page fault for every 4 KB,
     which is several times as long as writing to it. Larger blocks than `LARGEST_KEPT` still come and go one by one.
-    Where there is no glibc, nothing is done.
+    Where there is no glibc, or the environment sets one of the two limits, nothing is done.
 
     Source: https://man7.org/linux/man-pages/man3/mallopt.3.html
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(os.environ):
         return
     import ctypes
 

@@ -6,6 +6,7 @@ arithmetic is the same, to within rounding (https://uxlfoundation.github.io/oneD
 
 from __future__ import annotations
 
+import platform
 from functools import cache
 from typing import Any
 
@@ -27,11 +28,13 @@ class Linear(nn.Linear):
         self.gelu = gelu
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n e"]:
-        """The layer's result, of the input's dtype or of autocast's."""
+        """The layer's result, of the weights' dtype or of autocast's."""
         weight, bias = self.weight, self.bias
+        if not torch.is_autocast_enabled(x.device.type):
+            x = x.to(weight.dtype)
         if not _suits(x, weight):
             return self._activate(F.linear(x, weight, bias))
-        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or _requires_grad(bias)):
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias) if t is not None):
             return self._activate(_Product.apply(x, weight, bias))
         return _product(x, weight, bias, GELU if self.gelu else PLAIN)
 
@@ -40,23 +43,23 @@ class Linear(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """x weight^T + bias, with its gradients; the weight's is a product that MKL computes as fast."""
+    """x weight^T + bias, with its first derivatives; for the weight's gradient MKL is as fast."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        for_x, for_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if for_weight else None, weight if for_x else None)
         return _product(x, weight, bias, PLAIN)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        for_x, for_weight, for_bias = ctx.needs_input_grad
         rows = grad.reshape(-1, grad.shape[-1])
         return (
-            _product(grad, weight.mT, None, PLAIN) if for_x else None,
-            rows.mT @ x.reshape(-1, x.shape[-1]) if for_weight else None,
-            rows.sum(0) if for_bias else None,
+            None if weight is None else _product(grad, weight.mT, None, PLAIN),
+            None if x is None else rows.mT @ x.reshape(-1, x.shape[-1]),
+            rows.sum(0) if ctx.needs_input_grad[2] else None,
         )
 
 
@@ -66,14 +69,16 @@ def has_onednn() -> bool:
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
-    is_plain = x.device.type == weight.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    # compilers have a choice of their own
-    is_plain = is_plain and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-    return is_plain and x.numel() > 0 and has_onednn() and _has_operator()
-
-
-def _requires_grad(bias: Tensor | None) -> bool:
-    return bias is not None and bias.requires_grad
+    """Float32 on a CPU, outside of autocast and of compilers, which have choices of their own."""
+    return (
+        x.device.type == weight.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and has_onednn()
+        and _has_operator()
+    )
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, after: tuple[str, list[float], str]) -> Tensor:
@@ -82,4 +87,5 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, after: tuple[str, l
 
 @cache
 def _has_operator() -> bool:
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    # on ARM oneDNN may compute the GELU by a kernel for reference only
+    return platform.machine().lower() in ("x86_64", "amd64") and hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -80,6 +80,12 @@ def test_report_has_every_contest_and_its_verdict(tmp_path):
     assert len(report.lines()) > 3
 
 
+def test_the_ceiling_is_the_most_that_the_machine_reached():
+    contest = Contest("busy", lambda: torch.zeros(1), lambda: torch.zeros(1), 0.0, 1.0, flops=1000)
+    result = race(contest, 3, rate_now=iter([1e6, 4e6, 2e6]).__next__)
+    assert result.share_of_ceiling == pytest.approx(1000 / result.ours / 4e6)
+
+
 def make_pid_contest(outcome: str) -> Contest:
     """Each side gives the number of its process, and how often it has run."""
     calls = []

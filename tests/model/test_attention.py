@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from vitascope.model.attention import packed_attention
+from vitascope.model.attention import has_bfloat16_products, packed_attention
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -81,10 +82,20 @@ def test_sampling_in_bfloat16_takes_some_queries_at_a_time(counted, monkeypatch)
     expected = packed_attention(q, k, v, q_lengths, k_lengths, counts)
     monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", None)
     monkeypatch.setattr("vitascope.model.attention.has_bfloat16_products", lambda: True)
-    monkeypatch.setattr("vitascope.model.attention.QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr("vitascope.model.attention.SCORES_AT_ONCE", 1)
+    monkeypatch.setattr("vitascope.model.attention.MIN_QUERIES", 3)
     found = packed_attention(*(x.bfloat16() for x in (q, k, v)), q_lengths, k_lengths, counts)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.03)
+
+
+def test_what_the_processor_is_made_for_is_what_it_says():
+    """Fails when torch no longer tells it by the name that is asked for."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        pytest.skip("no /proc/cpuinfo")
+    assert has_bfloat16_products() == ("avx512_bf16" in flags)
 
 
 @torch.no_grad()

@@ -126,10 +126,11 @@ def race(contest: Contest, repeats: int, device: str = "cpu", rate_now: Callable
     sides = {"ours": contest.ours, "peer": contest.peer}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     rates = []
-    for _ in range(repeats):
+    for number in range(repeats):
         if contest.flops and rate_now is not None:
             rates.append(rate_now())
-        for name, work in sides.items():
+        in_turn = list(sides.items())
+        for name, work in in_turn if number % 2 == 0 else reversed(in_turn):
             seconds[name].append(_seconds(work, device))
     ratios = np.array(seconds["peer"]) / np.array(seconds["ours"])
     low, high = np.quantile(ratios, [0.25, 0.75])

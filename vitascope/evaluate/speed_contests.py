@@ -33,7 +33,7 @@ from vitascope.evaluate.speed import (
 )
 from vitascope.evaluate.speed_processes import process_contests
 from vitascope.generate.canvas import given_frames, make_canvas
-from vitascope.generate.guidance import ToldTransformer
+from vitascope.generate.guidance import PromptedTransformer
 from vitascope.generate.loading import find_model, load
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
@@ -44,7 +44,7 @@ from vitascope.interop.wan_transformer import load_wan_transformer, save_wan_tra
 from vitascope.model.diffusion import add_noise
 from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack, unpatchify
 from vitascope.model.text import distinct_states
-from vitascope.model.transformer import Transformer
+from vitascope.model.transformer import Transformer, num_beginning_flops, num_flops
 
 NUM_STATES = 512
 SHIFT, GUIDANCE, FPS = 3.0, 5.0, 16
@@ -161,7 +161,9 @@ class Contests:
             tokens = ours.sample(canvas, PROMPT, negative=NEGATIVE, num_steps=steps, guidance=GUIDANCE)
             return canvas.grid_latent(tokens, (1, 2, 2))
 
-        flops = 2 * steps * self._flops(ours.transformer, canvas.num_grid_tokens)
+        tokens = canvas.num_grid_tokens
+        shared = num_beginning_flops(ours.transformer.config, [tokens], num_sigmas=1)
+        flops = steps * (2 * self._flops(ours.transformer, tokens) - shared)
         peer = partial(theirs, output="latent")
         name = f"{steps} guided steps, {canvas.num_grid_tokens} tokens"
         if int8:
@@ -202,7 +204,7 @@ class Contests:
         clean = ours.sample(canvas, prompt, num_steps=config.num_steps, guidance=config.guidance)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
         noised = [(add_noise(clean, noise, torch.full((len(clean),), sigma)), sigma) for sigma in TRAINED_SIGMAS]
-        told = ToldTransformer(ours.transformer, canvas, [prompt], history_noise=0)
+        told = PromptedTransformer(ours.transformer, canvas, [prompt], history_noise=0)
 
         @torch.inference_mode()
         def make() -> Tensor:
@@ -346,8 +348,6 @@ class Contests:
         return Contest(name, ours, peer, 0.1 if half else tolerance, goal, flops)
 
     def _flops(self, network: Transformer, tokens: int, cached: bool = True) -> int:
-        from vitascope.model.transformer import num_flops
-
         return num_flops(network.config, [tokens], [tokens], [NUM_STATES], 1, text_cached=cached)
 
     def _transformers(self) -> tuple[Transformer, Any]:

@@ -52,7 +52,7 @@ class Guidance:
         return self.scale != 1 and low <= sigma <= high
 
 
-class ToldTransformer:
+class PromptedTransformer:
     """The transformer's clean tokens of a canvas, each shot told its text; what blocks need of it is computed once."""
 
     def __init__(self, transformer: Transformer, canvas: Canvas, texts: Sequence[EncodedPrompt], history_noise: Number):
@@ -72,25 +72,30 @@ class ToldTransformer:
         return to_clean(output, x, seen.token_sigmas, self.transformer.config.prediction)
 
 
-def guided_velocity(told: ToldTransformer, untold: ToldTransformer | None, guidance: Guidance, both: Both) -> Velocity:
-    """The velocity of a canvas's tokens, led away from what is `untold`'s by both passes; given tokens stand still."""
-    canvas = told.canvas
+def guided_velocity(
+    conditional: PromptedTransformer, unconditional: PromptedTransformer | None, guidance: Guidance, both: Both
+) -> Velocity:
+    """The velocity of a canvas's tokens, led away from the unconditional prediction by `both` passes.
+
+    Without an unconditional one it is the conditional alone. Given tokens stand still.
+    """
+    canvas = conditional.canvas
     made = ~canvas.given[:, None]
     nearness = canvas.nearness(guidance.ramp)
     scales = float(guidance.scale) + (1 - float(guidance.scale)) * nearness
 
     def velocity(x: Tensor, sigma: float) -> Tensor:
-        seen = told.packed(x, sigma)
-        if untold is None or not guidance.applies(sigma):
-            target = told.clean(x, seen)
+        seen = conditional.packed(x, sigma)
+        if unconditional is None or not guidance.applies(sigma):
+            target = conditional.clean(x, seen)
         else:
-            beginning = told.transformer.begin(seen)  # the same for both, which differ in their text
-            conditional, unconditional = both(
-                partial(told.clean, x, seen, beginning),
-                partial(untold.clean, x, untold.packed(x, sigma), beginning),
+            beginning = conditional.transformer.begin(seen)  # the same for both, which differ in their text
+            told, untold = both(
+                partial(conditional.clean, x, seen, beginning),
+                partial(unconditional.clean, x, unconditional.packed(x, sigma), beginning),
             )
-            guided = rescale(guide(conditional, unconditional, scales), conditional, guidance.rescale)
-            target = torch.where(nearness == 1, conditional, guided)
+            guided = rescale(guide(told, untold, scales), told, guidance.rescale)
+            target = torch.where(nearness == 1, told, guided)
         return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
 
     return velocity

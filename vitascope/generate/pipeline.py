@@ -21,7 +21,7 @@ from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.cost import Cost, cost_of, matmul_rate
 from vitascope.generate.footage import Media
-from vitascope.generate.guidance import EncodedPrompt, Guidance, ToldTransformer, guided_velocity
+from vitascope.generate.guidance import EncodedPrompt, Guidance, PromptedTransformer, guided_velocity
 from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity
@@ -421,15 +421,17 @@ class Pipeline:
     ) -> Velocity:
         """The guided velocity of the canvas's tokens, by `both` passes."""
 
-        def told(prompts: Sequence[Prompt]) -> ToldTransformer:
+        def prompted(prompts: Sequence[Prompt]) -> PromptedTransformer:
             texts = [prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt) for prompt in prompts]
-            return ToldTransformer(self.transformer, canvas, texts, history_noise)
+            return PromptedTransformer(self.transformer, canvas, texts, history_noise)
+
+        conditional = prompted(prompts)
 
         all_is_near = bool((canvas.nearness(guidance.ramp)[~canvas.given] == 1).all())
         if guidance.scale == 1 or all_is_near:  # nothing is led anywhere, so one pass is enough
-            return guided_velocity(told(prompts), None, guidance, both)
+            return guided_velocity(conditional, None, guidance, both)
         negative = self.encode_prompt(negative) if isinstance(negative, str) else negative
-        return guided_velocity(told(prompts), told([negative] * len(prompts)), guidance, both)
+        return guided_velocity(conditional, prompted([negative] * len(prompts)), guidance, both)
 
     def card(self, *, measure: bool = False) -> dict[str, object]:
         """What a model card says: sizes, parameters, training, scores, and what a video of the usual size takes.
@@ -456,20 +458,22 @@ class Pipeline:
         size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
         at_once = 2 if config.guidance != 1 and runs_at_once(torch.device("cpu")) else 1
         networks = (self.codec, self.transformer, self.text_encoder)
-        return cost_of(*networks, self._num_passes(), passes_at_once=at_once, **size)
+        num_passes, num_beginnings = self._num_passes()
+        return cost_of(*networks, num_passes, num_beginnings, passes_at_once=at_once, **size)
 
-    def _num_passes(self) -> int:
-        """How often the transformer runs for a video as the model was trained, told by the sampler itself."""
-        config, passes = self.config, 0
+    def _num_passes(self) -> tuple[int, int]:
+        """How often the transformer runs, and begins, for a video as the model was trained; the sampler tells."""
+        config, passes, beginnings = self.config, 0, 0
         guidance = self._guidance(config.guidance)
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
-            nonlocal passes
+            nonlocal passes, beginnings
             passes += 2 if guidance.applies(sigma) else 1
+            beginnings += 1
             return x
 
         grid = self.lattice.shape(config.num_frames, config.height, config.width)
         tokens = math.prod(side // step for side, step in zip(grid, self.lattice.patch, strict=True))
         sigmas = sigma_schedule(config.num_steps, config.shift_of(tokens))
         SOLVERS[config.solver](velocity, torch.zeros(1, 1), sigmas, None)
-        return passes
+        return passes, beginnings

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,8 @@ from vitascope.model.attention import has_bfloat16_products, packed_attention
 from vitascope.model.patches import Pack
 from vitascope.model.rotary import apply_rotary, rotary_frequencies
 from vitascope.onednn import Linear
+
+LAST_BLOCKS = 2  # whose MLPs aren't rounded to 8 bits
 
 
 class TransformerConfig(Config):
@@ -122,6 +124,7 @@ class Transformer(nn.Module):
         """
         text = self.encode_text(pack.context) if text_cache is None else text_cache
         begun = self.begin(pack) if beginning is None else beginning
+        assert begun.x.shape[:2].numel() == len(pack.tokens), "the beginning of another pack"
         x, noise = begun.x, (begun.modulation, begun.group_of_run)
         lengths = (pack.told_lengths, pack.context_lengths, pack.context_counts)
         for number, (block, keys, values) in enumerate(zip(self._blocks, text.keys, text.values, strict=True)):
@@ -158,10 +161,14 @@ class Transformer(nn.Module):
         return num_flops(self.config, *lengths, len(pack.sigmas), text_cached=text_cached)
 
     def to_eight_bit(self) -> None:
-        """Compute the blocks' linear layers in 8 bits from now on; for good, and on a CPU only."""
+        """Compute the blocks' linear layers in 8 bits from now on; for good, and on a CPU only.
+
+        What the MLPs of the last blocks do, no later block evens out: those stay in half precision, or as they are
+        where the processor isn't made for that.
+        """
         assert not is_eight_bit(self), "the transformer computes in 8 bits already"
-        for block in self._blocks:
-            block.to_eight_bit()
+        for number, block in enumerate(self._blocks, start=1):
+            block.to_eight_bit(mlp=number <= len(self._blocks) - LAST_BLOCKS)
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Fresh weights, all of them, drawn from the generator (or torch's default one)."""
@@ -215,10 +222,15 @@ class Block(nn.Module):
         group_of_run: Int[Tensor, " runs"],
         rotary: tuple[Tensor, Tensor],
         lengths: Sequence[int],
-        *text: Any,
+        text_keys: Float[Tensor, "l heads e"],
+        text_values: Float[Tensor, "l heads e"],
+        told_lengths: Sequence[int],
+        text_lengths: Sequence[int],
+        text_counts: Int[Tensor, " l"] | None,
     ) -> Float[Tensor, "runs r d"]:
-        """The tokens after one block; `text` is what `tell` takes."""
+        """The tokens after one block."""
         x = self.attend(x, modulation, group_of_run, rotary, lengths)
+        text = (text_keys, text_values, told_lengths, text_lengths, text_counts)
         return self.tell(x, modulation, group_of_run, *text)
 
     def attend(
@@ -265,18 +277,21 @@ class Block(nn.Module):
         parts = self.scale_shift_table[:, which].float() + modulation[:, which]
         return (_per_run(part, group_of_run) for part in parts.unbind(1))
 
-    def to_eight_bit(self) -> None:
-        """Compute all linear layers in 8 bits, but the text's keys and values, which are made once.
+    def to_eight_bit(self, *, mlp: bool) -> None:
+        """Compute linear layers in 8 bits, but the text's keys and values, which are made once; the MLP's if `mlp`.
 
-        Self-attention takes its values' dtype: bfloat16 where the processor is made for it.
+        Otherwise the MLP, and always self-attention, take bfloat16 where the processor is made for that.
         """
-        of_values = torch.bfloat16 if has_bfloat16_products() else torch.float32
+        half = torch.bfloat16 if has_bfloat16_products() else torch.float32
         for attention, names in ((self.self_attention, "query key value out"), (self.cross_attention, "query out")):
             for name in names.split():
-                dtype = of_values if name == "value" else torch.float32
+                dtype = half if name == "value" else torch.float32
                 setattr(attention, name, EightBitLinear(getattr(attention, name), dtype=dtype))
-        rise, _, fall = self.ffn
-        self.ffn = nn.Sequential(EightBitLinear(cast("Linear", rise), gelu=True), EightBitLinear(cast("Linear", fall)))
+        if mlp:
+            rise, _, fall = self.ffn
+            self.ffn = nn.Sequential(EightBitLinear(cast("Linear", rise)), EightBitLinear(cast("Linear", fall)))
+        else:
+            self.ffn.to(half)
 
 
 class Attention(nn.Module):
@@ -364,14 +379,21 @@ def num_flops(
     return 2 * (sum(lengths) * token + sum(text_lengths) * text_token + num_sigmas * sigma + layers * 2 * d * attended)
 
 
+def num_beginning_flops(config: TransformerConfig, lengths: Sequence[int], num_sigmas: int) -> int:
+    """How many of `num_flops` are those of `Transformer.begin`."""
+    d = config.width
+    token, sigma = d * config.token_in + 4 * d * d, d * (config.frequency_width + d + 6 * d)
+    return 2 * (sum(lengths) * token + num_sigmas * sigma + 2 * d * sum(n * n for n in lengths))
+
+
 def _per_run(values: Float[Tensor, "g d"], group_of_run: Tensor) -> Float[Tensor, "runs 1 d"]:
     return values.index_select(0, group_of_run).unsqueeze(1)
 
 
 def _modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    # fp32: the statistics, and scales close to 1, don't survive half precision
     if len(x) == 1:  # one run: its scale and shift are the norm's own weight and bias, which takes one sweep less
         return _norm(x, eps, 1 + scale.flatten(), shift.flatten())
-    # fp32: the statistics, and scales close to 1, don't survive half precision
     return torch.addcmul(shift, _norm(x.float(), eps), 1 + scale).to(x.dtype)
 
 
