@@ -218,7 +218,7 @@ class Contests:
 
         name = f"{len(noised)} predictions, trained, {len(clean)} tokens"
         if int8:
-            return Contest(f"{name}, int8", make, theirs, 1e-2, 2.4, difference=relative_difference)
+            return Contest(f"{name}, int8", make, theirs, 1e-2, 1.0, difference=relative_difference)
         return self._contest(name, make, theirs, 1e-4, 1.0)
 
     def images(self) -> Contest:
