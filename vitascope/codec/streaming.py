@@ -27,6 +27,7 @@ from vitascope.side_by_side import halves, runs_at_once
 from vitascope.video import Video
 
 LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches
+SMALL_CELLS = 8 * 8  # of latent frames so small that twice as many stay there
 MAX_CELLS_AT_ONCE = 32 * 32  # of a tile of which two chunks are coded at once, since that takes twice the memory
 MAX_WIDTH_AT_ONCE = 128  # of the codec that does so; wider ones were not measured
 
@@ -85,13 +86,18 @@ def decode_frames(
     codec: Codec, latent: Float[Tensor, "c t h w"], height: int, width: int, num_frames: int, tiling: Tiling = Tiling()
 ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The frames of a latent, chunk by chunk, with the padding of `encode_video` cropped away."""
-    step, written = LATENT_FRAMES_PER_CHUNK, 0
+    step, written = latent_frames_per_chunk(*latent.shape[2:]), 0
     chunks = (latent[None, :, start : start + step] for start in range(0, latent.shape[1], step))
     for pixels in decode_stream(codec, chunks, tiling):
         frames = to_frames(pixels[0])[: num_frames - written, :height, :width]
         written += len(frames)
         if len(frames):
             yield frames
+
+
+def latent_frames_per_chunk(rows: int, columns: int) -> int:
+    """How many latent frames of so many cells are best decoded at a time."""
+    return 2 * LATENT_FRAMES_PER_CHUNK if rows * columns <= SMALL_CELLS else LATENT_FRAMES_PER_CHUNK
 
 
 def decode_video(

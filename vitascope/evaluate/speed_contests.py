@@ -23,7 +23,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vitascope.codec.network import Codec
-from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, chunk_spans, decode_stream, encode_stream
+from vitascope.codec.streaming import (
+    LATENT_FRAMES_PER_CHUNK,
+    chunk_spans,
+    decode_stream,
+    encode_stream,
+    latent_frames_per_chunk,
+)
 from vitascope.evaluate.speed import (
     Contest,
     Work,
@@ -279,7 +285,8 @@ class Contests:
         @torch.inference_mode()
         def make() -> Tensor:
             made, first = torch.empty(1, 3, num_frames, edge, edge), 0
-            for chunk in decode_stream(ours, latent.split(LATENT_FRAMES_PER_CHUNK, dim=2)):
+            step = latent_frames_per_chunk(edge // 8, edge // 8)
+            for chunk in decode_stream(ours, latent.split(step, dim=2)):
                 made[:, :, first : first + chunk.shape[2]] = chunk
                 first += chunk.shape[2]
             return made.clamp_(-1, 1)

@@ -17,10 +17,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vitascope.codec.streaming import (
-    LATENT_FRAMES_PER_CHUNK,
     StreamingDecoder,
     decode_frames,
     encode_stream,
+    latent_frames_per_chunk,
     to_frames,
 )
 from vitascope.generate.canvas import Canvas, Shot, make_canvas
@@ -126,10 +126,11 @@ class Rollout:
         """The frames that are new since the last call: up to the first latent frame that isn't known."""
         known, ending = [*self._whole, False].index(False), self.timeline.ending
         end = known if ending is None else min(known, ending.start)
-        edges = [*range(self._num_decoded, end, LATENT_FRAMES_PER_CHUNK), end]
+        step = latent_frames_per_chunk(*self.latent.shape[2:])
+        edges = [*range(self._num_decoded, end, step), end]
         chunks = self._decoder.decode_all(self.latent[None, :, start:stop] for start, stop in pairwise(edges))
         for start, pixels in zip(edges[:-1], chunks, strict=True):
-            self._num_decoded = min(end, start + LATENT_FRAMES_PER_CHUNK)
+            self._num_decoded = min(end, start + step)
             if ending is not None and self._num_decoded == ending.start:  # the last chunk: the decoder is free again
                 pixels = self._leading_to(ending, pixels)
             yield from self._shown(pixels, first_latent=start)
