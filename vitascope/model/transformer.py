@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +82,16 @@ class TextCache:
     values: tuple[Float[Tensor, "l heads d"], ...]
 
 
+class BlockText(NamedTuple):
+    """What a block's cross-attention sees: for each text, how many tokens attend to it, and to how many of its own."""
+
+    keys: Float[Tensor, "l heads e"]
+    values: Float[Tensor, "l heads e"]
+    told_lengths: Sequence[int]
+    text_lengths: Sequence[int]
+    counts: Int[Tensor, " l"] | None
+
+
 @dataclass(frozen=True)
 class Beginning:
     """A pass as far as the first block's self-attention, and what all blocks know of noise and places.
@@ -129,9 +139,9 @@ class Transformer(nn.Module):
         lengths = (pack.told_lengths, pack.context_lengths, pack.context_counts)
         for number, (block, keys, values) in enumerate(zip(self._blocks, text.keys, text.values, strict=True)):
             if number == 0:
-                x = self._run(block.tell, x, *noise, keys, values, *lengths)
+                x = self._run(block.tell, x, *noise, BlockText(keys, values, *lengths))
             else:
-                x = self._run(block, x, *noise, begun.rotary, pack.lengths, keys, values, *lengths)
+                x = self._run(block, x, *noise, begun.rotary, pack.lengths, BlockText(keys, values, *lengths))
         shift, scale = (self.scale_shift_table.float() + begun.time.unsqueeze(1)).unbind(1)
         x = _modulated_norm(
             x, _per_run(scale, begun.group_of_run), _per_run(shift, begun.group_of_run), self.config.eps
@@ -222,16 +232,11 @@ class Block(nn.Module):
         group_of_run: Int[Tensor, " runs"],
         rotary: tuple[Tensor, Tensor],
         lengths: Sequence[int],
-        text_keys: Float[Tensor, "l heads e"],
-        text_values: Float[Tensor, "l heads e"],
-        told_lengths: Sequence[int],
-        text_lengths: Sequence[int],
-        text_counts: Int[Tensor, " l"] | None,
+        text: BlockText,
     ) -> Float[Tensor, "runs r d"]:
         """The tokens after one block."""
         x = self.attend(x, modulation, group_of_run, rotary, lengths)
-        text = (text_keys, text_values, told_lengths, text_lengths, text_counts)
-        return self.tell(x, modulation, group_of_run, *text)
+        return self.tell(x, modulation, group_of_run, text)
 
     def attend(
         self,
@@ -254,16 +259,12 @@ class Block(nn.Module):
         x: Float[Tensor, "runs r d"],
         modulation: Float[Tensor, "g 6 d"],
         group_of_run: Int[Tensor, " runs"],
-        text_keys: Float[Tensor, "l heads e"],
-        text_values: Float[Tensor, "l heads e"],
-        told_lengths: Sequence[int],
-        text_lengths: Sequence[int],
-        text_counts: Int[Tensor, " l"] | None,
+        text: BlockText,
     ) -> Float[Tensor, "runs r d"]:
         """The tokens after the text and the MLP."""
         h = x if self.cross_norm is None else _norm(x, self.eps, self.cross_norm.weight, self.cross_norm.bias)
         q = self.cross_attention.queries(h.flatten(0, 1))
-        told = self.cross_attention(q, text_keys, text_values, told_lengths, text_lengths, text_counts)
+        told = self.cross_attention(q, *text)
         x = x + told.view_as(x)
 
         shift, scale, gate = self._modulation(modulation, group_of_run, slice(3, 6))
