@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from itertools import groupby, product
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -55,20 +56,22 @@ def _attention_by_runs(
     k_counts: Int[Tensor, " m"] | None,
 ) -> Float[Tensor, "n heads d"]:
     """Neighbours with equally many queries are one batch of one SDPA call; unequal keys are padded and masked."""
-    bonus = None if k_counts is None else k_counts.to(q.dtype).log()
+    runs: list[tuple[int, list[int]]] = []  # queries of each sample, and every sample's keys
+    for q_length, pairs in groupby(zip(q_lengths, k_lengths, strict=True), key=itemgetter(0)):
+        runs.append((q_length, [k_length for _, k_length in pairs]))
+    num_keys = [sum(lengths) for _, lengths in runs]
+    # split, not sliced: the gradient of each slice would be a tensor as long as the pack, most of it zeros
+    all_queries = q.split([q_length * len(lengths) for q_length, lengths in runs])
+    all_keys, all_values = k.split(num_keys), v.split(num_keys)
+    bonuses = [None] * len(runs) if k_counts is None else k_counts.to(q.dtype).log().split(num_keys)
     outputs = []
-    q_start = k_start = sample = 0
-    for q_length, run in groupby(q_lengths):
-        count = len(list(run))
-        lengths = k_lengths[sample : sample + count]
-        q_stop, k_stop = q_start + count * q_length, k_start + sum(lengths)
-        keys, values = (_batch(x[k_start:k_stop], lengths) for x in (k, v))
-        bias = _bias(lengths, None if bonus is None else bonus[k_start:k_stop], q)
+    for (_, lengths), queries, keys, values, bonus in zip(
+        runs, all_queries, all_keys, all_values, bonuses, strict=True
+    ):
         # always 4-D: with 3-D inputs SDPA falls back to the slow path that writes out the whole score matrix
-        queries = rearrange(q[q_start:q_stop], "(b n) heads d -> b heads n d", b=count)
-        out = _attend(queries, keys, values, bias)
+        q4 = rearrange(queries, "(b n) heads d -> b heads n d", b=len(lengths))
+        out = _attend(q4, _batch(keys, lengths), _batch(values, lengths), _bias(lengths, bonus, q))
         outputs.append(rearrange(out, "b heads n d -> (b n) heads d"))
-        q_start, k_start, sample = q_stop, k_stop, sample + count
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
