@@ -263,7 +263,9 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Frames, stream: Stream) -> Frames:
         y = self.conv1(x, stream, self.norm1)
         y = self.conv2(y, stream, self.norm2)
-        return self.shortcut(x) + y
+        shortcut = self.shortcut(x)
+        # in place where nothing is learned, but for the sum's dtype
+        return y.add_(shortcut) if torch.is_inference_mode_enabled() and y.dtype == shortcut.dtype else shortcut + y
 
 
 class FrameAttention(nn.Module):

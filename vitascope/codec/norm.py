@@ -13,6 +13,9 @@ Frames = Float[Tensor, "_b _c _t _h _w"]
 """Activations inside the network; a layer may change every axis."""
 
 
+BYTES_AT_ONCE = 1 << 19  # of frames that are normed at once
+
+
 class ChannelNorm(nn.Module):
     """Root-mean-square norm over channels: cell by cell, so that it can't look across time or space."""
 
@@ -27,10 +30,11 @@ class ChannelNorm(nn.Module):
     def write_silu(self, x: Frames, out: Frames) -> None:
         """Fill `out` with SiLU of the norm of x; nothing of it can be learned.
 
-        Frame by frame: what lies between stays in a core's cache, and no memory is taken anew.
+        A frame, or a few small ones, at a time: what lies between stays in a core's caches.
         """
-        for clip, result in zip(x, out, strict=True):
-            for frame, place in zip(rearrange(clip, "c t h w -> t h w c"), result.unbind(1), strict=True):
-                length = torch.linalg.vector_norm(frame, dim=-1, keepdim=True).clamp_min(1e-12)
-                normed = (frame * (math.sqrt(x.shape[1]) / length)).mul_(self.gain)
-                torch.ops.aten.silu.out(normed, out=rearrange(place, "c h w -> h w c"))
+        at_once = max(1, BYTES_AT_ONCE // x[0, :, 0].nbytes)
+        for clip, result in zip(*(rearrange(y, "b c t h w -> b t h w c") for y in (x, out)), strict=True):
+            for frames, places in zip(clip.split(at_once), result.split(at_once), strict=True):
+                length = torch.linalg.vector_norm(frames, dim=-1, keepdim=True).clamp_min(1e-12)
+                normed = (frames * (math.sqrt(x.shape[1]) / length)).mul_(self.gain)
+                torch.ops.aten.silu.out(normed, out=places)

@@ -31,6 +31,7 @@ INPUT = torch.tensor(
     ]
 )
 KERNEL = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+ALL_ALIKE = WINDOW + 1  # of the 36 products, the one that OUTPUT gives to all outputs alike
 OUTPUT = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
@@ -39,16 +40,6 @@ def is_worthwhile(x: Float[Tensor, "b c _t h w"], weight: Float[Tensor, "o c k r
     out_channels, in_channels, _, *kernel = weight.shape
     tiles = x.shape[0] * x.shape[2] * -(-x.shape[3] // TILE) * -(-x.shape[4] // TILE)
     return kernel == [3, 3] and min(out_channels, in_channels) >= MIN_CHANNELS and tiles >= MIN_TILES
-
-
-def convolve(
-    x: Float[Tensor, "b c t2 h w"], weight: Float[Tensor, "o c k 3 3"], bias: Float[Tensor, " o"]
-) -> Float[Tensor, "b o t h w"]:
-    """The convolution of x, padded by one row and column of zeros on each side and not in time: t = t2 - k + 1."""
-    _, _, num_in, height, width = x.shape
-    room, seen = framed_room(x, num_in)
-    seen.copy_(x)
-    return convolve_framed(room, (num_in - weight.shape[2] + 1, height, width), weight, bias)
 
 
 def framed_room(
@@ -78,8 +69,7 @@ def convolve_framed(
     out = room.new_empty(len(room), num_out, TILE * rows, TILE * columns, out_channels)
     kernels = _led_through(weight)
     for framed, result in zip(room, out, strict=True):
-        _convolve_tiles(framed, kernels, rearrange(result, "t (h p) (w q) o -> p q t h w o", p=TILE, q=TILE))
-    out += bias
+        _convolve_tiles(framed, kernels, bias, rearrange(result, "t (h p) (w q) o -> p q t h w o", p=TILE, q=TILE))
     return rearrange(out[:, :, :height, :width], "b t h w o -> b o t h w")
 
 
@@ -89,7 +79,10 @@ def _led_through(weight: Float[Tensor, "o c k 3 3"]) -> Float[Tensor, "k 36 c o"
 
 
 def _convolve_tiles(
-    padded: Float[Tensor, "t2 h w c"], kernels: Float[Tensor, "k 36 c o"], tiles: Float[Tensor, "4 4 t rows columns o"]
+    padded: Float[Tensor, "t2 h w c"],
+    kernels: Float[Tensor, "k 36 c o"],
+    bias: Float[Tensor, " o"],
+    tiles: Float[Tensor, "4 4 t rows columns o"],
 ) -> None:
     """Fill the tiles of the result band by band, each a few rows of tiles of all frames."""
     num_in, _, _, channels = padded.shape
@@ -112,6 +105,7 @@ def _convolve_tiles(
             if -first < num_out:
                 of_frames = of_inputs[:, max(0, first) : first + num_out].flatten(1, 2)
                 products[:, max(0, -first) :].flatten(1, 2).baddbmm_(of_frames, kernels[tap])
+        products[ALL_ALIKE] += bias
         tile.copy_(_lead(OUTPUT, products.view(WINDOW, WINDOW, -1), scratch=buffer, into=other).view(tile.shape))
 
 

@@ -169,7 +169,8 @@ class Contests:
 
         tokens = canvas.num_grid_tokens
         shared = num_beginning_flops(ours.transformer.config, [tokens], num_sigmas=1)
-        flops = steps * (2 * self._flops(ours.transformer, tokens) - shared)
+        passes = sum(self._flops(ours.transformer, tokens, prompt) for prompt in (PROMPT, NEGATIVE))
+        flops = steps * (passes - shared)
         peer = partial(theirs, output="latent")
         name = f"{steps} guided steps, {canvas.num_grid_tokens} tokens"
         if int8:
@@ -249,7 +250,7 @@ class Contests:
         def theirs() -> Tensor:
             return peer(latents, torch.full((4,), 700.0, device=self.device), texts, return_dict=False)[0].float()
 
-        flops = 4 * self._flops(ours, side * side // 4)
+        flops = 4 * self._flops(ours, side * side // 4, PROMPT)
         return self._contest(f"4 images of {side * side // 4} tokens", make, theirs, 1e-4, 1.5, flops)
 
     def decode(self, base: int, *, int8: bool = False) -> Contest:
@@ -347,15 +348,16 @@ class Contests:
             return _gradient(loss, peer.patch_embedding.weight).flatten(1)
 
         tokens = sum(math.prod(grid) // 4 for grid in grids)
-        flops = sum(3 * self._flops(ours, math.prod(grid) // 4, cached=False) for grid in grids)
+        flops = sum(3 * self._flops(ours, math.prod(grid) // 4, PROMPT, cached=False) for grid in grids)
         return self._contest(f"training on 12 images, 4 clips: {tokens} tokens", make, theirs, 1e-3, 1.6, flops)
 
     def _contest(self, name: str, ours: Work, peer: Work, tolerance: float, goal: float, flops: int = 0) -> Contest:
         half = self.dtype != torch.float32
         return Contest(name, ours, peer, 0.1 if half else tolerance, goal, flops)
 
-    def _flops(self, network: Transformer, tokens: int, cached: bool = True) -> int:
-        return num_flops(network.config, [tokens], [tokens], [NUM_STATES], 1, text_cached=cached)
+    def _flops(self, network: Transformer, tokens: int, prompt: str, *, cached: bool = True) -> int:
+        """Of a forward pass by ours, where the equal states behind a prompt are one."""
+        return num_flops(network.config, [tokens], [tokens], [SAID[prompt] + 1], 1, text_cached=cached)
 
     def _transformers(self) -> tuple[Transformer, Any]:
         diffusers = _diffusers()
