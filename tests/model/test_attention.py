@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.model.attention import has_bfloat16_products, packed_attention
+from vitascope.model.attention import FEW_KEYS, has_bfloat16_products, packed_attention
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -31,8 +31,10 @@ def by_definition(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ([1, 6, 6, 2], [9, 1, 1, 1]),
     ],
 )
-def test_packed_is_one_sample_at_a_time(q_lengths, k_lengths):
+@pytest.mark.parametrize("few_keys", [0, FEW_KEYS])  # by torch's kernel, and by products
+def test_packed_is_one_sample_at_a_time(q_lengths, k_lengths, few_keys, monkeypatch):
     """Fails when runs are told apart by the query length alone, or when the offsets of keys follow the queries."""
+    monkeypatch.setattr("vitascope.model.attention.FEW_KEYS", few_keys)
     q = random(sum(q_lengths), 3, 8)
     k, v = random(sum(k_lengths), 3, 8, seed=1), random(sum(k_lengths), 3, 8, seed=2)
     parts = zip(q.split(q_lengths), k.split(k_lengths), v.split(k_lengths), strict=True)
@@ -40,9 +42,12 @@ def test_packed_is_one_sample_at_a_time(q_lengths, k_lengths):
     torch.testing.assert_close(packed_attention(q, k, v, q_lengths, k_lengths), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_counted_key_is_so_many_equal_keys(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "few_keys"), [(torch.float32, 0), (torch.float32, FEW_KEYS), (torch.bfloat16, FEW_KEYS)]
+)
+def test_a_counted_key_is_so_many_equal_keys(dtype, few_keys, monkeypatch):
     """Alone and beside a sample with fewer keys; with gradients, in half precision, by the explicit formula."""
+    monkeypatch.setattr("vitascope.model.attention.FEW_KEYS", few_keys)
     q_lengths, k_lengths = [4, 4, 2], [3, 5, 5]
     q, k, v = (random(length, 2, 8, seed=length).to(dtype) for length in (10, 13, 13))
     counts = torch.tensor([1, 1, 40, 1, 2, 1, 1, 500, 1, 1, 1, 1, 7])
@@ -109,6 +114,17 @@ def test_elsewhere_sampling_in_bfloat16_takes_torchs_kernel(monkeypatch):
     q, k, v = (random(4, 3, 8, seed=seed).bfloat16() for seed in range(3))
     packed_attention(q, k, v, [4], [4])
     assert calls == [1]
+
+
+@pytest.mark.parametrize(("num_keys", "num_calls"), [(FEW_KEYS, 0), (FEW_KEYS + 1, 1)])
+def test_of_many_keys_the_scores_are_not_written_out(num_keys, num_calls, monkeypatch):
+    calls = []
+    kernel = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        "torch.nn.functional.scaled_dot_product_attention", lambda *args: calls.append(1) or kernel(*args)
+    )
+    packed_attention(random(4, 3, 8), *(random(num_keys, 3, 8, seed=seed) for seed in (1, 2)), [4], [num_keys])
+    assert len(calls) == num_calls
 
 
 def test_another_sample_of_the_pack_changes_nothing():

@@ -48,9 +48,9 @@ class Conv3d(nn.Conv3d):
 
     def _columns_at_once(self, x: Frames) -> int:
         """How many neighbouring columns are best computed as one of so many times the channels."""
+        assert not isinstance(self.padding, str)
         is_plain = self.stride == self.dilation == (1, 1, 1) and self.groups == 1
-        width = self.kernel_size[2]
-        if not is_plain or width == 1 or width != 2 * self.padding[2] + 1:
+        if not is_plain or self.padding[2] == 0 or self.kernel_size[2] != 2 * self.padding[2] + 1:
             return 1
         return next(n for n in (4, 2, 1) if n == 1 or (n * self.out_channels <= _lanes() and x.shape[4] % n == 0))
 

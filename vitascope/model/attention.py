@@ -75,6 +75,7 @@ def _attention_by_runs(
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
+FEW_KEYS = 64  # their scores may be written out: they take less memory than what else a layer keeps
 MAX_SCORES = 1 << 24  # queries x keys x heads of a batch that may be written out, 32 MB; every layer keeps its own
 SCORES_AT_ONCE = 1 << 19  # of one head, 1 MB of them: so many stay in a core's caches
 MIN_QUERIES = 64  # at once, however many keys there are: fewer rows are slow to multiply
@@ -86,12 +87,14 @@ def _attend(
     v: Float[Tensor, "b heads l d"],
     bias: Float[Tensor, "b 1 1 l"] | None,
 ) -> Float[Tensor, "b heads n d"]:
-    """Softmax attention; on a CPU in bfloat16 by plain products where that is faster than SDPA.
+    """Softmax attention; on a CPU by plain products where that is faster than SDPA: of few keys, and in bfloat16.
 
-    SDPA's backward pass takes two to ten times as long there, its forward pass 1.5 times (of 832 keys) to 1.7 (3,200).
+    In bfloat16 SDPA's backward pass takes two to ten times as long there, its forward pass 1.5 times (of 832 keys) to
+    1.7 (3,200); in float32 both take 1.1 to 2 times as long of 25 or 64 keys.
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v, bias)
+        is_short = q.device.type == "cpu" and k.shape[2] <= FEW_KEYS
+        return (_explicit_attention if is_short else F.scaled_dot_product_attention)(q, k, v, bias)
     if torch.is_grad_enabled():
         num_scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
         attend = _explicit_attention if num_scores <= MAX_SCORES else F.scaled_dot_product_attention
@@ -121,7 +124,7 @@ def _explicit_attention(
     """The formula as it is written: softmax(q k^T / sqrt(d) + bias) v, with the scores in memory."""
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
     if bias is not None:
-        scores = scores + bias
+        scores += bias
     return scores.softmax(-1) @ v
 
 
