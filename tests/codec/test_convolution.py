@@ -92,10 +92,10 @@ def test_many_channels_and_tiles_take_the_minimal_filtering(monkeypatch):
 
 @pytest.mark.parametrize(("channels", "side"), [(32, 32), (8, 9)])  # filtered, and direct
 @pytest.mark.parametrize("chunks", [(1, 4, 2), (3, 1, 1)])
-@pytest.mark.parametrize("normed", ["frame by frame", "all frames at once", ""])
+@pytest.mark.parametrize("normed", ["row by row", "all frames at once", ""])
 def test_chunks_behind_a_norm_without_gradients_are_the_whole_with(channels, side, chunks, normed, monkeypatch):
     """Fails when the past is a frame too few, a missing frame of zeros counts as one there is, or the gain is lost."""
-    monkeypatch.setattr(norm_module, "BYTES_AT_ONCE", 1 if normed == "frame by frame" else 1 << 30)
+    monkeypatch.setattr(norm_module, "BYTES_AT_ONCE", 1 if normed == "row by row" else 1 << 30)
     torch.manual_seed(0)
     layer, norm = CausalConv3d(channels, channels, (3, 3, 3)), ChannelNorm(channels) if normed else None
     if norm is not None:

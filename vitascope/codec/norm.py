@@ -12,8 +12,7 @@ from torch import Tensor, nn
 Frames = Float[Tensor, "_b _c _t _h _w"]
 """Activations inside the network; a layer may change every axis."""
 
-
-BYTES_AT_ONCE = 1 << 19  # of frames that are normed at once
+BYTES_AT_ONCE = 1 << 20  # of what is normed at once
 
 
 class ChannelNorm(nn.Module):
@@ -30,11 +29,17 @@ class ChannelNorm(nn.Module):
     def write_silu(self, x: Frames, out: Frames) -> None:
         """Fill `out` with SiLU of the norm of x; nothing of it can be learned.
 
-        A frame, or a few small ones, at a time: what lies between stays in a core's caches.
+        Piece by piece: what lies between stays in a core's cache.
         """
-        at_once = max(1, BYTES_AT_ONCE // x[0, :, 0].nbytes)
-        for clip, result in zip(*(rearrange(y, "b c t h w -> b t h w c") for y in (x, out)), strict=True):
-            for frames, places in zip(clip.split(at_once), result.split(at_once), strict=True):
-                length = torch.linalg.vector_norm(frames, dim=-1, keepdim=True).clamp_min(1e-12)
-                normed = (frames * (math.sqrt(x.shape[1]) / length)).mul_(self.gain)
-                torch.ops.aten.silu.out(normed, out=places)
+        for piece, place in zip(_pieces(x), _pieces(out), strict=True):
+            length = torch.linalg.vector_norm(piece, dim=-1, keepdim=True).clamp_min(1e-12)
+            normed = (piece * (math.sqrt(x.shape[1]) / length)).mul_(self.gain)
+            torch.ops.aten.silu.out(normed, out=place)
+
+
+def _pieces(x: Frames) -> list[Float[Tensor, "_t _h w c"]]:
+    """Some frames each, or some rows of one, at most `BYTES_AT_ONCE` where a row has no more."""
+    num_rows = max(1, BYTES_AT_ONCE // x[0, :, 0, 0].nbytes)
+    num_frames = max(1, num_rows // x.shape[3])
+    clips = rearrange(x, "b c t h w -> b t h w c")
+    return [rows for clip in clips for frames in clip.split(num_frames) for rows in frames.split(num_rows, dim=1)]
