@@ -21,6 +21,8 @@ from vitascope.memory import keep_freed_memory
 
 Side = Literal["ours", "peer"]
 
+SECONDS_TO_END = 5
+
 
 @contextmanager
 def apart(make: Callable[[], Contest]) -> Iterator[Contest]:
@@ -61,9 +63,10 @@ class _Process:
         return torch.from_numpy(self._receive())
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process: by itself, which tidies up, or after some seconds in spite of what it does."""
         self._connection.close()
         if self._process.pid is not None:
+            self._process.join(SECONDS_TO_END)
             self._process.terminate()
             self._process.join()
 
