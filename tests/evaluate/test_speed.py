@@ -32,6 +32,13 @@ def test_both_sides_of_a_contest_give_the_same(name, tmp_path):
     assert shifted.verdict == "DIFFERS"
 
 
+def test_both_sides_decode_as_many_frames_as_growth_asks_for(tmp_path):
+    contests = Contests(SCALES["tiny"], tmp_path)
+    short, long = SCALES["tiny"].lengths
+    assert [contests.decoding("ours", num_frames)() for num_frames in (short, long)] == [short, long]
+    assert [contests.decoding("peer", num_frames)().shape[2] for num_frames in (short, long)] == [short, long]
+
+
 def test_the_bundled_model_is_raced_with_its_own_weights(tmp_path):
     """In float32 both sides predict the same; in 8 bits nearly so."""
     contests = Contests(SCALES["tiny"], tmp_path)

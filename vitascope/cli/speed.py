@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,11 +11,13 @@ import typer
 from vitascope.cli.options import DtypeOption, check_folder, refuse
 from vitascope.progress import progress
 
+GROWTH = "growth"
+
 
 def evaluate_speed(
     contests: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CONTEST...]", help="Such as steps, decode-32, training.", show_default="all"),
+        typer.Argument(metavar="[CONTEST...]", help="Such as steps, decode-32, growth.", show_default="all"),
     ] = None,
     scale: Annotated[
         Literal["tiny", "small", "1.3B"],
@@ -43,17 +46,36 @@ def evaluate_speed(
     from vitascope.evaluate.speed import evaluate_speed as measure
     from vitascope.evaluate.speed import in_place
     from vitascope.evaluate.speed_contests import SCALES, Contests
+    from vitascope.evaluate.speed_growth import measure_growth
     from vitascope.evaluate.speed_sides import apart
     from vitascope.weights import torch_dtype
 
     with TemporaryDirectory() as folder, progress("speed") as on_progress:
-        makers = Contests(SCALES[scale], Path(folder), device, torch_dtype(dtype), tuned=tuned).all()
-        unknown = [name for name in contests or [] if name not in makers]
+        all_contests = Contests(SCALES[scale], Path(folder), device, torch_dtype(dtype), tuned=tuned)
+        makers = all_contests.all()
+        names = [*makers, *([GROWTH] if device == "cpu" and dtype == "float32" else [])]
+        unknown = [name for name in contests or [] if name not in names]
         if unknown:
-            refuse(f"no contest {unknown[0]!r} at this scale; there are {', '.join(makers)}")
-        chosen = [makers[name] for name in contests or makers]
-        made = apart if device == "cpu" else in_place
-        report = measure(chosen, repeats, device=device, dtype=torch_dtype(dtype), made=made, on_progress=on_progress)
+            refuse(f"no contest {unknown[0]!r} at this scale; there are {', '.join(names)}")
+        races = [makers[name] for name in contests or names if name != GROWTH]
+        made, grows = apart if device == "cpu" else in_place, GROWTH in (contests or names)
+        total = len(races) + 4 * grows  # decodings
+        report = measure(
+            races,
+            repeats,
+            device=device,
+            dtype=torch_dtype(dtype),
+            made=made,
+            on_progress=lambda done, _: on_progress(done, total),
+        )
+        if grows:
+            growths = measure_growth(
+                all_contests.decoding,
+                SCALES[scale].lengths,
+                repeats,
+                on_progress=lambda done, _: on_progress(len(races) + done, total),
+            )
+            report = replace(report, growths=growths)
     typer.echo("\n".join(report.lines()))
     if out is not None:
         report.write(out)

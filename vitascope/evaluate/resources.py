@@ -79,17 +79,31 @@ def _listen(child: subprocess.Popen[str], say: Callable[[str], None]) -> str:
 
 def tell(path: str) -> None:
     """Write down what this process has taken so far."""
-    Path(path).write_text(json.dumps({"processor": time.process_time(), "peak": _peak_memory()}))
+    Path(path).write_text(json.dumps({"processor": time.process_time(), "peak": peak_memory()}))
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """The most bytes that this process has held at once since its program began; NaN where the system doesn't tell."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        return float(peaks[0]) * 1024 if peaks else float("nan")
+    held = _status("VmHWM")
+    if held is not None:
+        return held
     try:
         import resource
     except ModuleNotFoundError:  # Windows
         return float("nan")
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory_now() -> float:
+    """The bytes that this process holds; where only the most is told, that; NaN where not even that."""
+    held = _status("VmRSS")
+    return peak_memory() if held is None else held
+
+
+def _status(name: str) -> float | None:
+    """Bytes by a name of Linux's /proc/self/status (https://man7.org/linux/man-pages/man5/proc_pid_status.5.html)."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    found = [line.split()[1] for line in status.read_text().splitlines() if line.startswith(f"{name}:")]
+    return float(found[0]) * 1024 if found else float("nan")

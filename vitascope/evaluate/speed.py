@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch import Tensor
 from vitascope.files import write_text
 from vitascope.generate.cost import matmul_rate
 
+Side = Literal["ours", "peer"]
+SIDES: dict[Side, str] = {"ours": "ours", "peer": "diffusers"}
+GROWTH_GOAL = 1.1  # of a long video's cost, as a multiple of a short one's
 Work = Callable[[], Tensor]
 """Does the work once. What it returns is compared with what the other side returns."""
 
@@ -80,11 +83,50 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """What decoding so many frames takes."""
+
+    num_frames: int
+    seconds: float
+    memory: float  # bytes at the most, beyond what the process held before; NaN where the system doesn't tell
+
+    @property
+    def ms_per_frame(self) -> float:
+        """Milliseconds."""
+        return 1000 * self.seconds / self.num_frames
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One side's decoding of a short and of a long video."""
+
+    side: Side
+    short: Decoding
+    long: Decoding
+
+    @property
+    def time(self) -> float:
+        """A long video's time a frame, as a multiple of a short one's."""
+        return self.long.ms_per_frame / self.short.ms_per_frame
+
+    @property
+    def memory(self) -> float:
+        """A long video's memory, as a multiple of a short one's; NaN where it isn't known."""
+        return self.long.memory / self.short.memory if self.short.memory > 0 else float("nan")
+
+    @property
+    def verdict(self) -> str:
+        """Whether both are known to be within the goal."""
+        return "reached" if self.time <= GROWTH_GOAL and self.memory <= GROWTH_GOAL else "not reached"
+
+
+@dataclass(frozen=True)
 class SpeedReport:
     """All contests of a run, and the machine that they ran on."""
 
     results: list[Result]
     machine: dict[str, Any]
+    growths: tuple[Growth, ...] = ()
 
     def lines(self) -> list[str]:
         """A table, one contest a line."""
@@ -92,17 +134,25 @@ class SpeedReport:
             f"{'work':36} {'ours ms':>9} {'diffusers':>9} {'ratio':>6} {'quartiles':>12} {'goal':>5} "
             f"{'difference':>10} {'ceiling':>7}"
         )
-        return [head, *(_line(result) for result in self.results), *(f"{k}: {v}" for k, v in self.machine.items())]
+        rows = [head, *(_line(result) for result in self.results)] if self.results else []
+        return [*rows, *map(_growth_line, self.growths), *(f"{k}: {v}" for k, v in self.machine.items())]
 
     def write(self, out: Path) -> None:
         """Write speed.json and speed.md into a folder."""
         out.mkdir(parents=True, exist_ok=True)
         rows = [{**asdict(result), "verdict": result.verdict} for result in self.results]
-        write_text(out / "speed.json", json.dumps({"machine": self.machine, "results": rows}, indent=2) + "\n")
+        growths = [{**asdict(growth), "verdict": growth.verdict} for growth in self.growths]
+        tree = {"machine": self.machine, "results": rows, "growths": growths}
+        write_text(out / "speed.json", json.dumps(tree, indent=2) + "\n")
         write_text(out / "speed.md", "\n".join(self.markdown()) + "\n")
 
     def markdown(self) -> list[str]:
-        """The table as documentation shows it."""
+        """The tables as documentation shows them."""
+        tables = [self._contest_table()] if self.results else []
+        tables += [self._growth_table()] if self.growths else []
+        return [line for table in tables for line in (*table, "")][:-1]
+
+    def _contest_table(self) -> list[str]:
         columns = ["work", "ours, ms", "diffusers, ms", "ratio (quartiles)", "goal"]
         columns += ["difference", "share of the ceiling"]
         table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
@@ -112,6 +162,19 @@ class SpeedReport:
             cells += [f"**{result.ratio:.2f}** ({low:.2f} to {high:.2f})", f"{result.goal:g}, {result.verdict}"]
             cells += [_difference(result.difference), _share(result.share_of_ceiling)]
             table.append("| " + " | ".join(cells) + " |")
+        return table
+
+    def _growth_table(self) -> list[str]:
+        short, long = (each.num_frames for each in (self.growths[0].short, self.growths[0].long))
+        columns = ["decoding", *(f"ms a frame of {n:,}" for n in (short, long)), "ratio"]
+        columns += [*(f"MB for {n:,} frames" for n in (short, long)), "ratio", "goal"]
+        table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        for growth in self.growths:
+            both = growth.short, growth.long
+            cells = [SIDES[growth.side], *(f"{each.ms_per_frame:.2f}" for each in both), f"**{growth.time:.2f}**"]
+            cells += [*(f"{each.memory / 1e6:.0f}" for each in both), f"**{growth.memory:.2f}**"]
+            goal = f"{GROWTH_GOAL:g} at most, {growth.verdict}" if growth.side == "ours" else ""
+            table.append("| " + " | ".join([*cells, goal]) + " |")
         return table
 
 
@@ -205,6 +268,14 @@ def _line(result: Result) -> str:
         f"{result.name:36} {_ms(result.ours):>9} {_ms(result.peer):>9} {result.ratio:6.2f} "
         f"{f'{low:.2f}-{high:.2f}':>12} {result.goal:5g} {_difference(result.difference):>10} "
         f"{_share(result.share_of_ceiling):>7}  {result.verdict}"
+    )
+
+
+def _growth_line(growth: Growth) -> str:
+    return (
+        f"decoding by {SIDES[growth.side]}, {growth.long.num_frames:,} frames beside {growth.short.num_frames}: "
+        f"{growth.time:.2f} of the time a frame, {growth.memory:.2f} of the memory"
+        + (f"  {growth.verdict}" if growth.side == "ours" else "")
     )
 
 

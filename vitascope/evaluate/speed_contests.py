@@ -26,12 +26,14 @@ from vitascope.codec.network import Codec
 from vitascope.codec.streaming import (
     LATENT_FRAMES_PER_CHUNK,
     chunk_spans,
+    decode_frames,
     decode_stream,
     encode_stream,
     latent_frames_per_chunk,
 )
 from vitascope.evaluate.speed import (
     Contest,
+    Side,
     Work,
     difference_beyond_rounding,
     relative_difference,
@@ -75,6 +77,8 @@ class Scale:
     image: int  # edge of the small images
     steps: int
     codecs: tuple[int, ...]  # base widths
+    lengths: tuple[int, int] = (49, 1441)  # frames of a short and of a long video, a minute at 24 a second
+    long_edge: int = 64  # rows and columns of both
 
     @property
     def transformer(self) -> dict[str, Any]:
@@ -85,7 +89,7 @@ class Scale:
 
 SCALES = {
     # what a test can afford
-    "tiny": Scale(2, 2, 16, 64, 32, 5, 32, 32, 32, 2, (4,)),
+    "tiny": Scale(2, 2, 16, 64, 32, 5, 32, 32, 32, 2, (4,), (9, 41), 16),
     # 30 million parameters; a video is 832 tokens
     "small": Scale(12, 6, 64, 1536, 4096, 49, 128, 128, 256, 8, (32, 96)),
     # Wan 2.1 T2V 1.3B at its usual size: for a GPU
@@ -277,9 +281,9 @@ class Contests:
         return self._contest(name, make, theirs, 1e-4, 2.6 if base < 96 else 2.0)
 
     def length(self) -> Contest:
-        """A minute at 24 frames a second, 64 x 64 (41 frames of 16 x 16 at the tiny scale), from its latent."""
+        """A minute of small frames, from its latent."""
         ours, peer, *_ = self._codecs(base=8)
-        num_frames, edge = (1441, 64) if self.scale.height >= 128 else (41, 16)
+        num_frames, edge = self.scale.lengths[1], self.scale.long_edge
         shape = 1, 16, 1 + (num_frames - 1) // 4, edge // 8, edge // 8
         latent = torch.randn(shape, generator=torch.Generator().manual_seed(6))
 
@@ -297,6 +301,17 @@ class Contests:
             return peer.decode(latent, return_dict=False)[0]
 
         return self._contest(f"decode {num_frames}x{edge}x{edge}, base 8", make, theirs, 1e-4, 5.0)
+
+    def decoding(self, side: Side, num_frames: int) -> Callable[[], object]:
+        """Decodes so many frames once: ours as the pipeline does, which takes them piece by piece; the peer at once."""
+        ours, peer, *_ = self._codecs(base=8)
+        edge = self.scale.long_edge
+        latent = torch.randn(
+            16, 1 + (num_frames - 1) // 4, edge // 8, edge // 8, generator=torch.Generator().manual_seed(6)
+        )
+        if side == "ours":
+            return lambda: sum(len(frames) for frames in decode_frames(ours, latent, edge, edge, num_frames))
+        return torch.inference_mode()(lambda: peer.decode(latent[None], return_dict=False)[0])
 
     def encode(self, base: int) -> Contest:
         """The way back."""

@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitascope.errors import ModelError
-from vitascope.evaluate.speed import Contest
+from vitascope.evaluate.speed import Contest, Side
 from vitascope.memory import keep_freed_memory
-
-Side = Literal["ours", "peer"]
 
 SECONDS_TO_END = 5
 
