@@ -54,28 +54,32 @@ def evaluate_speed(
         all_contests = Contests(SCALES[scale], Path(folder), device, torch_dtype(dtype), tuned=tuned)
         makers = all_contests.all()
         names = [*makers, *([GROWTH] if device == "cpu" and dtype == "float32" else [])]
+        if GROWTH in (contests or []) and GROWTH not in names:
+            refuse("growth is measured on a CPU and in float32 only")
         unknown = [name for name in contests or [] if name not in names]
         if unknown:
             refuse(f"no contest {unknown[0]!r} at this scale; there are {', '.join(names)}")
         races = [makers[name] for name in contests or names if name != GROWTH]
         made, grows = apart if device == "cpu" else in_place, GROWTH in (contests or names)
-        total = len(races) + 4 * grows  # decodings
+        num_decodings = 4 * grows
+        total = num_decodings + len(races)
+        growths = ()
+        if grows:  # first: should memory be short for a minute at once, nothing else is lost
+            growths = measure_growth(
+                all_contests.decoding,
+                SCALES[scale].lengths,
+                repeats,
+                on_progress=lambda done, _: on_progress(done, total),
+            )
         report = measure(
             races,
             repeats,
             device=device,
             dtype=torch_dtype(dtype),
             made=made,
-            on_progress=lambda done, _: on_progress(done, total),
+            on_progress=lambda done, _: on_progress(num_decodings + done, total),
         )
-        if grows:
-            growths = measure_growth(
-                all_contests.decoding,
-                SCALES[scale].lengths,
-                repeats,
-                on_progress=lambda done, _: on_progress(len(races) + done, total),
-            )
-            report = replace(report, growths=growths)
+        report = replace(report, growths=growths)
     typer.echo("\n".join(report.lines()))
     if out is not None:
         report.write(out)

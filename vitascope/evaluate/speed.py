@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -92,7 +93,7 @@ class Decoding:
 
     @property
     def ms_per_frame(self) -> float:
-        """Milliseconds."""
+        """Of the clock on the wall."""
         return 1000 * self.seconds / self.num_frames
 
 
@@ -112,7 +113,8 @@ class Growth:
     @property
     def memory(self) -> float:
         """A long video's memory, as a multiple of a short one's; NaN where it isn't known."""
-        return self.long.memory / self.short.memory if self.short.memory > 0 else float("nan")
+        known = self.short.memory > 0 and self.long.memory > 0
+        return self.long.memory / self.short.memory if known else float("nan")
 
     @property
     def verdict(self) -> str:
@@ -141,7 +143,7 @@ class SpeedReport:
         """Write speed.json and speed.md into a folder."""
         out.mkdir(parents=True, exist_ok=True)
         rows = [{**asdict(result), "verdict": result.verdict} for result in self.results]
-        growths = [{**asdict(growth), "verdict": growth.verdict} for growth in self.growths]
+        growths = [_growth_tree(growth) for growth in self.growths]
         tree = {"machine": self.machine, "results": rows, "growths": growths}
         write_text(out / "speed.json", json.dumps(tree, indent=2) + "\n")
         write_text(out / "speed.md", "\n".join(self.markdown()) + "\n")
@@ -269,6 +271,18 @@ def _line(result: Result) -> str:
         f"{f'{low:.2f}-{high:.2f}':>12} {result.goal:5g} {_difference(result.difference):>10} "
         f"{_share(result.share_of_ceiling):>7}  {result.verdict}"
     )
+
+
+def _growth_tree(growth: Growth) -> dict[str, Any]:
+    def known(number: float) -> float | None:  # JSON has no NaN
+        return None if math.isnan(number) else number
+
+    lengths = {
+        name: {"num_frames": each.num_frames, "seconds": each.seconds, "memory": known(each.memory)}
+        for name, each in (("short", growth.short), ("long", growth.long))
+    }
+    verdict = {"goal": GROWTH_GOAL, "verdict": growth.verdict} if growth.side == "ours" else {}
+    return {"side": SIDES[growth.side], **lengths, "time": growth.time, "memory": known(growth.memory), **verdict}
 
 
 def _growth_line(growth: Growth) -> str:
