@@ -11,6 +11,16 @@ from vitascope.codec.norm import ChannelNorm
 from vitascope.codec.stream import Stream
 
 
+def assert_learning_and_fast_agree(layer: Conv3d, x: torch.Tensor, atol: float) -> None:
+    """With gradients and without; and the fast result has its channels last in memory."""
+    learning = layer(x)
+    with torch.no_grad():
+        fast = layer(x)
+    assert learning.requires_grad
+    assert fast.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(fast, learning, atol=atol, rtol=0)
+
+
 @pytest.mark.parametrize(("taps", "size"), [(3, (4, 7, 13)), (1, (2, 8, 16)), (3, (3, 1, 5))])
 @pytest.mark.parametrize("band_bytes", [1, winograd.BAND_BYTES])
 def test_winograd_is_the_direct_convolution(taps, size, band_bytes, monkeypatch):
@@ -32,12 +42,7 @@ def test_winograd_is_the_direct_convolution(taps, size, band_bytes, monkeypatch)
 def test_a_convolution_without_gradients_is_the_one_with(kernel, stride, padding):
     torch.manual_seed(0)
     layer, x = Conv3d(32, 32, kernel, stride, padding), torch.randn(1, 32, 5, 32, 36)
-    learning = layer(x)
-    with torch.no_grad():
-        fast = layer(x)
-    assert learning.requires_grad
-    assert fast.is_contiguous(memory_format=torch.channels_last_3d)
-    torch.testing.assert_close(fast, learning, atol=1e-4, rtol=0)
+    assert_learning_and_fast_agree(layer, x, atol=1e-4)
 
 
 @pytest.mark.parametrize(("out_channels", "width"), [(3, 12), (3, 6), (8, 10), (8, 9), (16, 8)])
@@ -47,12 +52,7 @@ def test_few_channels_of_several_columns_at_once_are_those_of_each(out_channels,
     torch.manual_seed(0)
     layer = Conv3d(5, out_channels, kernel, padding=(0, kernel[1] // 2, kernel[2] // 2))
     x = torch.randn(2, 5, 4, 7, width)
-    learning = layer(x)
-    with torch.no_grad():
-        fast = layer(x)
-    assert learning.requires_grad
-    assert fast.is_contiguous(memory_format=torch.channels_last_3d)
-    torch.testing.assert_close(fast, learning, atol=1e-5, rtol=0)
+    assert_learning_and_fast_agree(layer, x, atol=1e-5)
 
 
 def test_few_channels_take_several_columns_at_once(monkeypatch):
@@ -72,12 +72,7 @@ def test_doubling_without_gradients_is_the_one_with(size):
     """Fails when the four kernels swap their places, or a sum of two weights takes the wrong pair."""
     torch.manual_seed(0)
     layer, x = DoublingConv3d(8, 6), torch.randn(2, 8, *size)
-    learning = layer(x)
-    with torch.no_grad():
-        fast = layer(x)
-    assert learning.requires_grad
-    assert fast.is_contiguous(memory_format=torch.channels_last_3d)
-    torch.testing.assert_close(fast, learning, atol=1e-5, rtol=0)
+    assert_learning_and_fast_agree(layer, x, atol=1e-5)
 
 
 def test_many_channels_and_tiles_take_the_minimal_filtering(monkeypatch):

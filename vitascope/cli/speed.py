@@ -53,9 +53,9 @@ def evaluate_speed(
     with TemporaryDirectory() as folder, progress("speed") as on_progress:
         all_contests = Contests(SCALES[scale], Path(folder), device, torch_dtype(dtype), tuned=tuned)
         makers = all_contests.all()
-        names = [*makers, *([GROWTH] if device == "cpu" and dtype == "float32" else [])]
+        names = [*makers, *([GROWTH] if device == "cpu" and dtype == "float32" and not tuned else [])]
         if GROWTH in (contests or []) and GROWTH not in names:
-            refuse("growth is measured on a CPU and in float32 only")
+            refuse("growth is measured on a CPU, in float32 and without --tuned only")
         unknown = [name for name in contests or [] if name not in names]
         if unknown:
             refuse(f"no contest {unknown[0]!r} at this scale; there are {', '.join(names)}")

@@ -31,15 +31,15 @@ class ChannelNorm(nn.Module):
 
         Piece by piece: what lies between stays in a core's cache.
         """
-        for piece, place in zip(_pieces(x), _pieces(out), strict=True):
+        num_rows = max(1, BYTES_AT_ONCE // (x.shape[1] * x.shape[4] * x.element_size()))
+        for piece, place in zip(_pieces(x, num_rows), _pieces(out, num_rows), strict=True):
             length = torch.linalg.vector_norm(piece, dim=-1, keepdim=True).clamp_min(1e-12)
             normed = (piece * (math.sqrt(x.shape[1]) / length)).mul_(self.gain)
             torch.ops.aten.silu.out(normed, out=place)
 
 
-def _pieces(x: Frames) -> list[Float[Tensor, "_t _h w c"]]:
-    """Some frames each, or some rows of one, at most `BYTES_AT_ONCE` where a row has no more."""
-    num_rows = max(1, BYTES_AT_ONCE // x[0, :, 0, 0].nbytes)
+def _pieces(x: Frames, num_rows: int) -> list[Float[Tensor, "_t _h w c"]]:
+    """Of so many rows each: some frames, or a part of one."""
     num_frames = max(1, num_rows // x.shape[3])
     clips = rearrange(x, "b c t h w -> b t h w c")
     return [rows for clip in clips for frames in clip.split(num_frames) for rows in frames.split(num_rows, dim=1)]

@@ -69,8 +69,8 @@ def _attention_by_runs(
         runs, all_queries, all_keys, all_values, bonuses, strict=True
     ):
         # always 4-D: with 3-D inputs SDPA falls back to the slow path that writes out the whole score matrix
-        q4 = rearrange(queries, "(b n) heads d -> b heads n d", b=len(lengths))
-        out = _attend(q4, _batch(keys, lengths), _batch(values, lengths), _bias(lengths, bonus, q))
+        queries = rearrange(queries, "(b n) heads d -> b heads n d", b=len(lengths))
+        out = _attend(queries, _batch(keys, lengths), _batch(values, lengths), _bias(lengths, bonus, q))
         outputs.append(rearrange(out, "b heads n d -> (b n) heads d"))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
@@ -92,9 +92,10 @@ def _attend(
     In bfloat16 SDPA's backward pass takes two to ten times as long there, its forward pass 1.5 times (of 832 keys) to
     1.7 (3,200); in float32 both take 1.1 to 2 times as long of 25 or 64 keys.
     """
+    if q.device.type == "cpu" and q.dtype == torch.float32 and k.shape[2] <= FEW_KEYS:
+        return _explicit_attention(q, k, v, bias)
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
-        is_short = q.device.type == "cpu" and q.dtype == torch.float32 and k.shape[2] <= FEW_KEYS
-        return (_explicit_attention if is_short else F.scaled_dot_product_attention)(q, k, v, bias)
+        return F.scaled_dot_product_attention(q, k, v, bias)
     if torch.is_grad_enabled():
         num_scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
         attend = _explicit_attention if num_scores <= MAX_SCORES else F.scaled_dot_product_attention

@@ -62,12 +62,8 @@ def distinct_states(states: Float[Tensor, "l e"]) -> tuple[Float[Tensor, "l2 e"]
 
     Wan's prompts are filled up with equal states, of which most of the 512 are: attention needs one of them.
     """
-    is_first = F.pad((states[1:] != states[:-1]).any(dim=1), (1, 0), value=True)
-    if is_first.all():
-        return states, None
-    # lengths of the runs; `torch.unique_consecutive` compares state by state, in 25 times the time
-    starts = is_first.nonzero().flatten()
-    return states[starts], torch.cat([starts, starts.new_tensor([len(states)])]).diff()
+    once, counts = torch.unique_consecutive(states, dim=0, return_counts=True)
+    return (states, None) if len(once) == len(states) else (once, counts)
 
 
 @dataclass(frozen=True)
