@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 from threading import Condition
 
+import torch
 from torch import Tensor, nn
 
 
@@ -13,7 +14,8 @@ class Stream:
 
     Chunks that are coded one after the other share a stream. Two that are coded at once have one each, of which the
     later is made by `after`: there a layer that asks what it remembers waits until the same layer has remembered it of
-    the chunk before. So the later chunk follows the earlier one a layer behind. Each layer asks before it remembers.
+    the chunk before. So the later chunk follows the earlier one a layer behind. Each layer asks before it remembers,
+    and has used what it was told by then: where nothing is learned that is written over.
     """
 
     def __init__(self) -> None:
@@ -42,11 +44,20 @@ class Stream:
         return self._before._wait_for(layer)
 
     def __setitem__(self, layer: nn.Module, frames: Tensor) -> None:
+        if not torch.is_grad_enabled():
+            frames = self._kept(layer, frames)
         with self._changed:
             self._memory[layer] = frames
             self._changed.notify_all()
         if self._before is not None:
             self._before._forget(layer)  # nobody else asks for it, and it may be large
+
+    def _kept(self, layer: nn.Module, frames: Tensor) -> Tensor:
+        """A copy, in the place of what the layer remembered: most are a few frames of many, which else all stay."""
+        old = self.get(layer)
+        if old is None or not torch.is_inference_mode_enabled() or not old.is_inference():
+            return frames.clone()
+        return old.copy_(frames) if (old.shape, old.dtype) == (frames.shape, frames.dtype) else frames.clone()
 
     def __contains__(self, layer: nn.Module) -> bool:
         return self.get(layer) is not None

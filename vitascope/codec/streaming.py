@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, cycle, islice, pairwise
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -88,8 +89,9 @@ def decode_frames(
     """The frames of a latent, chunk by chunk, with the padding of `encode_video` cropped away."""
     step, written = latent_frames_per_chunk(*latent.shape[2:]), 0
     chunks = (latent[None, :, start : start + step] for start in range(0, latent.shape[1], step))
-    for pixels in decode_stream(codec, chunks, tiling):
-        frames = to_frames(pixels[0])[: num_frames - written, :height, :width]
+    # by map, which lets each chunk's pixels go before it asks for the next
+    for frames in map(to_frames, map(itemgetter(0), decode_stream(codec, chunks, tiling))):
+        frames = frames[: num_frames - written, :height, :width]
         written += len(frames)
         if len(frames):
             yield frames
@@ -122,11 +124,17 @@ def reconstruct(codec: Codec, video: Video) -> Video:
 
 def to_signal(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 3 t h w"]:
     """Frames as the network's input: [-1, 1], channels first, a batch of one."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    # by NumPy, whose one thread leaves PyTorch's to what is coded meanwhile
+    signal = np.divide(frames, 127.5, dtype=np.float32)
+    signal -= 1
+    return torch.from_numpy(signal).permute(3, 0, 1, 2)[None]
 
 
 def to_frames(pixels: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
     """The network's output as frames: rounded, clipped to 0..255."""
+    if pixels.device.type == "cpu":  # by NumPy, as above
+        levels = np.rint((pixels.detach().float().numpy() + 1) * 127.5)
+        return np.clip(levels, 0, 255, out=levels).astype(np.uint8).transpose(1, 2, 3, 0)
     levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255)
     return levels.to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()
 
