@@ -172,4 +172,4 @@ def _room(x: Frames, num_frames: int) -> tuple[Float[Tensor, "b t h w c"], Frame
     """Memory for so many frames of the size of x, channels last, and itself as a layer sees it."""
     batch, channels, _, height, width = x.shape
     room = x.new_empty(batch, num_frames, height, width, channels)
-    return room, rearrange(room, "b t h w c -> b c t h w")
+    return room, room.movedim(-1, 1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -32,14 +32,17 @@ class ChannelNorm(nn.Module):
         Piece by piece: what lies between stays in a core's cache.
         """
         num_rows = max(1, BYTES_AT_ONCE // (x.shape[1] * x.shape[4] * x.element_size()))
+        gain = math.sqrt(x.shape[1]) * self.gain
         for piece, place in zip(_pieces(x, num_rows), _pieces(out, num_rows), strict=True):
             length = torch.linalg.vector_norm(piece, dim=-1, keepdim=True).clamp_min(1e-12)
-            normed = (piece * (math.sqrt(x.shape[1]) / length)).mul_(self.gain)
+            normed = (piece * length.reciprocal_()).mul_(gain)
             torch.ops.aten.silu.out(normed, out=place)
 
 
-def _pieces(x: Frames, num_rows: int) -> list[Float[Tensor, "_t _h w c"]]:
+def _pieces(x: Frames, num_rows: int) -> Sequence[Float[Tensor, "_t _h w c"]]:
     """Of so many rows each: some frames, or a part of one."""
+    clips = x.movedim(1, -1).unbind()
+    if num_rows >= x.shape[2] * x.shape[3]:
+        return clips
     num_frames = max(1, num_rows // x.shape[3])
-    clips = rearrange(x, "b c t h w -> b t h w c")
     return [rows for clip in clips for frames in clip.split(num_frames) for rows in frames.split(num_rows, dim=1)]

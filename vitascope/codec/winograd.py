@@ -51,7 +51,7 @@ def framed_room(
     room = x.new_empty(batch, num_frames, TILE * rows + 2, TILE * columns + 2, channels)
     room[:, :, 0] = room[:, :, 1 + height :] = 0
     room[:, :, :, 0] = room[:, :, :, 1 + width :] = 0
-    return room, rearrange(room[:, :, 1 : 1 + height, 1 : 1 + width], "b t h w c -> b c t h w")
+    return room, room[:, :, 1 : 1 + height, 1 : 1 + width].movedim(-1, 1)
 
 
 def convolve_framed(
