@@ -197,6 +197,37 @@ def test_what_is_remembered_anew_is_forgotten_of_the_chunk_before():
     assert torch.equal(second.get(layer), FRAME + 1)
 
 
+def test_what_is_remembered_is_a_copy_and_stays_in_its_place(codec):
+    """Not a view that keeps the whole chunk, which a minute's memory would pay for; nor when two streams take turns."""
+    layer, chunk = nn.Identity(), torch.arange(80.0)
+    with torch.inference_mode():
+        first = Stream.after(None)
+        first[layer] = chunk[-2:]
+        place = first.get(layer)
+        assert place.untyped_storage().nbytes() == 2 * 4
+        second = Stream.after(first)
+        assert second.get(layer) is place
+        second[layer] = chunk[:2]
+        assert second.get(layer) is place
+        assert place.tolist() == [0, 1]
+        second[layer] = chunk[:3]
+        assert second.get(layer).tolist() == [0, 1, 2]
+        assert chunk[-2:].tolist() == [78, 79]
+
+
+def test_a_stream_may_leave_inference_mode_and_come_back(codec):
+    latent = torch.randn(1, 4, 6, 4, 4)
+    stream = Stream()
+    with torch.inference_mode():
+        pixels = [codec.decode(latent[:, :, :2], stream)]
+    pixels.append(codec.decode(latent[:, :, 2:3], stream))
+    with torch.no_grad():
+        pixels.append(codec.decode(latent[:, :, 3:4], stream))
+    with torch.inference_mode():
+        pixels.append(codec.decode(latent[:, :, 4:], stream))
+        torch.testing.assert_close(torch.cat(pixels, 2), codec.decode(latent), rtol=0, atol=1e-5)
+
+
 def test_chunks_in_turn_are_refused_while_others_are_under_way(codec, two_threads):
     decoder, latent = StreamingDecoder(codec), torch.randn(1, 4, 3, 4, 4)
     release = threading.Event()

@@ -17,6 +17,7 @@ from vitascope.codec.streaming import (
     encode_stream,
     encode_video,
     latent_shape,
+    latent_spans,
     reconstruct,
 )
 from vitascope.errors import SizeError
@@ -33,6 +34,14 @@ def test_chunks_cover_a_video_once():
     assert chunk_spans(1, 4) == [(0, 1)]
     assert chunk_spans(5, 4) == [(0, 5)]
     assert chunk_spans(17, 4) == [(0, 5), (5, 13), (13, 17)]
+
+
+def test_spans_cover_a_latent_once():
+    assert latent_spans(0, 5, 16, 16) == [(0, 2), (2, 4), (4, 5)]
+    assert latent_spans(0, 5, 8, 8) == [(0, 1), (1, 4), (4, 5)]
+    assert latent_spans(5, 12, 8, 8) == [(5, 8), (8, 11), (11, 12)]
+    assert latent_spans(0, 1, 8, 8) == [(0, 1)]
+    assert latent_spans(7, 7, 8, 8) == []
 
 
 def test_streamed_equals_one_shot(codec):

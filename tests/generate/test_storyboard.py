@@ -227,7 +227,7 @@ def test_a_long_storyboard_comes_as_it_is_made(pipeline: Pipeline):
     events: list[object] = []
     for frames in pipeline.stream(timeline, Sampling(num_steps=1), lambda *step: events.append(step)):
         events.append(len(frames))
-    assert events[:3] == [(1, 4), 9, (2, 4)]
+    assert events[:4] == [(1, 4), 1, 8, (2, 4)]
     assert sum(event for event in events if isinstance(event, int)) == 28
 
 

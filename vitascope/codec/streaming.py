@@ -28,7 +28,7 @@ from vitascope.side_by_side import halves, runs_at_once
 from vitascope.video import Video
 
 LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches
-SMALL_CELLS = 8 * 8  # of latent frames so small that twice as many stay there
+SMALL_CELLS = 8 * 8  # of latent frames so small that one more stays there
 MAX_CELLS_AT_ONCE = 32 * 32  # of a tile of which two chunks are coded at once, since that takes twice the memory
 MAX_WIDTH_AT_ONCE = 128  # of the codec that does so; wider ones were not measured
 
@@ -87,8 +87,9 @@ def decode_frames(
     codec: Codec, latent: Float[Tensor, "c t h w"], height: int, width: int, num_frames: int, tiling: Tiling = Tiling()
 ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The frames of a latent, chunk by chunk, with the padding of `encode_video` cropped away."""
-    step, written = latent_frames_per_chunk(*latent.shape[2:]), 0
-    chunks = (latent[None, :, start : start + step] for start in range(0, latent.shape[1], step))
+    spans = latent_spans(0, latent.shape[1], *latent.shape[2:])
+    chunks = (latent[None, :, start:stop] for start, stop in spans)
+    written = 0
     # by map, which lets each chunk's pixels go before it asks for the next
     for frames in map(to_frames, map(itemgetter(0), decode_stream(codec, chunks, tiling))):
         frames = frames[: num_frames - written, :height, :width]
@@ -99,7 +100,18 @@ def decode_frames(
 
 def latent_frames_per_chunk(rows: int, columns: int) -> int:
     """How many latent frames of so many cells are best decoded at a time."""
-    return 2 * LATENT_FRAMES_PER_CHUNK if rows * columns <= SMALL_CELLS else LATENT_FRAMES_PER_CHUNK
+    return LATENT_FRAMES_PER_CHUNK + (rows * columns <= SMALL_CELLS)
+
+
+def latent_spans(start: int, stop: int, rows: int, columns: int) -> list[tuple[int, int]]:
+    """(start, stop) of the latent frames of each chunk, of those from `start` to `stop` of a video.
+
+    A video's first small frame comes alone: what the layers remember of it finds its place in memory, and stays there,
+    before anything large lies between.
+    """
+    step = latent_frames_per_chunk(rows, columns)
+    is_alone = start == 0 and step > LATENT_FRAMES_PER_CHUNK
+    return list(pairwise(sorted({start, *range(start + (1 if is_alone else step), stop, step), stop})))
 
 
 def decode_video(

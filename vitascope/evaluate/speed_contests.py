@@ -24,12 +24,11 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import (
-    LATENT_FRAMES_PER_CHUNK,
     chunk_spans,
     decode_frames,
     decode_stream,
     encode_stream,
-    latent_frames_per_chunk,
+    latent_spans,
 )
 from vitascope.evaluate.speed import (
     Contest,
@@ -267,8 +266,7 @@ class Contests:
 
         @torch.inference_mode()
         def make() -> Tensor:
-            chunks = latent.split(LATENT_FRAMES_PER_CHUNK, dim=2)
-            return torch.cat(list(decode_stream(ours, chunks)), dim=2).clamp(-1, 1)
+            return _decoded(ours, latent)
 
         @torch.inference_mode()
         def theirs() -> Tensor:
@@ -289,8 +287,7 @@ class Contests:
 
         @torch.inference_mode()
         def make() -> Tensor:
-            step = latent_frames_per_chunk(edge // 8, edge // 8)
-            return torch.cat(list(decode_stream(ours, latent.split(step, dim=2))), dim=2).clamp_(-1, 1)
+            return _decoded(ours, latent)
 
         @torch.inference_mode()
         def theirs() -> Tensor:
@@ -452,6 +449,14 @@ class Contests:
 def _diffusers() -> Any:
     """The peer, whose own types are looser than ours."""
     return importlib.import_module("diffusers")
+
+
+def _decoded(codec: Codec, latent: Float[Tensor, "1 c t h w"]) -> Float[Tensor, "1 3 t2 h2 w2"]:
+    """The pixels of a latent, decoded in the pipeline's chunks."""
+    spans = latent_spans(0, *latent.shape[2:])
+    return torch.cat(list(decode_stream(codec, (latent[:, :, start:stop] for start, stop in spans))), dim=2).clamp(
+        -1, 1
+    )
 
 
 def _sample(latent: Float[Tensor, "c t h w"], text: Float[Tensor, "l e"]) -> Sample:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from vitascope.codec.streaming import (
     StreamingDecoder,
     decode_frames,
     encode_stream,
-    latent_frames_per_chunk,
+    latent_spans,
     to_frames,
 )
 from vitascope.generate.canvas import Canvas, Shot, make_canvas
@@ -126,11 +125,10 @@ class Rollout:
         """The frames that are new since the last call: up to the first latent frame that isn't known."""
         known, ending = [*self._whole, False].index(False), self.timeline.ending
         end = known if ending is None else min(known, ending.start)
-        step = latent_frames_per_chunk(*self.latent.shape[2:])
-        edges = [*range(self._num_decoded, end, step), end]
-        chunks = self._decoder.decode_all(self.latent[None, :, start:stop] for start, stop in pairwise(edges))
-        for start, pixels in zip(edges[:-1], chunks, strict=True):
-            self._num_decoded = min(end, start + step)
+        spans = latent_spans(self._num_decoded, end, *self.latent.shape[2:])
+        chunks = self._decoder.decode_all(self.latent[None, :, start:stop] for start, stop in spans)
+        for (start, stop), pixels in zip(spans, chunks, strict=True):
+            self._num_decoded = stop
             if ending is not None and self._num_decoded == ending.start:  # the last chunk: the decoder is free again
                 pixels = self._leading_to(ending, pixels)
             yield from self._shown(pixels, first_latent=start)
