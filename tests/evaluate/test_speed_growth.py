@@ -34,14 +34,14 @@ def decode_some_or_all(side, num_frames):
 def test_growth_in_time_and_memory_is_noticed():
     """Fails when a process's memory includes what it held before, or a short video is timed with its start."""
     seen = []
-    ours, peer = measure_growth(decode_some_or_all, (20, 60), 1, on_progress=lambda *done: seen.append(done))
+    ours, peer = measure_growth(decode_some_or_all, (20, 60), 2, on_progress=lambda *done: seen.append(done))
     assert (ours.side, ours.short.num_frames, ours.long.num_frames) == ("ours", 20, 60)
     assert ours.time < 1.6
     assert abs(ours.long.memory - ours.short.memory) < 8 * MEGABYTE
     assert peer.time > 2
     assert peer.memory == pytest.approx(3, abs=0.5)
     assert peer.verdict == "not reached"
-    assert seen == [(number, 4) for number in (1, 2, 3, 4)]
+    assert seen == [(number, 8) for number in range(1, 9)]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def evaluate_speed(
             refuse(f"no contest {unknown[0]!r} at this scale; there are {', '.join(names)}")
         races = [makers[name] for name in contests or names if name != GROWTH]
         made, grows = apart if device == "cpu" else in_place, GROWTH in (contests or names)
-        num_decodings = 4 * grows
+        num_decodings = 4 * repeats * grows
         total = num_decodings + len(races)
         growths = ()
         if grows:  # first: should memory be short for a minute at once, nothing else is lost

@@ -298,10 +298,10 @@ class Downsample(nn.Module):
             return x
         past = stream.get(self)
         if past is not None:
-            seen = torch.cat([past, x], dim=2)
-            stream[self] = x[:, :, -1:]
-            return self.in_time(seen)
-        stream[self] = x[:, :, -1:]
+            x = torch.cat([past, x], dim=2)
+        stream[self] = x[:, :, -1:]  # after past is copied, since it may be written over
+        if past is not None:
+            return self.in_time(x)
         return x if x.shape[2] == 1 else torch.cat([x[:, :, :1], self.in_time(x)], dim=2)
 
 
@@ -316,7 +316,7 @@ class Upsample(nn.Module):
     def forward(self, x: Frames, stream: Stream) -> Frames:
         if self.in_time is not None:
             started = self in stream
-            stream[self] = x.new_empty(0)
+            stream[self] = x.new_empty(0)  # a mark, for every chunk: the one behind waits for it
             if started:
                 x = self._double_frames(x, stream)
             elif x.shape[2] > 1:  # the first frame stands alone and is not history for the others
@@ -351,7 +351,7 @@ class RepeatUp(nn.Module):
 
     def forward(self, x: Frames, stream: Stream) -> Frames:
         first_chunk = self not in stream
-        stream[self] = x.new_empty(0)
+        stream[self] = x.new_empty(0)  # a mark, for every chunk: the one behind waits for it
         x = repeat(x, "b c t h w -> b (c n) t h w", n=self.repeats)
         x = rearrange(x, "b (c p q r) t h w -> b c (t p) (h q) (w r)", p=self.time, q=self.space, r=self.space)
         return x[:, :, self.time - 1 :] if first_chunk else x

@@ -14,8 +14,8 @@ class Stream:
 
     Chunks that are coded one after the other share a stream. Two that are coded at once have one each, of which the
     later is made by `after`: there a layer that asks what it remembers waits until the same layer has remembered it of
-    the chunk before. So the later chunk follows the earlier one a layer behind. Each layer asks before it remembers,
-    and has used what it was told by then: where nothing is learned that is written over.
+    the chunk before. So the later chunk follows the earlier one a layer behind. Each layer asks, uses the answer, and
+    only then remembers anew: in inference mode that writes over the tensor that `get` gave.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Stream:
         return stream
 
     def get(self, layer: nn.Module) -> Tensor | None:
-        """What a layer remembers; None if it has seen nothing yet.
+        """What a layer remembers; None if it has seen nothing yet. In inference mode good until it remembers anew.
 
         Raises:
             CancelledError: the chunk before failed, and the layer has nothing of it.
@@ -44,7 +44,7 @@ class Stream:
         return self._before._wait_for(layer)
 
     def __setitem__(self, layer: nn.Module, frames: Tensor) -> None:
-        if not torch.is_grad_enabled():
+        if not frames.requires_grad:
             frames = self._kept(layer, frames)
         with self._changed:
             self._memory[layer] = frames
@@ -53,11 +53,14 @@ class Stream:
             self._before._forget(layer)  # nobody else asks for it, and it may be large
 
     def _kept(self, layer: nn.Module, frames: Tensor) -> Tensor:
-        """A copy, in the place of what the layer remembered: most are a few frames of many, which else all stay."""
-        old = self.get(layer)
-        if old is None or not torch.is_inference_mode_enabled() or not old.is_inference():
+        """A copy: a view of a few frames would keep the whole chunk in memory.
+
+        In inference mode it takes the place of what the layer remembered before, so that the heap isn't cut up.
+        """
+        old = self.get(layer) if torch.is_inference_mode_enabled() else None
+        if old is None or not old.is_inference() or (old.shape, old.dtype) != (frames.shape, frames.dtype):
             return frames.clone()
-        return old.copy_(frames) if (old.shape, old.dtype) == (frames.shape, frames.dtype) else frames.clone()
+        return old.copy_(frames)
 
     def __contains__(self, layer: nn.Module) -> bool:
         return self.get(layer) is not None

@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, cycle, islice, pairwise
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -90,28 +89,24 @@ def decode_frames(
     spans = latent_spans(0, latent.shape[1], *latent.shape[2:])
     chunks = (latent[None, :, start:stop] for start, stop in spans)
     written = 0
-    # by map, which lets each chunk's pixels go before it asks for the next
-    for frames in map(to_frames, map(itemgetter(0), decode_stream(codec, chunks, tiling))):
+    # map, not a variable of the loop: that would hold a chunk's pixels while the next is decoded
+    for frames in map(lambda pixels: to_frames(pixels[0]), decode_stream(codec, chunks, tiling)):  # noqa: C417
         frames = frames[: num_frames - written, :height, :width]
         written += len(frames)
         if len(frames):
             yield frames
 
 
-def latent_frames_per_chunk(rows: int, columns: int) -> int:
-    """How many latent frames of so many cells are best decoded at a time."""
-    return LATENT_FRAMES_PER_CHUNK + (rows * columns <= SMALL_CELLS)
-
-
 def latent_spans(start: int, stop: int, rows: int, columns: int) -> list[tuple[int, int]]:
     """(start, stop) of the latent frames of each chunk, of those from `start` to `stop` of a video.
 
-    A video's first small frame comes alone: what the layers remember of it finds its place in memory, and stays there,
-    before anything large lies between.
+    A video's first frame comes alone if it is small: what the layers remember then has its place in memory before any
+    large activation has, and doesn't lie between them.
     """
-    step = latent_frames_per_chunk(rows, columns)
-    is_alone = start == 0 and step > LATENT_FRAMES_PER_CHUNK
-    return list(pairwise(sorted({start, *range(start + (1 if is_alone else step), stop, step), stop})))
+    is_small = rows * columns <= SMALL_CELLS
+    step = LATENT_FRAMES_PER_CHUNK + (1 if is_small else 0)
+    first = start + (1 if is_small and start == 0 else step)
+    return list(pairwise([start, *range(first, stop, step), stop])) if start < stop else []
 
 
 def decode_video(
@@ -145,7 +140,9 @@ def to_signal(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 3 t h w"
 def to_frames(pixels: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
     """The network's output as frames: rounded, clipped to 0..255."""
     if pixels.device.type == "cpu":  # by NumPy, as above
-        levels = np.rint((pixels.detach().float().numpy() + 1) * 127.5)
+        levels = pixels.detach().float().numpy() + 1
+        levels *= 127.5
+        np.rint(levels, out=levels)
         return np.clip(levels, 0, 255, out=levels).astype(np.uint8).transpose(1, 2, 3, 0)
     levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255)
     return levels.to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()

@@ -296,7 +296,7 @@ class Contests:
         return self._contest(f"decode {num_frames}x{edge}x{edge}, base 8", make, theirs, 1e-4, 5.0)
 
     def decoding(self, side: Side, num_frames: int) -> Callable[[], object]:
-        """Decodes so many frames once: ours as the pipeline does, which takes them piece by piece; the peer at once."""
+        """Decodes so many frames once: ours by `decode_frames`, piece by piece; the peer at once."""
         ours, peer, *_ = self._codecs(base=8)
         edge = self.scale.long_edge
         latent = torch.randn(
@@ -453,10 +453,8 @@ def _diffusers() -> Any:
 
 def _decoded(codec: Codec, latent: Float[Tensor, "1 c t h w"]) -> Float[Tensor, "1 3 t2 h2 w2"]:
     """The pixels of a latent, decoded in the pipeline's chunks."""
-    spans = latent_spans(0, *latent.shape[2:])
-    return torch.cat(list(decode_stream(codec, (latent[:, :, start:stop] for start, stop in spans))), dim=2).clamp(
-        -1, 1
-    )
+    chunks = (latent[:, :, start:stop] for start, stop in latent_spans(0, *latent.shape[2:]))
+    return torch.cat(list(decode_stream(codec, chunks)), dim=2).clamp_(-1, 1)
 
 
 def _sample(latent: Float[Tensor, "c t h w"], text: Float[Tensor, "l e"]) -> Sample:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.network import Codec
-from vitascope.codec.streaming import Tiling, codes_at_once, latent_frames_per_chunk, latent_shape
+from vitascope.codec.streaming import Tiling, codes_at_once, latent_shape, latent_spans
 from vitascope.eight_bit import num_weight_bytes
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, num_beginning_flops, num_flops
@@ -117,7 +117,8 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
 
     hooks = [module.register_forward_hook(notice) for module in empty.modules()]
     flops = {}
-    chunk = min(latent_frames_per_chunk(*tile), frames)
+    spans = latent_spans(0, frames, *tile)
+    chunk = max(stop - start for start, stop in spans)
     for length in {chunk, 1}:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             empty.decode_raw(torch.empty(1, codec.latent_channels, length, *tile, device="meta"))
@@ -125,7 +126,7 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
     for hook in hooks:
         hook.remove()
     # a first latent frame makes one frame of pixels, and each one after it as many as the stride
-    chunks_at_once = 2 if frames > chunk and codes_at_once(codec, math.prod(tile), torch.device("cpu")) else 1
+    chunks_at_once = 2 if len(spans) > 1 and codes_at_once(codec, math.prod(tile), torch.device("cpu")) else 1
     later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
     total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)
     return round(total), chunks_at_once * largest
