@@ -24,7 +24,7 @@ def levels(num_steps: int, spacing: str) -> Tensor:
 def error(solver: str, num_steps: int, spacing: str) -> float:
     """dx/dsigma = -x with x(1) = 1 has x(0) = e."""
     start = torch.ones(1, 1, dtype=torch.float64)
-    return abs(SOLVERS[solver](lambda x, sigma: -x, start, levels(num_steps, spacing), None).item() - math.e)
+    return abs(SOLVERS[solver].integrate(lambda x, sigma: -x, start, levels(num_steps, spacing), None).item() - math.e)
 
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("multistep", 2)])
@@ -37,17 +37,18 @@ def test_solvers_have_their_order_also_with_unequal_steps(solver, order, spacing
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_straight_path_is_exact_in_one_step(solver):
     noise, clean = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
-    result = SOLVERS[solver](lambda x, sigma: noise - clean, noise, sigma_schedule(1), None)
+    result = SOLVERS[solver].integrate(lambda x, sigma: noise - clean, noise, sigma_schedule(1), None)
     torch.testing.assert_close(result, clean)
 
 
 @pytest.mark.parametrize(("solver", "calls"), [("euler", 4), ("heun", 7), ("multistep", 4)])
 def test_solvers_ask_for_as_many_velocities_as_they_say(solver, calls):
     asked, steps = [], []
-    SOLVERS[solver](
+    SOLVERS[solver].integrate(
         lambda x, sigma: asked.append(sigma) or x, torch.ones(1, 1), sigma_schedule(4), lambda *step: steps.append(step)
     )
     assert len(asked) == calls
+    assert asked == SOLVERS[solver].evaluated(sigma_schedule(4).tolist())
     assert min(asked) > 0  # never at the data, where a velocity can't be told
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 

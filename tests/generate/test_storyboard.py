@@ -114,7 +114,9 @@ def test_windows_show_the_shots_that_lie_in_them(pipeline: Pipeline, monkeypatch
     texts = [*[contexts[0]] * 3, *[contexts[1]] * 2, *[contexts[2]] * 3]
     assert len(windows) == len(asked) > 2
     for window, (filling, prompts) in zip(windows, asked, strict=True):
-        told = [prompt for prompt, count in zip(prompts, filling.told, strict=True) for _ in range(count // 4)]
+        told = [
+            prompt for prompt, count in zip(prompts, filling.tokens_per_shot, strict=True) for _ in range(count // 4)
+        ]
         wanted = texts[window.start : window.stop]
         assert len(told) == len(wanted)
         assert all(map(torch.equal, told, wanted))

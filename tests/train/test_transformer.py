@@ -115,12 +115,12 @@ def test_a_clip_of_several_shots_is_told_shot_by_shot_in_its_share(transformer_c
     ways = set()
     for seed in range(20):
         pack = make_batch(told, config, seed).pack
-        assert pack.told_lengths == (8, 8, 4)
+        assert pack.tokens_per_text == (8, 8, 4)
         ways.add(pack.context_lengths)
         assert pack.positions[::4, 0].tolist() == [0, 1, 2 + CUT_TIME, 3 + CUT_TIME, 4 + 2 * CUT_TIME]
     assert ways == {(4, 5, 6), (8, 9, 10)}
     config = load_config(transformer_config, TransformerTrainConfig, [*NOTHING_GIVEN, "storyboards=0.25"])
-    runs = [len(make_batch(told, config, seed).pack.told_lengths) for seed in range(200)]
+    runs = [len(make_batch(told, config, seed).pack.tokens_per_text) for seed in range(200)]
     assert runs.count(3) / len(runs) == pytest.approx(0.25, abs=0.1)
     assert set(runs) == {1, 3}
 

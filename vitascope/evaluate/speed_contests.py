@@ -40,7 +40,7 @@ from vitascope.evaluate.speed import (
 )
 from vitascope.evaluate.speed_processes import process_contests
 from vitascope.generate.canvas import given_frames, make_canvas
-from vitascope.generate.guidance import PromptedTransformer
+from vitascope.generate.guidance import ConditionedDenoiser
 from vitascope.generate.loading import find_model, load
 from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
@@ -214,11 +214,11 @@ class Contests:
         clean = ours.sample(canvas, prompt, num_steps=config.num_steps, guidance=config.guidance)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
         noised = [(add_noise(clean, noise, torch.full((len(clean),), sigma)), sigma) for sigma in TRAINED_SIGMAS]
-        told = PromptedTransformer(ours.transformer, canvas, [prompt], history_noise=0)
+        told = ConditionedDenoiser(ours.transformer, canvas, [prompt], history_noise=0)
 
         @torch.inference_mode()
         def make() -> Tensor:
-            outputs = [ours.transformer(told.packed(x, sigma), told.cache) for x, sigma in noised]
+            outputs = [ours.transformer(told.pack.at(x, sigma), told.cache) for x, sigma in noised]
             return torch.stack([canvas.grid_latent(tokens, patch) for tokens in outputs])
 
         @torch.inference_mode()

@@ -61,7 +61,7 @@ class Canvas:
     frame: Int[Tensor, " n"]  # latent frames counted through the grid and then the pins
     given: Bool[Tensor, " n"]
     grid: tuple[int, int, int]  # frames, rows, columns of the first tokens, counted in patches
-    told: tuple[int, ...]  # tokens of each shot, of which each has a text; the pins' are told the first one's
+    tokens_per_shot: tuple[int, ...]  # each shot has a text; the pins attend to the first one's
     history: Bool[Tensor, " n"]  # of the given tokens those that a model has made
 
     @property
@@ -94,12 +94,12 @@ class Canvas:
         level = torch.where(self.history, len(frame_sigmas) + 1, level)
         group = TokenGroup(tokens, self.positions, level)
         sigmas = torch.cat([frame_sigmas, frame_sigmas.new_tensor([float(given_sigma), float(history_sigma)])])
-        told = self.in_token_order(contexts)
-        runs = [TextRun(num_tokens, len(text)) for num_tokens, text in zip(self._runs, told, strict=True)]
+        texts = self.in_token_order(contexts)
+        runs = [TextRun(num_tokens, len(text)) for num_tokens, text in zip(self._runs, texts, strict=True)]
         joined = None
         if counts is not None:
-            joined = join_counts([len(text) for text in told], self.in_token_order(counts))
-        return make_sample([group], sigmas, torch.cat(told), runs, joined)
+            joined = join_counts([len(text) for text in texts], self.in_token_order(counts))
+        return make_sample([group], sigmas, torch.cat(texts), runs, joined)
 
     def in_token_order(self, of_shots: Sequence[OfShot]) -> list[OfShot]:
         """What the shots' texts have, in the order in which tokens need it: the first one's again for the pins."""
@@ -109,9 +109,9 @@ class Canvas:
     def _runs(self) -> list[int]:
         """Tokens of each shot and then of the pins, which go with the shot if there is but one."""
         num_pinned = len(self.clean) - self.num_grid_tokens
-        if len(self.told) == 1:
-            return [self.told[0] + num_pinned]
-        return [*self.told, *([num_pinned] if num_pinned else [])]
+        if len(self.tokens_per_shot) == 1:
+            return [self.tokens_per_shot[0] + num_pinned]
+        return [*self.tokens_per_shot, *([num_pinned] if num_pinned else [])]
 
     def nearness(self, ramp: int) -> Float[Tensor, "n 1"]:
         """How near each token is to a frame that is given whole: 1 in the next one, 0 from `ramp` frames further on.
@@ -179,7 +179,7 @@ def make_canvas(
         frame=torch.cat([group.sigma_group for group in groups]),
         given=all_given,
         grid=(grid[0], grid[1], grid[2]),
-        told=tuple(stop - start for start, stop in pairwise([*starts, len(grid_given)])),
+        tokens_per_shot=tuple(stop - start for start, stop in pairwise([*starts, len(grid_given)])),
         history=torch.cat([made_before, ~of_pins]),
     )
 

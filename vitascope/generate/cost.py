@@ -14,7 +14,7 @@ from vitascope.codec.network import Codec
 from vitascope.codec.streaming import Tiling, codes_at_once, latent_shape, latent_spans
 from vitascope.eight_bit import num_weight_bytes
 from vitascope.model.text import PromptEncoder
-from vitascope.model.transformer import Transformer, num_beginning_flops, num_flops
+from vitascope.model.transformer import Transformer, num_flops
 from vitascope.onednn import Linear
 
 # Fitted to the peak memory of the bundled model's process at several sizes, see docs/interop.md.
@@ -53,7 +53,6 @@ def cost_of(
     transformer: Transformer,
     text_encoder: PromptEncoder,
     num_passes: int,
-    num_beginnings: int,
     *,
     height: int,
     width: int,
@@ -62,15 +61,13 @@ def cost_of(
 ) -> Cost:
     """What a video of this size takes, with `num_passes` forward passes of the transformer, so many of them at once.
 
-    Passes that differ in their text alone share a beginning. The memory is that of the longest prompt, the operations
-    those of the shortest.
+    The memory is that of the longest prompt, the operations those of the shortest.
     """
     frames, rows, columns = latent_shape(codec, num_frames, height, width)
     config = transformer.config
     sides = zip((frames, rows, columns), config.patch, strict=True)
     tokens = math.prod(-(-side // step) for side, step in sides)
     pass_flops = num_flops(config, [tokens], [tokens], [text_encoder.min_tokens], num_sigmas=2, text_cached=True)
-    beginning_flops = num_beginning_flops(config, [tokens], num_sigmas=2)
     decoding_flops, map_bytes = _decoding(codec, frames, rows, columns)
 
     element = next(transformer.parameters()).element_size()
@@ -81,7 +78,7 @@ def cost_of(
         weight_bytes=text_encoder.num_bytes + num_weight_bytes(transformer) + num_weight_bytes(codec),
         # a sum: the allocator keeps what denoising took while frames are decoded
         working_bytes=denoising + text_cache + LIVE_MAPS * map_bytes + pixels + RUNTIME_BYTES,
-        flops=num_passes * pass_flops - (num_passes - num_beginnings) * beginning_flops + decoding_flops,
+        flops=num_passes * pass_flops + decoding_flops,
     )
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.sampler import Velocity
 from vitascope.model.diffusion import to_clean, to_velocity
-from vitascope.model.patches import Pack, pack
-from vitascope.model.transformer import Beginning, Transformer
+from vitascope.model.patches import pack
+from vitascope.model.transformer import Transformer
 from vitascope.numbers import Number
 from vitascope.side_by_side import Both
 
@@ -52,28 +52,29 @@ class Guidance:
         return self.scale != 1 and low <= sigma <= high
 
 
-class PromptedTransformer:
-    """The transformer's clean tokens of a canvas, each shot told its text; what blocks need of it is computed once."""
+class ConditionedDenoiser:
+    """A transformer bound to a canvas and one text per shot: noisy tokens in, predicted clean tokens out.
+
+    The pack and the text's keys and values are computed once; each call replaces tokens and noise level.
+    """
 
     def __init__(self, transformer: Transformer, canvas: Canvas, texts: Sequence[EncodedPrompt], history_noise: Number):
-        self.transformer, self.canvas, self.history_noise = transformer, canvas, history_noise
-        self.contexts, self.counts = [text.context for text in texts], [text.counts for text in texts]
-        self.cache = transformer.encode_text(torch.cat(canvas.in_token_order(self.contexts)))
+        self.transformer, self.canvas = transformer, canvas
+        contexts, counts = [text.context for text in texts], [text.counts for text in texts]
+        all_noise = torch.ones(canvas.num_frames)
+        sample = canvas.noised(canvas.clean, all_noise, contexts, counts=counts, history_sigma=history_noise)
+        self.pack = pack([sample])
+        self.cache = transformer.encode_text(self.pack.context)
 
-    def packed(self, x: Float[Tensor, "n p"], sigma: float) -> Pack:
-        """What the transformer sees of noisy tokens."""
-        sigmas = torch.full((self.canvas.num_frames,), sigma)
-        noised = self.canvas.noised(x, sigmas, self.contexts, counts=self.counts, history_sigma=self.history_noise)
-        return pack([noised])
-
-    def clean(self, x: Float[Tensor, "n p"], seen: Pack, beginning: Beginning | None = None) -> Float[Tensor, "n p"]:
-        """The clean tokens for noisy ones x, seen as a pack; beginning is that of a pack of the same tokens."""
-        output = self.transformer(seen, self.cache, beginning)
-        return to_clean(output, x, seen.token_sigmas, self.transformer.config.prediction)
+    def __call__(self, x: Float[Tensor, "n p"], sigma: float) -> Float[Tensor, "n p"]:
+        """The clean tokens predicted for noisy tokens x at a noise level."""
+        noisy = self.pack.at(x, sigma)
+        output = self.transformer(noisy, self.cache)
+        return to_clean(output, x, noisy.token_sigmas, self.transformer.config.prediction)
 
 
 def guided_velocity(
-    conditional: PromptedTransformer, unconditional: PromptedTransformer | None, guidance: Guidance, both: Both
+    conditional: ConditionedDenoiser, unconditional: ConditionedDenoiser | None, guidance: Guidance, both: Both
 ) -> Velocity:
     """The velocity of a canvas's tokens, led away from the unconditional prediction by `both` passes.
 
@@ -85,17 +86,12 @@ def guided_velocity(
     scales = float(guidance.scale) + (1 - float(guidance.scale)) * nearness
 
     def velocity(x: Tensor, sigma: float) -> Tensor:
-        seen = conditional.packed(x, sigma)
         if unconditional is None or not guidance.applies(sigma):
-            target = conditional.clean(x, seen)
+            target = conditional(x, sigma)
         else:
-            beginning = conditional.transformer.begin(seen)  # the same for both, which differ in their text
-            told, untold = both(
-                partial(conditional.clean, x, seen, beginning),
-                partial(unconditional.clean, x, unconditional.packed(x, sigma), beginning),
-            )
-            guided = rescale(guide(told, untold, scales), told, guidance.rescale)
-            target = torch.where(nearness == 1, told, guided)
+            prompted, unprompted = both(partial(conditional, x, sigma), partial(unconditional, x, sigma))
+            guided = rescale(guide(prompted, unprompted, scales), prompted, guidance.rescale)
+            target = torch.where(nearness == 1, prompted, guided)
         return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
 
     return velocity

@@ -21,7 +21,7 @@ from vitascope.generate import abilities
 from vitascope.generate.canvas import Canvas
 from vitascope.generate.cost import Cost, cost_of, matmul_rate
 from vitascope.generate.footage import Media
-from vitascope.generate.guidance import EncodedPrompt, Guidance, PromptedTransformer, guided_velocity
+from vitascope.generate.guidance import ConditionedDenoiser, EncodedPrompt, Guidance, guided_velocity
 from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity
@@ -393,7 +393,7 @@ class Pipeline:
         start = torch.where(given, add_noise(canvas.clean, noise, level), noised)
         with side_by_side(self.transformer.patch_in.weight.device) as both:
             velocity = self._velocity(canvas, prompts, negative, self._guidance(guidance), history_noise, both)
-            made = SOLVERS[self.config.solver](velocity, start, sigmas, on_progress)
+            made = SOLVERS[self.config.solver].integrate(velocity, start, sigmas, on_progress)
         return torch.where(given, canvas.clean, made)
 
     @torch.inference_mode()
@@ -421,9 +421,9 @@ class Pipeline:
     ) -> Velocity:
         """The guided velocity of the canvas's tokens, by `both` passes."""
 
-        def prompted(prompts: Sequence[Prompt]) -> PromptedTransformer:
+        def prompted(prompts: Sequence[Prompt]) -> ConditionedDenoiser:
             texts = [prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt) for prompt in prompts]
-            return PromptedTransformer(self.transformer, canvas, texts, history_noise)
+            return ConditionedDenoiser(self.transformer, canvas, texts, history_noise)
 
         conditional = prompted(prompts)
 
@@ -458,22 +458,13 @@ class Pipeline:
         size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
         at_once = 2 if config.guidance != 1 and runs_at_once(torch.device("cpu")) else 1
         networks = (self.codec, self.transformer, self.text_encoder)
-        num_passes, num_beginnings = self._num_passes()
-        return cost_of(*networks, num_passes, num_beginnings, passes_at_once=at_once, **size)
+        return cost_of(*networks, self._num_passes(), passes_at_once=at_once, **size)
 
-    def _num_passes(self) -> tuple[int, int]:
-        """How often the transformer runs, and begins, for a video as the model was trained; the sampler tells."""
-        config, passes, beginnings = self.config, 0, 0
-        guidance = self._guidance(config.guidance)
-
-        def velocity(x: Tensor, sigma: float) -> Tensor:
-            nonlocal passes, beginnings
-            passes += 2 if guidance.applies(sigma) else 1
-            beginnings += 1
-            return x
-
+    def _num_passes(self) -> int:
+        """Forward passes of the transformer for a video of the default size: two where guidance applies."""
+        config, guidance = self.config, self._guidance(self.config.guidance)
         grid = self.lattice.shape(config.num_frames, config.height, config.width)
         tokens = math.prod(side // step for side, step in zip(grid, self.lattice.patch, strict=True))
         sigmas = sigma_schedule(config.num_steps, config.shift_of(tokens))
-        SOLVERS[config.solver](velocity, torch.zeros(1, 1), sigmas, None)
-        return passes, beginnings
+        levels = SOLVERS[config.solver].evaluated(sigmas.tolist())
+        return sum(2 if guidance.applies(sigma) else 1 for sigma in levels)

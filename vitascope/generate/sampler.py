@@ -6,8 +6,9 @@ canvases or networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -69,8 +70,23 @@ def multistep(velocity: Velocity, noise: Tensor, sigmas: Float[Tensor, " k"], on
     return x
 
 
-SOLVERS: dict[str, Callable[[Velocity, Tensor, Tensor, OnStep | None], Tensor]] = {
-    "euler": euler,
-    "heun": heun,
-    "multistep": multistep,
+class Solver(NamedTuple):
+    """A solver, and the noise levels at which it evaluates the velocity on its way down a list of them."""
+
+    integrate: Callable[[Velocity, Tensor, Tensor, OnStep | None], Tensor]
+    evaluated: Callable[[Sequence[float]], list[float]]
+
+
+def _each_once(sigmas: Sequence[float]) -> list[float]:
+    return list(sigmas[:-1])
+
+
+def _both_ends(sigmas: Sequence[float]) -> list[float]:
+    return [sigma for step in pairwise(sigmas) for sigma in step if sigma > 0]
+
+
+SOLVERS = {
+    "euler": Solver(euler, _each_once),
+    "heun": Solver(heun, _both_ends),
+    "multistep": Solver(multistep, _each_once),
 }

@@ -58,7 +58,7 @@ class Pack:
     lengths: tuple[int, ...]  # tokens of each sample
     context: Float[Tensor, "l e"]
     context_lengths: tuple[int, ...]  # text tokens of each text; a sample has one or several
-    told_lengths: tuple[int, ...]  # tokens that attend to each text
+    tokens_per_text: tuple[int, ...]  # video tokens that attend to each text
     context_counts: Int[Tensor, " l"] | None = None  # how many equal text tokens each stands for; None is one
     noise_run: int = 1  # every aligned run of this many tokens shares one noise group; 1 is always true
 
@@ -66,6 +66,15 @@ class Pack:
     def token_sigmas(self) -> Float[Tensor, " n"]:
         """The noise level of each token."""
         return self.sigmas[self.noise_group]
+
+    def at(self, tokens: Float[Tensor, "n p"], sigma: float) -> Pack:
+        """The same samples at another step of sampling: new tokens, and the highest noise level replaced by `sigma`.
+
+        Levels below the highest belong to condition tokens, which keep them.
+        """
+        sigmas = self.sigmas.clone()
+        sigmas[-1] = sigma
+        return replace(self, tokens=tokens, sigmas=sigmas)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Pack:
         """The same pack on another device; dtype changes tokens and context, never positions and noise levels."""
@@ -212,7 +221,7 @@ def pack(samples: Sequence[Sample]) -> Pack:
         lengths=tuple(len(sample.tokens) for sample in samples),
         context=torch.cat([sample.context for sample in samples]),
         context_lengths=tuple(run.num_text_tokens for run in runs),
-        told_lengths=tuple(run.num_tokens for run in runs),
+        tokens_per_text=tuple(run.num_tokens for run in runs),
         context_counts=join_counts(
             [len(sample.context) for sample in samples], [sample.context_counts for sample in samples]
         ),

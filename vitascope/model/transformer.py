@@ -82,28 +82,14 @@ class TextCache:
     values: tuple[Float[Tensor, "l heads d"], ...]
 
 
-class BlockText(NamedTuple):
-    """What a block's cross-attention sees: for each text, how many tokens attend to it, and to how many of its own."""
+class TextKV(NamedTuple):
+    """Keys and values of one block's cross-attention, with the lengths that assign tokens to texts."""
 
     keys: Float[Tensor, "l heads e"]
     values: Float[Tensor, "l heads e"]
-    told_lengths: Sequence[int]
-    text_lengths: Sequence[int]
-    counts: Int[Tensor, " l"] | None
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """A pass as far as the first block's self-attention, and what all blocks know of noise and places.
-
-    A run is r = noise_run neighbouring tokens of one noise group; modulation is spread over runs, not tokens.
-    """
-
-    x: Float[Tensor, "runs r d"]
-    time: Float[Tensor, "g d"]
-    modulation: Float[Tensor, "g 6 d"]
-    group_of_run: Int[Tensor, " runs"]
-    rotary: tuple[Float[Tensor, "n half"], Float[Tensor, "n half"]]
+    tokens_per_text: Sequence[int]  # video tokens that attend to each text
+    text_lengths: Sequence[int]  # text tokens of each text
+    counts: Int[Tensor, " l"] | None  # equal text tokens that each key stands for; None: one each
 
 
 class Transformer(nn.Module):
@@ -124,40 +110,25 @@ class Transformer(nn.Module):
         if not self.patch_in.weight.is_meta:  # no numbers there, and drawing them takes PyTorch a second of imports
             self.initialise(generator)
 
-    def forward(
-        self, pack: Pack, text_cache: TextCache | None = None, beginning: Beginning | None = None
-    ) -> Float[Tensor, "n p"]:
+    def forward(self, pack: Pack, text_cache: TextCache | None = None) -> Float[Tensor, "n p"]:
         """One raw prediction per token of the pack; `diffusion.to_clean` and `to_velocity` read it.
 
-        text_cache is what `encode_text` gave for this pack's context, and beginning what `begin` gave for its tokens;
-        without them both are made here.
+        `text_cache` is the result of `encode_text` for this pack's context; without it, it is computed here.
         """
         text = self.encode_text(pack.context) if text_cache is None else text_cache
-        begun = self.begin(pack) if beginning is None else beginning
-        assert begun.x.shape[:2].numel() == len(pack.tokens), "the beginning of another pack"
-        x, noise = begun.x, (begun.modulation, begun.group_of_run)
-        lengths = (pack.told_lengths, pack.context_lengths, pack.context_counts)
-        for number, (block, keys, values) in enumerate(zip(self._blocks, text.keys, text.values, strict=True)):
-            if number == 0:
-                x = self._run(block.tell, x, *noise, BlockText(keys, values, *lengths))
-            else:
-                x = self._run(block, x, *noise, begun.rotary, pack.lengths, BlockText(keys, values, *lengths))
-        shift, scale = (self.scale_shift_table.float() + begun.time.unsqueeze(1)).unbind(1)
-        x = _modulated_norm(
-            x, _per_run(scale, begun.group_of_run), _per_run(shift, begun.group_of_run), self.config.eps
-        )
-        with torch.autocast(x.device.type, enabled=False):  # the loss divides by sigma, and rounding with it
-            return self.proj_out(x.flatten(0, 1).to(self.proj_out.weight.dtype))
-
-    def begin(self, pack: Pack) -> Beginning:
-        """What `forward` does before it needs the text: packs that differ in their text alone can share it."""
+        lengths = (pack.tokens_per_text, pack.context_lengths, pack.context_counts)
         rotary = rotary_frequencies(pack.positions, self.config.head_dim)
         time, modulation = self._encode_sigmas(pack.sigmas)
+        # modulation is indexed per run: r = noise_run neighbouring tokens that share a noise group
         group_of_run = pack.noise_group[:: pack.noise_run]
         dtype = self.patch_in.weight.dtype  # of the residual stream, also where autocast would make it half
         x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, pack.noise_run))
-        x = self._run(self._blocks[0].attend, x, modulation, group_of_run, rotary, pack.lengths)
-        return Beginning(x, time, modulation, group_of_run, rotary)
+        for block, keys, values in zip(self._blocks, text.keys, text.values, strict=True):
+            x = self._run(block, x, modulation, group_of_run, rotary, pack.lengths, TextKV(keys, values, *lengths))
+        shift, scale = (self.scale_shift_table.float() + time.unsqueeze(1)).unbind(1)
+        x = _modulated_norm(x, _per_run(scale, group_of_run), _per_run(shift, group_of_run), self.config.eps)
+        with torch.autocast(x.device.type, enabled=False):  # the loss divides by sigma, and rounding with it
+            return self.proj_out(x.flatten(0, 1).to(self.proj_out.weight.dtype))
 
     def encode_text(self, context: Float[Tensor, "l e"]) -> TextCache:
         """Every block's text keys and values. They don't depend on the noise level: once per generation is enough."""
@@ -167,7 +138,7 @@ class Transformer(nn.Module):
 
     def num_flops(self, pack: Pack, *, text_cached: bool = False) -> int:
         """Matrix multiplication FLOPs (2 per multiply-add) of one forward pass; a training step takes three of them."""
-        lengths = (pack.lengths, pack.told_lengths, pack.context_lengths)
+        lengths = (pack.lengths, pack.tokens_per_text, pack.context_lengths)
         return num_flops(self.config, *lengths, len(pack.sigmas), text_cached=text_cached)
 
     def to_eight_bit(self) -> None:
@@ -232,41 +203,23 @@ class Block(nn.Module):
         group_of_run: Int[Tensor, " runs"],
         rotary: tuple[Tensor, Tensor],
         lengths: Sequence[int],
-        text: BlockText,
+        text: TextKV,
     ) -> Float[Tensor, "runs r d"]:
-        """The tokens after one block."""
-        x = self.attend(x, modulation, group_of_run, rotary, lengths)
-        return self.tell(x, modulation, group_of_run, text)
-
-    def attend(
-        self,
-        x: Float[Tensor, "runs r d"],
-        modulation: Float[Tensor, "g 6 d"],
-        group_of_run: Int[Tensor, " runs"],
-        rotary: tuple[Tensor, Tensor],
-        lengths: Sequence[int],
-    ) -> Float[Tensor, "runs r d"]:
-        """The tokens after self-attention."""
+        """The tokens after one block; a run is r neighbouring tokens of one noise group."""
+        # 1. self-attention within each sample
         shift, scale, gate = self._modulation(modulation, group_of_run, slice(0, 3))
         h = _modulated_norm(x, scale, shift, self.eps).flatten(0, 1)
         q = apply_rotary(self.self_attention.queries(h), *rotary)
         k, v = self.self_attention.keys_and_values(h)
-        out = self.self_attention(q, apply_rotary(k, *rotary), v, lengths, lengths)
-        return _add_gated(x, out.view_as(x), gate)
+        attended = self.self_attention(q, apply_rotary(k, *rotary), v, lengths, lengths)
+        x = _add_gated(x, attended.view_as(x), gate)
 
-    def tell(
-        self,
-        x: Float[Tensor, "runs r d"],
-        modulation: Float[Tensor, "g 6 d"],
-        group_of_run: Int[Tensor, " runs"],
-        text: BlockText,
-    ) -> Float[Tensor, "runs r d"]:
-        """The tokens after the text and the MLP."""
+        # 2. cross-attention to the text
         h = x if self.cross_norm is None else _norm(x, self.eps, self.cross_norm.weight, self.cross_norm.bias)
         q = self.cross_attention.queries(h.flatten(0, 1))
-        told = self.cross_attention(q, *text)
-        x = x + told.view_as(x)
+        x = x + self.cross_attention(q, *text).view_as(x)
 
+        # 3. MLP
         shift, scale, gate = self._modulation(modulation, group_of_run, slice(3, 6))
         h = _modulated_norm(x, scale, shift, self.eps).flatten(0, 1)
         return _add_gated(x, self.ffn(h).view_as(x), gate)
@@ -306,11 +259,11 @@ class Attention(nn.Module):
         self.query_norm, self.key_norm = RMSNorm(width, config.eps), RMSNorm(width, config.eps)
 
     def queries(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n heads e"]:
-        """What the tokens ask."""
+        """Normalised queries, split into heads."""
         return self.query_norm(self.query(x)).unflatten(-1, (self.num_heads, -1))
 
     def keys_and_values(self, x: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m heads e"], Float[Tensor, "m heads e"]]:
-        """What the tokens, or the text, answer with."""
+        """Normalised keys, and values, split into heads."""
         keys, values = self.key_norm(self.key(x)), self.value(x)
         return keys.unflatten(-1, (self.num_heads, -1)), values.unflatten(-1, (self.num_heads, -1))
 
@@ -360,7 +313,7 @@ def sinusoids(time: Float[Tensor, " g"], width: int) -> Float[Tensor, "g width"]
 def num_flops(
     config: TransformerConfig,
     lengths: Sequence[int],
-    told_lengths: Sequence[int],
+    tokens_per_text: Sequence[int],
     text_lengths: Sequence[int],
     num_sigmas: int,
     *,
@@ -368,23 +321,16 @@ def num_flops(
 ) -> int:
     """Matrix multiplication FLOPs (2 per multiply-add) of one forward pass over samples of these lengths.
 
-    told_lengths and text_lengths hold, for each text, the number of tokens that attend to it and of its own tokens.
+    tokens_per_text and text_lengths hold, for each text, how many video tokens attend to it and its own length.
     num_sigmas is the number of distinct noise levels; with text_cached the keys and values of the text are given.
     """
     d, layers = config.width, config.num_layers
     token = d * (config.token_in + config.token_out) + layers * (6 * d * d + 2 * d * config.ffn_width)
     text_token = 0 if text_cached else d * (config.text_width + d) + layers * 2 * d * d
     sigma = d * (config.frequency_width + d + 6 * d)
-    told = sum(n * m for n, m in zip(told_lengths, text_lengths, strict=True))
-    attended = sum(n * n for n in lengths) + told  # scores; as many for the values
+    cross = sum(n * m for n, m in zip(tokens_per_text, text_lengths, strict=True))
+    attended = sum(n * n for n in lengths) + cross  # scores; as many for the values
     return 2 * (sum(lengths) * token + sum(text_lengths) * text_token + num_sigmas * sigma + layers * 2 * d * attended)
-
-
-def num_beginning_flops(config: TransformerConfig, lengths: Sequence[int], num_sigmas: int) -> int:
-    """How many of `num_flops` are those of `Transformer.begin`."""
-    d = config.width
-    token, sigma = d * config.token_in + 4 * d * d, d * (config.frequency_width + d + 6 * d)
-    return 2 * (sum(lengths) * token + num_sigmas * sigma + 2 * d * sum(n * n for n in lengths))
 
 
 def _per_run(values: Float[Tensor, "g d"], group_of_run: Tensor) -> Float[Tensor, "runs 1 d"]:
