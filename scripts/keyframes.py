@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 import vitascope
-from vitascope.evaluate.course import follow_course
 from vitascope.evaluate.faithful import Question, make_questions
+from vitascope.evaluate.measures.drift import follow_course
 from vitascope.generate.pipeline import Pipeline
 from vitascope.judge.bundled import find_judge
 from vitascope.judge.network import Judge
@@ -49,7 +49,7 @@ def by_windows(pipeline: Pipeline, prompt: str, seconds: float, seed: int) -> Ma
     began = time.perf_counter()
     video = pipeline.generate(prompt, seconds=seconds, seed=seed)
     took = time.perf_counter() - began
-    timeline = vitascope.generate.abilities.generate(pipeline.lattice, pipeline.config, prompt, seconds=seconds)
+    timeline = vitascope.generate.planning.generate(pipeline.lattice, pipeline.config, prompt, seconds=seconds)
     windows = pipeline.rollout(timeline).windows()
     return Made(video, [pipeline.lattice.first_frame(window.stop) for window in windows[:-1]], [], took)
 

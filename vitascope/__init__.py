@@ -14,7 +14,7 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitascope.precision import Precision
+from vitascope.types import Precision
 
 if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline as Pipeline
@@ -39,7 +39,7 @@ def load(model: str | Path = "playground", *, dtype: Precision = "float32", weig
     collecting = gc.isenabled()
     gc.disable()  # what is imported stays, and looking for garbage in all of it takes a tenth of the time
     try:
-        from vitascope.generate.loading import load as load_model
+        from vitascope.hub.find import load as load_model
     finally:
         if collecting:
             gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -10,6 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from vitascope.errors import ModelError, reason
 
 
 @contextmanager
@@ -75,3 +79,20 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path, cure: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ModelError: no such file, or it holds something else; the message ends with the cure.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; {cure}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not readable JSON ({reason(error)}); {cure}") from None
+    if not isinstance(tree, dict):
+        raise ModelError(f"{path} holds no JSON object; {cure}")
+    return tree

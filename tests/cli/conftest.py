@@ -22,7 +22,8 @@ ABILITIES = {
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
     """A fake model behind `vitascope.load`, in an empty working folder."""
-    from vitascope.generate import abilities, storyboard
+    from vitascope.generate import planning as abilities
+    from vitascope.generate import storyboard
 
     fake = FakePipeline()
 

@@ -34,7 +34,7 @@ def test_render_passes_its_settings_on(
 
     module = types.ModuleType("dataset")
     vars(module).update(RenderConfig=RenderConfig, render_dataset=render_dataset)
-    monkeypatch.setitem(sys.modules, "vitascope.world.dataset", module)
+    monkeypatch.setitem(sys.modules, "vitascope.data.render", module)
     (tmp_path / "world.toml").write_text('num_clips = 9\nsizes = ["32x32"]\nseed = 3\n')
     words = "--size 64x48 --size 96x96 --frames 9 --frames 17 --fps 12 --image-share 0.5 --split held_out --workers 2"
     out = tmp_path / "clips"

@@ -39,7 +39,7 @@ def test_a_codec_is_measured_without_the_rest_of_its_model(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from vitascope.codec.network import Codec, CodecConfig
-    from vitascope.weights import save_network
+    from vitascope.hub.weights import save_network
 
     config = CodecConfig(latent_channels=4, base_width=8)
     save_network(Codec(config), config, tmp_path / "model" / "vae")

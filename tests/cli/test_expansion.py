@@ -9,7 +9,8 @@ import pytest
 from tests.cli.fakes import FakePipeline
 from vitascope import cli
 from vitascope.errors import EndpointError
-from vitascope.generate import endpoint, expand
+from vitascope.generate.expand import endpoint
+from vitascope.generate.expand import rules as expand
 
 STORY = '[[shots]]\ntext = "a robot waves"\nseconds = 1\n[[shots]]\ntext = "it jumps"\nseconds = 1\n'
 

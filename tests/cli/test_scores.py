@@ -12,10 +12,10 @@ import torch
 
 from tests.cli.fakes import FakePipeline
 from vitascope import cli
+from vitascope.hub.weights import save_network
 from vitascope.judge.network import Judge, JudgeConfig
 from vitascope.judge.vocabulary import collect
 from vitascope.video import Video, write_video
-from vitascope.weights import save_network
 
 CONFIG = JudgeConfig(
     tokens=collect([]),
@@ -112,7 +112,7 @@ def test_another_systems_videos_are_scored_by_the_prompts_that_were_written(
 def test_distances_of_a_models_videos_of_the_real_clips_captions(
     model: Model, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vitascope.evaluate import frechet
+    from vitascope.evaluate.measures import frechet
 
     monkeypatch.setattr(frechet, "NUM_RESAMPLED", 10)
     clips = Path("real/clips")

@@ -15,10 +15,10 @@ import torch
 from tests.cli.fakes import FakePipeline
 from tests.cli.test_scores import CONFIG
 from vitascope import cli
-from vitascope.generate.model_folder import PipelineConfig
+from vitascope.hub.card import PipelineConfig
+from vitascope.hub.weights import save_network
 from vitascope.judge.network import Judge
 from vitascope.video import Video
-from vitascope.weights import save_network
 
 pytestmark = pytest.mark.rendering
 
@@ -52,7 +52,7 @@ def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pipeline, "codec", None, raising=False)
     monkeypatch.setattr(streaming, "reconstruct", lambda codec, video: Video(video.frames // 2 * 2, video.fps))
     knowing = types.SimpleNamespace(**dict.fromkeys(abilities, noise))
-    monkeypatch.setattr("vitascope.evaluate.truth.KnowingPipeline", lambda known, clips: knowing)
+    monkeypatch.setattr("vitascope.evaluate.measures.oracle.KnowingPipeline", lambda known, clips: knowing)
     return pipeline
 
 

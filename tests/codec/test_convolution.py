@@ -4,11 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vitascope.codec import convolution, winograd
+from vitascope.codec import convolution
 from vitascope.codec import norm as norm_module
+from vitascope.codec.cache import Stream
 from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d
 from vitascope.codec.norm import ChannelNorm
-from vitascope.codec.stream import Stream
+from vitascope.kernels import winograd
 
 
 def assert_learning_and_fast_agree(layer: Conv3d, x: torch.Tensor, atol: float) -> None:

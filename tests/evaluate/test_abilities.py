@@ -28,11 +28,11 @@ from vitascope.evaluate.abilities import (
 from vitascope.evaluate.faithful import Question, render_question
 from vitascope.judge.network import Reading
 from vitascope.judge.sentence import describe
-from vitascope.production import ClipShape
 from vitascope.video import Video
+from vitascope.video.shape import VideoShape
 
 pytestmark = pytest.mark.rendering
-SHAPE, STEP = ClipShape(17, 8.0, 48, 48, 0.0), 4
+SHAPE, STEP = VideoShape(17, 8.0, 48, 48, 0.0), 4
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,14 @@ from einops import repeat
 from torch import Tensor
 
 from vitascope.codec import streaming
+from vitascope.codec.cache import Stream
 from vitascope.codec.losses import PerceptualDistance
 from vitascope.codec.network import Codec, CodecConfig
-from vitascope.codec.stream import Stream
 from vitascope.errors import MediaError, SizeError
 from vitascope.evaluate.codec import compare, evaluate_codec
-from vitascope.evaluate.report import curve
-from vitascope.evaluate.seams import measure_seams
-from vitascope.generate.loading import load_codec
+from vitascope.evaluate.measures.report import curve
+from vitascope.evaluate.measures.seams import measure_seams
+from vitascope.hub.find import load_codec
 from vitascope.video import Video, read_video, write_video
 
 

@@ -10,15 +10,15 @@ import pytest
 
 from vitascope.errors import SizeError
 from vitascope.evaluate.coherence import MEASURES, evaluate_coherence, files, measure
-from vitascope.evaluate.report import bars, confidence, list_media
+from vitascope.evaluate.measures.report import bars, confidence, list_media
 from vitascope.video import Video, write_video
-from vitascope.world.cast import BUILDS, PALETTE, RGB
-from vitascope.world.laboratory import laboratory_view, render_experiment
-from vitascope.world.physics import Body, Experiment, simulate
-from vitascope.world.render import render_scene
-from vitascope.world.rotations import about_y
-from vitascope.world.sampling import sample_scene
-from vitascope.world.stage import Lighting, Solid, solid, stage_of
+from vitascope.worlds.solids.cast import BUILDS, PALETTE, RGB
+from vitascope.worlds.solids.laboratory import laboratory_view, render_experiment
+from vitascope.worlds.solids.physics import Body, Experiment, simulate
+from vitascope.worlds.solids.render import render_scene
+from vitascope.worlds.solids.rotations import about_y
+from vitascope.worlds.solids.sampling import sample_scene
+from vitascope.worlds.solids.stage import Lighting, Solid, solid, stage_of
 
 pytestmark = pytest.mark.rendering
 

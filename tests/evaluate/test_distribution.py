@@ -11,7 +11,7 @@ import pytest
 from vitascope.data.clips import Clip
 from vitascope.errors import DatasetError, SizeError
 from vitascope.evaluate.distribution import Named, evaluate_distribution, prompted
-from vitascope.evaluate.features import CHANGES, COLOURS, Feature, changes, colours
+from vitascope.evaluate.measures.features import CHANGES, COLOURS, Feature, changes, colours
 from vitascope.video import Video
 
 

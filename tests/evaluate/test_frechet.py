@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.frechet import bootstrapped, components, frechet_distance
+from vitascope.evaluate.measures.frechet import bootstrapped, components, frechet_distance
 
 
 def exactly(mean: np.ndarray, covariance: np.ndarray, num: int = 40) -> np.ndarray:

@@ -11,12 +11,12 @@ import pytest
 from vitascope.errors import DatasetError, SizeError
 from vitascope.evaluate.faithful import RIGHT, WRONG, evaluate_faithful, make_questions, render_shape
 from vitascope.evaluate.judge import evaluate_judge
-from vitascope.evaluate.rates import OVERALL, rate, rates
+from vitascope.evaluate.measures.rates import OVERALL, rate, rates
 from vitascope.judge.network import Reading
 from vitascope.judge.scoring import REPORTED, Verdict
 from vitascope.judge.sentence import VALUES, Sentence, Slot, describe
 from vitascope.video import Video, write_video
-from vitascope.world.sampling import is_held_out, sample_scene
+from vitascope.worlds.solids.sampling import is_held_out, sample_scene
 
 NUM = 24
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vitascope.errors import ConfigError, DatasetError, MediaError
-from vitascope.evaluate.kept import Order, find_answers, fingerprint, keep, read_kept, write_prompts
+from vitascope.evaluate.measures.video_cache import Order, find_answers, fingerprint, keep, read_kept, write_prompts
 from vitascope.video import Video, read_video, write_video
 
 

@@ -14,10 +14,10 @@ import pytest
 from vitascope import cli
 from vitascope.errors import SizeError, VitascopeError
 from vitascope.evaluate import length
-from vitascope.evaluate.course import follow_course, read_small
 from vitascope.evaluate.length import Costs, LengthReport, Row, measure_files, measure_model
-from vitascope.evaluate.resources import Usage, run_vitascope
-from vitascope.generate import abilities
+from vitascope.evaluate.measures.drift import follow_course, read_small
+from vitascope.evaluate.measures.resources import Usage, run_vitascope
+from vitascope.generate import planning as abilities
 from vitascope.generate.pipeline import Pipeline
 from vitascope.video import Video, write_video
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vitascope.errors import SizeError
+from vitascope.evaluate.measures.tracking import track
 from vitascope.evaluate.physics import (
     TRACKED_COLOURS,
     TRACKED_LAWS,
@@ -21,11 +22,10 @@ from vitascope.evaluate.physics import (
     observe,
     score,
 )
-from vitascope.evaluate.tracking import track
 from vitascope.video import Video
-from vitascope.world.cast import PALETTE
-from vitascope.world.laboratory import render_experiment
-from vitascope.world.physics import simulate
+from vitascope.worlds.solids.cast import PALETTE
+from vitascope.worlds.solids.laboratory import render_experiment
+from vitascope.worlds.solids.physics import simulate
 
 pytestmark = pytest.mark.rendering
 

@@ -18,11 +18,11 @@ from vitascope.evaluate.storyboards import (
 )
 from vitascope.judge.bundled import find_judge
 from vitascope.judge.network import Judge
-from vitascope.production import ClipShape
 from vitascope.video import Video
+from vitascope.video.shape import VideoShape
 
 pytestmark = pytest.mark.rendering
-SHAPE = ClipShape(17, 8.0, 64, 64, 0.0)
+SHAPE = VideoShape(17, 8.0, 64, 64, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +85,9 @@ def test_a_faint_cut_is_seen_where_one_looks_for_it() -> None:
 
 def test_clips_too_short_for_two_shots_are_refused() -> None:
     with pytest.raises(SizeError, match="too short"):
-        make_boards(2, 0, ClipShape(5, 8.0, 64, 64, 0.0))
+        make_boards(2, 0, VideoShape(5, 8.0, 64, 64, 0.0))
     with pytest.raises(SizeError, match="makes images"):
-        make_boards(2, 0, ClipShape(1, 8.0, 64, 64, 0.0))
+        make_boards(2, 0, VideoShape(1, 8.0, 64, 64, 0.0))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from vitascope.codec.network import Codec, CodecConfig
-from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
+from vitascope.hub.card import PipelineConfig
+from vitascope.hub.weights import save_network
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.video import Video
-from vitascope.weights import save_network
 
 BUNDLED = Path(__file__).parents[2] / "vitascope" / "models" / "playground"
 

@@ -98,7 +98,7 @@ def test_a_machine_has_a_rate():
 def test_the_memory_is_about_what_the_process_takes():
     program = (
         "import vitascope\n"
-        "from vitascope.memory import keep_freed_memory\n"
+        "from vitascope.kernels.allocator import keep_freed_memory\n"
         "keep_freed_memory()\n"  # as the command does
         "pipeline = vitascope.load()\n"
         "size = {'height': 128, 'width': 128, 'num_frames': 17, 'num_steps': 1}\n"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from vitascope.errors import ConfigError, EndpointError
-from vitascope.generate import endpoint
-from vitascope.generate.endpoint import Endpoint, expand, expand_storyboard
+from vitascope.generate.expand import endpoint
+from vitascope.generate.expand.endpoint import Endpoint, expand, expand_storyboard
 from vitascope.generate.storyboard import Storyboard, StoryboardShot
 
 

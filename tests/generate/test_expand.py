@@ -7,9 +7,9 @@ import re
 import pytest
 
 from vitascope.errors import PromptError
-from vitascope.generate.expand import expand, expand_storyboard
+from vitascope.generate.expand.rules import expand, expand_storyboard
 from vitascope.generate.storyboard import Storyboard, StoryboardShot
-from vitascope.world.words import CAMERAS_SAID, COLOURS, SETTINGS, TIMES_SAID
+from vitascope.worlds.solids.words import CAMERAS_SAID, COLOURS, SETTINGS, TIMES_SAID
 
 PLACES = [phrase for language in SETTINGS.values() for said in language.values() for phrase in said]
 CAMERAS = [phrase for language in CAMERAS_SAID.values() for said in language.values() for phrase in said]

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitascope.generate.footage import Shape, fit_image, fit_video, pad_to
+from vitascope.generate.footage import fit_image, fit_video, pad_to
 from vitascope.video import Video, write_video
+from vitascope.video.shape import FrameShape
 
 
 def test_a_video_and_its_file_give_the_same_frames(tmp_path: Path) -> None:
@@ -16,7 +17,7 @@ def test_a_video_and_its_file_give_the_same_frames(tmp_path: Path) -> None:
     levels = np.linspace(20, 230, 25).round().astype(np.uint8)
     video = Video(np.broadcast_to(levels[:, None, None, None], (25, 32, 32, 3)).copy(), 24.0)
     write_video(video, tmp_path / "ramp.mp4")
-    shape = Shape(32, 32, 8.0)
+    shape = FrameShape(32, 32, 8.0)
     frames, file = (fit_video(media, shape).frames.mean(axis=(1, 2, 3)) for media in (video, tmp_path / "ramp.mp4"))
     assert frames[0] == 20
     np.testing.assert_allclose(frames[:8], levels[:24:3], atol=0.01)
@@ -27,9 +28,9 @@ def test_a_video_and_its_file_give_the_same_frames(tmp_path: Path) -> None:
 def test_a_still_stays_one_frame_and_has_no_rate(tmp_path: Path, caplog, on_disk: bool) -> None:
     still = Video(np.zeros((1, 32, 48, 3), np.uint8), 1.0)
     media = still.save(tmp_path / "still.png") if on_disk else still
-    assert fit_video(media, Shape(32, 48, 8.0)).num_frames == 1
+    assert fit_video(media, FrameShape(32, 48, 8.0)).num_frames == 1
     assert caplog.text == ""
-    fit_video(media, Shape(32, 32, 8.0))
+    fit_video(media, FrameShape(32, 32, 8.0))
     assert "is 48x32; fitted to 32x32\n" in caplog.text
 
 

@@ -13,17 +13,17 @@ from torch import Tensor
 
 from vitascope.codec.streaming import encode_video, reconstruct
 from vitascope.errors import ModelError, PromptError, SizeError
-from vitascope.generate.canvas import Canvas, Pin, given_frames, make_canvas
 from vitascope.generate.footage import fit_image, pad_to
 from vitascope.generate.guidance import ConditionedDenoiser, Guidance, guide, guided_velocity
-from vitascope.generate.loading import find_model, load_codec
-from vitascope.generate.model_folder import read_model_index
 from vitascope.generate.pipeline import Pipeline
+from vitascope.hub.card import read_model_index
+from vitascope.hub.find import find_model, load_codec
+from vitascope.hub.weights import WEIGHTS_FILE
+from vitascope.kernels.threads import in_turn
+from vitascope.model.canvas import Canvas, Pin, given_frames, make_canvas
 from vitascope.model.diffusion import to_velocity
 from vitascope.model.patches import pack, unpack
-from vitascope.side_by_side import in_turn
 from vitascope.video import Video
-from vitascope.weights import WEIGHTS_FILE
 
 PROMPT = "a red ball rolls"
 PATCH = (1, 2, 2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vitascope.codec.streaming import Tiling, decode_video, to_frames
-from vitascope.generate import abilities
+from vitascope.generate import planning as abilities
 from vitascope.generate.guidance import ConditionedDenoiser
 from vitascope.generate.pipeline import Pipeline, Sampling
 from vitascope.generate.rollout import Rollout, makes, plan_windows

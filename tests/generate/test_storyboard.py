@@ -11,12 +11,12 @@ from torch import Tensor
 
 from vitascope.codec.streaming import reconstruct
 from vitascope.errors import ConfigError, PromptError, SizeError
-from vitascope.generate import abilities
-from vitascope.generate.canvas import CUT_TIME, Canvas, Pin, Shot, given_frames, make_canvas
+from vitascope.generate import planning as abilities
 from vitascope.generate.footage import fit_image, held
 from vitascope.generate.pipeline import EncodedPrompt, Pipeline, Sampling
 from vitascope.generate.rollout import Rollout, Window
 from vitascope.generate.storyboard import Storyboard, StoryboardShot, lay_out, load_storyboard
+from vitascope.model.canvas import CUT_TIME, Canvas, Pin, Shot, given_frames, make_canvas
 from vitascope.model.text import shot_prompt
 from vitascope.video import Video
 

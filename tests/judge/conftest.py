@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vitascope.video import Video, write_video
-from vitascope.world.captions import captions, storyboards
-from vitascope.world.sampling import sample_scene
+from vitascope.worlds.solids.captions import captions, storyboards
+from vitascope.worlds.solids.sampling import sample_scene
 
 CONFIG = """
 data = "{data}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vitascope.train.framing import SMALLEST, WHOLE, Window, draw_window, framed
+from vitascope.judge.framing import SMALLEST, WHOLE, Window, draw_window, framed
 
 
 def test_the_whole_window_changes_nothing():

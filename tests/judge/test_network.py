@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from vitascope.errors import ModelError
+from vitascope.hub.weights import save_network
 from vitascope.judge.mirror import mirrored_words
 from vitascope.judge.network import Judge, JudgeConfig, look, shots_of, sight_size, to_signal
 from vitascope.judge.sentence import VALUES, Slot, next_slot, slots, write
 from vitascope.judge.vocabulary import collect
 from vitascope.video import Video
-from vitascope.weights import save_network
 
 CONFIG = JudgeConfig(
     tokens=collect(["a red ball rolls", "一个红球滚动"]),

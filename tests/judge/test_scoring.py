@@ -6,7 +6,7 @@ import pytest
 
 from vitascope.judge.scoring import REPORTED, accuracy, verdicts
 from vitascope.judge.sentence import Sentence, Slot, describe
-from vitascope.world.sampling import sample_scene
+from vitascope.worlds.solids.sampling import sample_scene
 
 CHASE = {
     "actors": [

@@ -11,8 +11,8 @@ import pytest
 from vitascope.errors import DatasetError
 from vitascope.judge.sentence import UNREAD, VALUES, Slot, attributes_of, describe, next_slot, parse, write
 from vitascope.judge.vocabulary import Vocabulary, collect, join, split
-from vitascope.world.captions import captions
-from vitascope.world.sampling import sample_scene
+from vitascope.worlds.solids.captions import captions
+from vitascope.worlds.solids.sampling import sample_scene
 
 SCENES = [sample_scene(seed) for seed in range(500)]
 

@@ -17,14 +17,15 @@ from vitascope.cli import main
 from vitascope.config import load_config
 from vitascope.data.clips import Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError, ModelError
+from vitascope.hub.weights import save_network
+from vitascope.judge import train as training
+from vitascope.judge.degrade import block_coded, blurred, degrade, smeared
+from vitascope.judge.grounding import whereabouts
 from vitascope.judge.mirror import mirrored_words
 from vitascope.judge.network import Judge, JudgeConfig, shots_of
 from vitascope.judge.scoring import REPORTED
 from vitascope.judge.sentence import VALUES, Slot
-from vitascope.judge.vocabulary import collect, split
-from vitascope.train import judge as training
-from vitascope.train.degrade import block_coded, blurred, degrade, smeared
-from vitascope.train.judge import (
+from vitascope.judge.train import (
     JudgeBatches,
     JudgeTrainConfig,
     JudgeTrainer,
@@ -35,14 +36,13 @@ from vitascope.train.judge import (
     validate,
     word_loss,
 )
-from vitascope.train.pointing import whereabouts
+from vitascope.judge.vocabulary import collect, split
 from vitascope.train.run import read_checkpoint, step_generator
 from vitascope.video import Video
 from vitascope.video.cuts import strongest_cuts
-from vitascope.weights import save_network
-from vitascope.world.captions import captions
-from vitascope.world.sampling import sample_scene
-from vitascope.world.words import LANGUAGES
+from vitascope.worlds.solids.captions import captions
+from vitascope.worlds.solids.sampling import sample_scene
+from vitascope.worlds.solids.words import LANGUAGES
 
 
 def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:

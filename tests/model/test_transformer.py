@@ -236,8 +236,8 @@ def test_sinusoids_are_cosines_then_sines():
 def test_counted_flops_are_those_of_the_matrix_multiplications(text_cached, monkeypatch):
     """Against torch's own counter, by products that it sees: neither the CPU's fused attention nor oneDNN's."""
     network, packed = transformer(), pack(SAMPLES)
-    monkeypatch.setattr("vitascope.onednn.has_onednn", lambda: False)
-    monkeypatch.setattr("vitascope.model.attention.FEW_KEYS", 1 << 20)
+    monkeypatch.setattr("vitascope.kernels.linear.has_onednn", lambda: False)
+    monkeypatch.setattr("vitascope.kernels.attention.FEW_KEYS", 1 << 20)
     with torch.no_grad():
         cache = network.encode_text(packed.context) if text_cached else None
         with FlopCounterMode(display=False) as counter:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from vitascope.codec.network import Codec, CodecConfig
+from vitascope.hub.weights import save_network
 from vitascope.video import Video, write_video
-from vitascope.weights import save_network
 
 TEXT_ENCODER = Path(__file__).parents[2] / "vitascope" / "models" / "playground" / "text_encoder"
 COLOURS = {"red": ("红色", (200, 40, 40)), "green": ("绿色", (40, 180, 60)), "blue": ("蓝色", (50, 60, 210))}

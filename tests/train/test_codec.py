@@ -15,10 +15,10 @@ from vitascope.codec.streaming import reconstruct, to_signal
 from vitascope.config import load_config
 from vitascope.data.clips import Clip, Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError
+from vitascope.hub.weights import load_network_config, load_weights
 from vitascope.train import codec
 from vitascope.train.codec import ClipBatches, CodecTrainConfig, CodecTrainer, channel_gain, finish
 from vitascope.train.run import step_generator
-from vitascope.weights import load_network_config, load_weights
 
 
 def load_codec(folder: Path) -> Codec:

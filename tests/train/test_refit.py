@@ -11,13 +11,13 @@ from torch import Tensor
 from vitascope.codec.streaming import encode_video
 from vitascope.config import load_config
 from vitascope.errors import ConfigError
+from vitascope.hub.weights import load_weights, save_network
 from vitascope.model.patches import make_sample, pack, patchify, token_group
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.train import transformer as training
 from vitascope.train.refit import first_frame_tokens, refit
 from vitascope.train.transformer import TransformerTrainConfig
 from vitascope.video import read_video
-from vitascope.weights import load_weights, save_network
 
 SHAPE = {"patch": (1, 1, 1), "num_layers": 2, "num_heads": 2, "head_dim": 16, "ffn_width": 64, "text_width": 8}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vitascope.generate.canvas import Shot
+from vitascope.model.canvas import Shot
 from vitascope.train.shots import latent_shots
 
 

@@ -14,7 +14,7 @@ import vitascope
 from vitascope.config import load_config
 from vitascope.data.encoded import EncodedClip
 from vitascope.errors import ConfigError, DatasetError
-from vitascope.generate.canvas import CUT_TIME
+from vitascope.model.canvas import CUT_TIME
 from vitascope.model.patches import unpack
 from vitascope.train import transformer
 from vitascope.train.run import step_generator

@@ -9,8 +9,8 @@ import pytest
 
 from tests.video.pictures import numbered, numbers, psnr, smooth
 from vitascope.errors import MediaError
-from vitascope.formats import partial_path
 from vitascope.video import GrowingVideo, read_video
+from vitascope.video.formats import partial_path
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.gif", "a.b.webm"])

@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import vitascope
-from vitascope.cli.datasets import prepare, render
+from vitascope.cli.data import prepare, render
 from vitascope.cli.evaluate import evaluate
 from vitascope.cli.length import evaluate_length
 from vitascope.cli.networks import export, info, train
@@ -33,7 +33,7 @@ from vitascope.cli.usage import evaluate_abilities, evaluate_storyboards
 from vitascope.cli.verb import Verb
 from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
 from vitascope.errors import VitascopeError
-from vitascope.memory import keep_freed_memory
+from vitascope.kernels.allocator import keep_freed_memory
 
 app = typer.Typer(
     name="vitascope",

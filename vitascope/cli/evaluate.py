@@ -60,7 +60,7 @@ def evaluate_codec(
         if not source.exists():
             refuse(f"{source}: no such file or folder")
     from vitascope.evaluate.codec import evaluate_codec as evaluate_clips
-    from vitascope.generate.loading import load_codec
+    from vitascope.hub.find import load_codec
 
     codec = load_codec(model or "playground") if videos is None else None
     with progress("codec") as on_progress:

@@ -12,7 +12,7 @@ import typer
 from vitascope.errors import EndpointError
 
 if TYPE_CHECKING:
-    from vitascope.generate.endpoint import Endpoint
+    from vitascope.generate.expand.endpoint import Endpoint
     from vitascope.generate.storyboard import Storyboard
 
 Told = TypeVar("Told")
@@ -29,7 +29,8 @@ Expand = Annotated[
 
 def expanded(prompt: str, seed: int, *, has_pictures: bool, is_image: bool) -> str:
     """The prompt made fuller, and printed."""
-    from vitascope.generate import endpoint, expand
+    from vitascope.generate.expand import endpoint
+    from vitascope.generate.expand import rules as expand
 
     fuller = _ask_or_rule(
         lambda service: endpoint.expand(service, prompt, seed),
@@ -41,7 +42,8 @@ def expanded(prompt: str, seed: int, *, has_pictures: bool, is_image: bool) -> s
 
 def expanded_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
     """The storyboard with its shots' texts made fuller, and printed."""
-    from vitascope.generate import endpoint, expand
+    from vitascope.generate.expand import endpoint
+    from vitascope.generate.expand import rules as expand
 
     fuller = _ask_or_rule(
         lambda service: endpoint.expand_storyboard(service, storyboard, seed),
@@ -66,7 +68,7 @@ def _ask_or_rule(ask: Callable[[Endpoint], Told], rule: Callable[[], Told]) -> T
 
 def _endpoint() -> Endpoint | None:
     """The endpoint of the environment, None where there is none."""
-    from vitascope.generate.endpoint import Endpoint
+    from vitascope.generate.expand.endpoint import Endpoint
 
     url, model, key = (os.environ.get(f"VITASCOPE_EXPAND_{name}", "").strip() for name in ("URL", "MODEL", "KEY"))
     return Endpoint(url, model, key) if url else None

@@ -102,7 +102,7 @@ def evaluate_length(
             return ["generate", *(str(word) for pair in told.items() for word in pair), *more, "--", text]
 
         pipeline = vitascope.load(model or "playground", dtype=dtype or "float32", weights=False)
-        from vitascope.generate import abilities
+        from vitascope.generate import planning as abilities
 
         height, width = sides(size)
         with without_notes():  # the process that makes it has them, too

@@ -47,7 +47,7 @@ def train_transformer(config: ConfigFile, overrides: Overrides = None, out: RunF
 def train_judge(config: ConfigFile, overrides: Overrides = None, out: RunFolder = None) -> None:
     """Train the network that reads attributes off videos and captions them, and print its folder."""
     run = _run_folder(out, config)
-    from vitascope.train.judge import train as train_network
+    from vitascope.judge.train import train as train_network
 
     typer.echo(train_network(config, run, overrides or []))
 
@@ -77,9 +77,9 @@ def export(
     check_folder(out, option="")
     if out.exists():
         refuse(f"{out} exists; name a new folder")
-    from vitascope.generate.loading import find_model
-    from vitascope.interop.export import export_model
-    from vitascope.weights import torch_dtype
+    from vitascope.hub.export import export_model
+    from vitascope.hub.find import find_model
+    from vitascope.hub.weights import torch_dtype
 
     for note in export_model(find_model(model), out, torch_dtype(dtype)):
         typer.echo(note, err=True)

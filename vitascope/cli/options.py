@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from vitascope.precision import Dtype, Precision
+from vitascope.types import Dtype, Precision
 
 MAX_SEED = 2**63 - 1
 MAX_VIDEOS = 10_000

@@ -15,8 +15,8 @@ import typer
 
 import vitascope
 from vitascope.cli.options import MAX_SEED, refuse
-from vitascope.formats import MOVING, STILL, partial_path
 from vitascope.progress import progress
+from vitascope.video.formats import MOVING, STILL, partial_path
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,7 +17,7 @@ from vitascope.cli.options import MODEL_HELP, GeneratorDtype, Seed, check_folder
 from vitascope.progress import progress
 
 if TYPE_CHECKING:
-    from vitascope.evaluate.features import Feature
+    from vitascope.evaluate.measures.features import Feature
 
 JudgeFolder = Annotated[
     Path | None, typer.Option("--judge", metavar="DIR", help="A judge's folder.", show_default="the bundled one")
@@ -64,12 +64,12 @@ def evaluate_faithful(
         refuse_unused({"--dtype": dtype}, "is for videos that a model makes")
     from vitascope.errors import SizeError
     from vitascope.evaluate import faithful
-    from vitascope.evaluate.kept import find_answers, keep
-    from vitascope.evaluate.kept import write_prompts as write
+    from vitascope.evaluate.measures.video_cache import find_answers, keep
+    from vitascope.evaluate.measures.video_cache import write_prompts as write
     from vitascope.judge.bundled import find_judge
     from vitascope.judge.network import Judge
     from vitascope.video import read_video
-    from vitascope.world.scene import WORLD_VERSION
+    from vitascope.worlds.solids.scene import WORLD_VERSION
 
     questions = faithful.make_questions(num_prompts, seed, variety)
     if write_prompts is not None:
@@ -170,7 +170,7 @@ def evaluate_distribution(
             refuse(f"{source}: no such file or folder")
     from vitascope.errors import DatasetError
     from vitascope.evaluate import distribution
-    from vitascope.evaluate.kept import keep
+    from vitascope.evaluate.measures.video_cache import keep
     from vitascope.video import read_video
 
     kinds, about = _features(features or list(FeatureName), judge)
@@ -209,8 +209,8 @@ def evaluate_distribution(
 
 def _features(names: list[FeatureName], judge: Path | None) -> tuple[list[Feature], dict[str, Any]]:
     """The kinds of feature that are asked for, and which judge's they are."""
-    from vitascope.evaluate.features import CHANGES, COLOURS, trunk
-    from vitascope.evaluate.kept import fingerprint
+    from vitascope.evaluate.measures.features import CHANGES, COLOURS, trunk
+    from vitascope.evaluate.measures.video_cache import fingerprint
     from vitascope.judge.bundled import find_judge
     from vitascope.judge.network import Judge
 
@@ -237,7 +237,7 @@ def kept_in(out: Path | None) -> Iterator[Path]:
 
 def model_fingerprint(model: str) -> str:
     """What tells a model from another, however it is named."""
-    from vitascope.evaluate.kept import fingerprint
-    from vitascope.generate.loading import find_model
+    from vitascope.evaluate.measures.video_cache import fingerprint
+    from vitascope.hub.find import find_model
 
     return fingerprint(find_model(model))

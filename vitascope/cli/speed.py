@@ -48,7 +48,7 @@ def evaluate_speed(
     from vitascope.evaluate.speed_contests import SCALES, Contests
     from vitascope.evaluate.speed_growth import measure_growth
     from vitascope.evaluate.speed_sides import apart
-    from vitascope.weights import torch_dtype
+    from vitascope.hub.weights import torch_dtype
 
     with TemporaryDirectory() as folder, progress("speed") as on_progress:
         all_contests = Contests(SCALES[scale], Path(folder), device, torch_dtype(dtype), tuned=tuned)

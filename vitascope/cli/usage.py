@@ -15,9 +15,9 @@ from vitascope.cli.scores import JudgeFolder, kept_in, model_fingerprint
 from vitascope.progress import progress
 
 if TYPE_CHECKING:
-    from vitascope.generate.model_folder import PipelineConfig
-    from vitascope.precision import Precision
-    from vitascope.production import ClipShape
+    from vitascope.hub.card import PipelineConfig
+    from vitascope.types import Precision
+    from vitascope.video.shape import VideoShape
 
 Out = Annotated[
     Path | None,
@@ -42,8 +42,8 @@ def evaluate_abilities(
         check_folder(out)
     from vitascope.codec.streaming import reconstruct
     from vitascope.evaluate import abilities
-    from vitascope.evaluate.kept import Order, keep, read_kept
-    from vitascope.evaluate.truth import KnowingPipeline
+    from vitascope.evaluate.measures.oracle import KnowingPipeline
+    from vitascope.evaluate.measures.video_cache import Order, keep, read_kept
     from vitascope.judge.bundled import find_judge
     from vitascope.judge.network import Judge
 
@@ -91,7 +91,7 @@ def evaluate_storyboards(
     if out is not None:
         check_folder(out)
     from vitascope.evaluate import storyboards
-    from vitascope.evaluate.kept import keep, read_kept
+    from vitascope.evaluate.measures.video_cache import keep, read_kept
     from vitascope.judge.bundled import find_judge
     from vitascope.judge.network import Judge
 
@@ -126,7 +126,7 @@ def evaluate_storyboards(
 
 def _settings(seed: int) -> dict[str, Any]:
     """What decides which scenes there are."""
-    from vitascope.world.scene import WORLD_VERSION
+    from vitascope.worlds.solids.scene import WORLD_VERSION
 
     return {"world_version": WORLD_VERSION, "seed": seed}
 
@@ -135,11 +135,11 @@ def _made_by(model: str, dtype: Precision | None) -> dict[str, Any]:
     return {"model": model_fingerprint(model), "dtype": dtype or "float32"}
 
 
-def _shape(config: PipelineConfig) -> ClipShape:
+def _shape(config: PipelineConfig) -> VideoShape:
     """What a model makes if nothing else is asked for."""
-    from vitascope.production import ClipShape
+    from vitascope.video.shape import VideoShape
 
-    return ClipShape(config.num_frames, config.fps, config.height, config.width, 0.0)
+    return VideoShape(config.num_frames, config.fps, config.height, config.width, 0.0)
 
 
 @contextmanager

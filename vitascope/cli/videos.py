@@ -29,7 +29,7 @@ from vitascope.cli.options import (
     sides,
 )
 from vitascope.cli.outputs import plan_outputs, write_videos
-from vitascope.formats import STILL
+from vitascope.video.formats import STILL
 
 _SPANS = re.compile(r"\d+(\.\d+)?-\d+(\.\d+)?(,\d+(\.\d+)?-\d+(\.\d+)?)*", re.ASCII)
 
@@ -86,7 +86,7 @@ def generate(
         prompt = expanded(prompt, seed, has_pictures=bool(given), is_image=frames == 1)
 
     pipeline = vitascope.load(model, dtype=dtype)
-    from vitascope.generate import abilities
+    from vitascope.generate import planning as abilities
 
     height, width = sides(size)
     timeline = abilities.generate(
@@ -126,7 +126,7 @@ def extend(
     check_file(video)
     outputs = plan_outputs(out, f"{video.stem} extended", seed, num_videos, sheet, is_image=False, inputs=[video])
     pipeline = vitascope.load(model, dtype=dtype)
-    from vitascope.generate import abilities
+    from vitascope.generate import planning as abilities
 
     height, width = sides(size)
     timeline = abilities.extend(
@@ -168,7 +168,7 @@ def fill(
     check_file(video)
     outputs = plan_outputs(out, f"{video.stem} filled", seed, num_videos, sheet, is_image=False, inputs=[video])
     pipeline = vitascope.load(model, dtype=dtype)
-    from vitascope.generate import abilities
+    from vitascope.generate import planning as abilities
 
     height, width = sides(size)
     spans = [(float(start), float(stop)) for start, _, stop in (span.partition("-") for span in missing.split(","))]
@@ -202,7 +202,7 @@ def connect(
         out, f"{before.stem} to {after.stem}", seed, num_videos, sheet, is_image=False, inputs=[before, after]
     )
     pipeline = vitascope.load(model, dtype=dtype)
-    from vitascope.generate import abilities
+    from vitascope.generate import planning as abilities
 
     height, width = sides(size)
     timeline = abilities.connect(
@@ -239,7 +239,7 @@ def loop(
     check_file(video)
     outputs = plan_outputs(out, f"{video.stem} looped", seed, num_videos, sheet, is_image=False, inputs=[video])
     pipeline = vitascope.load(model, dtype=dtype)
-    from vitascope.generate import abilities
+    from vitascope.generate import planning as abilities
 
     height, width = sides(size)
     timeline = abilities.loop(
@@ -285,7 +285,7 @@ def edit(
         inputs=[video, *([mask] if mask else [])],
     )
     pipeline = vitascope.load(model, dtype=dtype)
-    from vitascope.generate import abilities
+    from vitascope.generate import planning as abilities
 
     height, width = sides(size)
     timeline = abilities.edit(

@@ -11,11 +11,11 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.codec import winograd
+from vitascope.codec.cache import Stream
 from vitascope.codec.norm import ChannelNorm, Frames
-from vitascope.codec.stream import Stream
-from vitascope.eight_bit import EightBitConvolution
-from vitascope.onednn import has_onednn
+from vitascope.kernels import winograd
+from vitascope.kernels.int8 import EightBitConvolution
+from vitascope.kernels.linear import has_onednn
 
 
 class Conv3d(nn.Conv3d):

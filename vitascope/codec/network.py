@@ -20,10 +20,10 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vitascope.codec.cache import Stream
 from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d
 from vitascope.codec.linear_path import LinearPath
 from vitascope.codec.norm import ChannelNorm, Frames
-from vitascope.codec.stream import Stream
 from vitascope.config import Config
 from vitascope.errors import SizeError
 

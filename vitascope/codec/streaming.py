@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vitascope.codec.cache import Stream
 from vitascope.codec.network import Codec
-from vitascope.codec.stream import Stream
 from vitascope.errors import SizeError
-from vitascope.side_by_side import halves, runs_at_once
+from vitascope.kernels.threads import halves, runs_at_once
 from vitascope.video import Video
 
 LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches

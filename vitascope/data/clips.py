@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from vitascope.data.layout import media_path
 from vitascope.errors import DatasetError, MediaError, SizeError, reason
-from vitascope.layout import media_path
 from vitascope.model.text import shot_prompt
 from vitascope.video import Video, read_video
 

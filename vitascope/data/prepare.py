@@ -18,10 +18,10 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from vitascope.config import Config
+from vitascope.data.layout import CRF, claim, media_path, parse_size
 from vitascope.data.sources import Source, find_sources
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
 from vitascope.files import write_text
-from vitascope.layout import CRF, claim, media_path, parse_size
 from vitascope.video import Video, read_video, write_video
 
 LEDGER = "sources.jsonl"

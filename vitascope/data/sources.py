@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.errors import DatasetError
-from vitascope.formats import MOVING, STILL
+from vitascope.video.formats import MOVING, STILL
 
 MEDIA = {*MOVING, *STILL, ".mpg", ".mpeg", ".bmp", ".tif", ".tiff"}  # what is written, and what is only read
 CAPTION_KEYS = ("caption", "captions", "text", "prompt")

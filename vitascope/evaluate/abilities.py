@@ -19,17 +19,18 @@ from einops import reduce
 from jaxtyping import Float, UInt8
 
 from vitascope.codec.quality import psnr
+from vitascope.data.production import OnProgress
 from vitascope.errors import SizeError
 from vitascope.evaluate.faithful import Question, make_questions, render_question
 from vitascope.evaluate.judge import Read
-from vitascope.evaluate.report import confidence, write_report
+from vitascope.evaluate.measures.report import confidence, write_report
 from vitascope.judge.scoring import verdicts
 from vitascope.judge.sentence import describe
-from vitascope.production import ClipShape, OnProgress
 from vitascope.video import Video, contact_sheet
-from vitascope.world.captions import DETAILED
-from vitascope.world.captions import describe as say
-from vitascope.world.words import COLOURS
+from vitascope.video.shape import VideoShape
+from vitascope.worlds.solids.captions import DETAILED
+from vitascope.worlds.solids.captions import describe as say
+from vitascope.worlds.solids.words import COLOURS
 
 INSIDE = 95.0  # percentile of the steps inside a clip, beyond which one across a join stands out
 MOTION_CELLS = 8  # along each side of a picture: where something moves
@@ -120,7 +121,7 @@ class Edit:
     elsewhere: float
 
 
-def make_subjects(num: int, seed: int, shape: ClipShape, on_progress: OnProgress | None = None) -> list[Subject]:
+def make_subjects(num: int, seed: int, shape: VideoShape, on_progress: OnProgress | None = None) -> list[Subject]:
     """Clips of one or two actors, none of which was trained on.
 
     Raises:

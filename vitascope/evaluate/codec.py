@@ -17,9 +17,9 @@ from vitascope.codec.network import Codec
 from vitascope.codec.quality import frame_psnr, psnr, ssim
 from vitascope.codec.streaming import reconstruct, to_signal
 from vitascope.errors import ConfigError, MediaError, SizeError
-from vitascope.evaluate.report import confidence, curve, list_media, or_none, write_report
-from vitascope.evaluate.seams import Seams, measure_seams
-from vitascope.evaluate.steadiness import added_flicker
+from vitascope.evaluate.measures.report import confidence, curve, list_media, or_none, write_report
+from vitascope.evaluate.measures.seams import Seams, measure_seams
+from vitascope.evaluate.measures.stability import added_flicker
 from vitascope.video import Video, contact_sheet
 
 SHOWN, SHOWN_FRAMES = 8, 2  # clips in the picture, and frames of each

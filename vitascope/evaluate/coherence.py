@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Float
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.permanence import changed_hue, rebound_gain, vanishings
-from vitascope.evaluate.report import bars, confidence, list_media, or_none, write_report
-from vitascope.evaluate.steadiness import closure, drift, flicker
-from vitascope.evaluate.things import follow
+from vitascope.evaluate.measures.blobs import follow
+from vitascope.evaluate.measures.permanence import changed_hue, rebound_gain, vanishings
+from vitascope.evaluate.measures.report import bars, confidence, list_media, or_none, write_report
+from vitascope.evaluate.measures.stability import closure, drift, flicker
 from vitascope.video import Video, contact_sheet
 from vitascope.video.cuts import find_cuts
-from vitascope.world.captions import captions
-from vitascope.world.sampling import sample_scene
+from vitascope.worlds.solids.captions import captions
+from vitascope.worlds.solids.sampling import sample_scene
 
 MIN_FRAMES = 6
 ROWS = 96  # pixels of the shorter side that larger videos are brought to

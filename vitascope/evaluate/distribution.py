@@ -18,12 +18,12 @@ import numpy as np
 from jaxtyping import Float
 
 from vitascope.data.clips import SHARD_INDEX, Clip, list_clips, pick
+from vitascope.data.production import OnProgress
 from vitascope.errors import DatasetError, SizeError
-from vitascope.evaluate.features import Feature
-from vitascope.evaluate.frechet import MIN_CLIPS, Components, Distance, bootstrapped, components
-from vitascope.evaluate.kept import Order
-from vitascope.evaluate.report import list_media, write_report
-from vitascope.production import OnProgress
+from vitascope.evaluate.measures.features import Feature
+from vitascope.evaluate.measures.frechet import MIN_CLIPS, Components, Distance, bootstrapped, components
+from vitascope.evaluate.measures.report import list_media, write_report
+from vitascope.evaluate.measures.video_cache import Order
 from vitascope.video import IMAGE_FPS, Video, contact_sheet
 
 NOISE = 25.0  # levels of 255, the standard deviation

@@ -15,22 +15,24 @@ from pathlib import Path
 
 import numpy as np
 
+from vitascope.data.production import OnProgress
 from vitascope.errors import SizeError
 from vitascope.evaluate.judge import Read, others
-from vitascope.evaluate.kept import Order
-from vitascope.evaluate.rates import Rate, Verdicts, rate, rates
-from vitascope.evaluate.report import write_report
+from vitascope.evaluate.measures.rates import Rate, Verdicts, rate, rates
+from vitascope.evaluate.measures.report import write_report
+from vitascope.evaluate.measures.video_cache import Order
 from vitascope.judge.network import Reading
 from vitascope.judge.scoring import OVERALL, REPORTED, Verdict, verdicts
 from vitascope.judge.sentence import Sentence, describe
-from vitascope.production import ClipShape, OnProgress, Split
 from vitascope.video import Video, contact_sheet
-from vitascope.world.captions import DETAILED
-from vitascope.world.captions import describe as say
-from vitascope.world.render import render_scene
-from vitascope.world.sampling import sample_scene
-from vitascope.world.scene import Scene
-from vitascope.world.words import LANGUAGES, Language
+from vitascope.video.shape import VideoShape
+from vitascope.worlds.solids.captions import DETAILED
+from vitascope.worlds.solids.captions import describe as say
+from vitascope.worlds.solids.render import render_scene
+from vitascope.worlds.solids.sampling import sample_scene
+from vitascope.worlds.solids.scene import Scene
+from vitascope.worlds.solids.words import LANGUAGES, Language
+from vitascope.worlds.splits import Split
 
 FIRST_SEED = 10**12  # far beyond the seeds of datasets: no scene here was trained on
 SECONDS = 2.0  # within which everything asked for can happen: the same prompts for every model
@@ -78,12 +80,12 @@ def make_questions(num: int, seed: int = 0, variety: float = 1.0) -> list[Questi
     return questions
 
 
-def render_shape(video: Video) -> ClipShape:
+def render_shape(video: Video) -> VideoShape:
     """How the simulator is to render what this video shows: as long, and as large and as often as the judge can see."""
     scale = min(1.0, MAX_ROWS / min(video.height, video.width))
     height, width = (max(2, 2 * round(side * scale / 2)) for side in (video.height, video.width))
     fps = min(float(video.fps), MAX_FPS)
-    return ClipShape(max(1, round(video.duration * fps)), fps, height, width, 0.0)
+    return VideoShape(max(1, round(video.duration * fps)), fps, height, width, 0.0)
 
 
 def generated(questions: Sequence[Question], generate: Callable[..., Video], seed: int) -> list[Order]:
@@ -93,12 +95,12 @@ def generated(questions: Sequence[Question], generate: Callable[..., Video], see
     ]
 
 
-def rendered(questions: Sequence[Question], shape: ClipShape) -> list[Order]:
+def rendered(questions: Sequence[Question], shape: VideoShape) -> list[Order]:
     """The simulator's own video of each scene, to be made."""
     return [Order(q.name, q.prompt, partial(render_question, q, shape)) for q in questions]
 
 
-def render_question(question: Question, shape: ClipShape) -> Video:
+def render_question(question: Question, shape: VideoShape) -> Video:
     """The simulator's own video of a question's scene."""
     num_frames, fps, height, width, start = shape
     return render_scene(question.scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start).video

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from vitascope.data.clips import Clip, list_clips, pick
 from vitascope.errors import DatasetError
-from vitascope.evaluate.rates import Rate, rates
-from vitascope.evaluate.report import write_report
+from vitascope.evaluate.measures.rates import Rate, rates
+from vitascope.evaluate.measures.report import write_report
 from vitascope.judge.calibration import Bin, expected_calibration_error, reliability, reliability_picture
 from vitascope.judge.network import Reading
 from vitascope.judge.scoring import verdicts

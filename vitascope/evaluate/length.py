@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.course import Course, Pace, follow_course, read_small
-from vitascope.evaluate.report import curves, write_report
-from vitascope.evaluate.resources import Usage, run_vitascope
+from vitascope.evaluate.measures.drift import Course, Pace, follow_course, read_small
+from vitascope.evaluate.measures.report import curves, write_report
+from vitascope.evaluate.measures.resources import Usage, run_vitascope
 from vitascope.generate.pipeline import Pipeline
 from vitascope.generate.timeline import Timeline
 from vitascope.video import Video, contact_sheet

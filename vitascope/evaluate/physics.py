@@ -14,15 +14,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.report import confidence, write_report
-from vitascope.evaluate.tracking import track
+from vitascope.evaluate.measures.report import confidence, write_report
+from vitascope.evaluate.measures.tracking import track
 from vitascope.files import write_text
 from vitascope.video import Video, contact_sheet, read_video, write_video
-from vitascope.world.camera import unproject
-from vitascope.world.cast import PALETTE
-from vitascope.world.laboratory import CAPTIONS, VIEW_METRES, laboratory_view, render_experiment
-from vitascope.world.physics import LAWS, Experiment, Law, sample_experiment, simulate
-from vitascope.world.words import Colour
+from vitascope.worlds.solids.camera import unproject
+from vitascope.worlds.solids.cast import PALETTE
+from vitascope.worlds.solids.laboratory import CAPTIONS, VIEW_METRES, laboratory_view, render_experiment
+from vitascope.worlds.solids.physics import LAWS, Experiment, Law, sample_experiment, simulate
+from vitascope.worlds.solids.words import Colour
 
 TRACKED_COLOURS: tuple[Colour, ...] = ("red", "blue", "green", "pink", "purple")  # far apart in hue, and from wood
 TRACKED_LAWS: tuple[Law, ...] = tuple(

@@ -1,6 +1,6 @@
 """What `evaluate speed` sets side by side: networks of Wan's form with random weights, as ours and as diffusers'.
 
-The peers are made by diffusers, written as it writes them, and read by `vitascope.interop`: both sides have the same
+The peers are made by diffusers, written as it writes them, and read by `vitascope.hub`: both sides have the same
 weights. Prompts are random states, filled up to 512 with zeros, as Wan's are.
 """
 
@@ -39,19 +39,19 @@ from vitascope.evaluate.speed import (
     root_mean_square,
 )
 from vitascope.evaluate.speed_processes import process_contests
-from vitascope.generate.canvas import given_frames, make_canvas
 from vitascope.generate.guidance import ConditionedDenoiser
-from vitascope.generate.loading import find_model, load
-from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
-from vitascope.interop.diffusers_folder import WEIGHTS
-from vitascope.interop.parts import load_transformer
-from vitascope.interop.wan_codec import load_wan_codec
-from vitascope.interop.wan_transformer import load_wan_transformer, save_wan_transformer
+from vitascope.hub.card import PipelineConfig
+from vitascope.hub.diffusers_folder import WEIGHTS
+from vitascope.hub.find import find_model, load
+from vitascope.hub.registry import load_transformer
+from vitascope.hub.wan.codec import load_wan_codec
+from vitascope.hub.wan.transformer import load_wan_transformer, save_wan_transformer
+from vitascope.model.canvas import given_frames, make_canvas
 from vitascope.model.diffusion import add_noise
 from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack, unpatchify
 from vitascope.model.text import distinct_states
-from vitascope.model.transformer import Transformer, num_beginning_flops, num_flops
+from vitascope.model.transformer import Transformer, num_flops
 
 NUM_STATES = 512
 SHIFT, GUIDANCE, FPS = 3.0, 5.0, 16
@@ -171,9 +171,7 @@ class Contests:
             return canvas.grid_latent(tokens, (1, 2, 2))
 
         tokens = canvas.num_grid_tokens
-        shared = num_beginning_flops(ours.transformer.config, [tokens], num_sigmas=1)
-        passes = sum(self._flops(ours.transformer, tokens, prompt) for prompt in (PROMPT, NEGATIVE))
-        flops = steps * (passes - shared)
+        flops = steps * sum(self._flops(ours.transformer, tokens, prompt) for prompt in (PROMPT, NEGATIVE))
         peer = partial(theirs, output="latent")
         name = f"{steps} guided steps, {canvas.num_grid_tokens} tokens"
         if int8:

@@ -10,9 +10,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from vitascope.errors import ModelError
-from vitascope.evaluate.resources import memory_now, peak_memory
+from vitascope.evaluate.measures.resources import memory_now, peak_memory
 from vitascope.evaluate.speed import SIDES, Decoding, Growth, Side
-from vitascope.memory import keep_freed_memory
+from vitascope.kernels.allocator import keep_freed_memory
 
 
 def measure_growth(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vitascope.errors import ModelError
 from vitascope.evaluate.speed import Contest, Side
-from vitascope.memory import keep_freed_memory
+from vitascope.kernels.allocator import keep_freed_memory
 
 SECONDS_TO_END = 5
 

@@ -17,23 +17,24 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from vitascope.data.production import OnProgress
 from vitascope.errors import SizeError
 from vitascope.evaluate.coherence import CUT_STRENGTH
 from vitascope.evaluate.faithful import FIRST_SEED
 from vitascope.evaluate.judge import Read
-from vitascope.evaluate.kept import Order
-from vitascope.evaluate.report import confidence, write_report
+from vitascope.evaluate.measures.report import confidence, write_report
+from vitascope.evaluate.measures.video_cache import Order
 from vitascope.generate.storyboard import Storyboard, StoryboardShot
 from vitascope.judge.network import Reading
 from vitascope.judge.sentence import Slot
-from vitascope.production import ClipShape, OnProgress
 from vitascope.video import Video, contact_sheet
 from vitascope.video.cuts import cut_strengths
-from vitascope.world.captions import Told, storyboards
-from vitascope.world.render import render_scene
-from vitascope.world.sampling import sample_scene
-from vitascope.world.scene import Scene
-from vitascope.world.words import LANGUAGES, Language
+from vitascope.video.shape import VideoShape
+from vitascope.worlds.solids.captions import Told, storyboards
+from vitascope.worlds.solids.render import render_scene
+from vitascope.worlds.solids.sampling import sample_scene
+from vitascope.worlds.solids.scene import Scene
+from vitascope.worlds.solids.words import LANGUAGES, Language
 
 NEAR = 2  # frames: a cut so near to where it was asked for is where it was asked for
 # Times the steps around it: where one looks for a cut, less will do. Of 283 renders of one shot, 2 at most have as much
@@ -51,7 +52,7 @@ class Board(NamedTuple):
     told: Told
     language: Language
 
-    def storyboard(self, shape: ClipShape) -> Storyboard:
+    def storyboard(self, shape: VideoShape) -> Storyboard:
         """What a model is asked for: as long as the scene, cut where that is cut."""
         edges = [*self.scene.first_frames(shape.num_frames), shape.num_frames]
         shots = [
@@ -65,7 +66,7 @@ class Board(NamedTuple):
         """All texts in one line."""
         return " | ".join(text for text in (self.told.text, *self.told.shots) if text)
 
-    def render(self, shape: ClipShape) -> Video:
+    def render(self, shape: VideoShape) -> Video:
         """The simulator's own video of the scene."""
         num_frames, fps, height, width, _ = shape
         return render_scene(self.scene, num_frames=num_frames, fps=fps, height=height, width=width).video
@@ -119,7 +120,7 @@ def answers(asked: Sequence[int], found: Sequence[int]) -> list[int | None]:
     return taken
 
 
-def make_boards(num: int, seed: int, shape: ClipShape) -> list[Board]:
+def make_boards(num: int, seed: int, shape: VideoShape) -> list[Board]:
     """`num` scenes of several shots, told in both languages in turn.
 
     Raises:
@@ -141,7 +142,7 @@ def make_boards(num: int, seed: int, shape: ClipShape) -> list[Board]:
     return boards
 
 
-def generated(boards: Sequence[Board], shape: ClipShape, make: Callable[..., Video], seed: int) -> list[Order]:
+def generated(boards: Sequence[Board], shape: VideoShape, make: Callable[..., Video], seed: int) -> list[Order]:
     """A model's video of each storyboard, to be made; `make` is its pipeline's."""
     return [
         Order(board.name, board.prompt, partial(make, board.storyboard(shape), seed=seed + number))
@@ -149,7 +150,7 @@ def generated(boards: Sequence[Board], shape: ClipShape, make: Callable[..., Vid
     ]
 
 
-def rendered(boards: Sequence[Board], shape: ClipShape) -> list[Order]:
+def rendered(boards: Sequence[Board], shape: VideoShape) -> list[Order]:
     """The simulator's own video of each scene, to be made."""
     return [Order(board.name, board.prompt, partial(board.render, shape)) for board in boards]
 

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import Tiling, codes_at_once, latent_shape, latent_spans
-from vitascope.eight_bit import num_weight_bytes
+from vitascope.kernels.int8 import num_weight_bytes
+from vitascope.kernels.linear import Linear
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, num_flops
-from vitascope.onednn import Linear
 
 # Fitted to the peak memory of the bundled model's process at several sizes, see docs/interop.md.
 LIVE_MAPS = 9  # of the codec's largest feature map of a chunk, the convolutions' workspace included

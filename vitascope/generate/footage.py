@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vitascope.generate.sizes import fitted_size
 from vitascope.video import Video, read_duration, read_video
+from vitascope.video.shape import FrameShape
 
 MAX_SECONDS = 60.0  # of a given video; a longer one gives the part that is needed
 
@@ -18,21 +18,9 @@ Media = Video | str | Path
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Rows and columns of pixels, and frames per second."""
-
-    height: int
-    width: int
-    fps: float
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height} at {self.fps:g} frames a second"
-
-
 def fitted_shape(
-    media: Media, trained: Shape, multiple: int, height: int | None, width: int | None, fps: float | None
-) -> Shape:
+    media: Media, trained: FrameShape, multiple: int, height: int | None, width: int | None, fps: float | None
+) -> FrameShape:
     """The shape in which a video is gone on with: what is asked for, else its own as nearly as the model knows it.
 
     Raises:
@@ -40,7 +28,7 @@ def fitted_shape(
     """
     head = media if isinstance(media, Video) else read_video(media, max_frames=1)
     rows, columns = fitted_size(head.height, head.width, (trained.height, trained.width), multiple)
-    return Shape(height or rows, width or columns, trained.fps if fps is None else fps)
+    return FrameShape(height or rows, width or columns, trained.fps if fps is None else fps)
 
 
 def part_of(media: Media, instant: float) -> tuple[float, float]:
@@ -54,7 +42,7 @@ def part_of(media: Media, instant: float) -> tuple[float, float]:
     return start, min(seconds, start + MAX_SECONDS)
 
 
-def fit_video(media: Media, shape: Shape, instant: float = 0.0) -> Video:
+def fit_video(media: Media, shape: FrameShape, instant: float = 0.0) -> Video:
     """A video in a shape, cropped around its centre; of a long one, its part around an instant. A note tells changes.
 
     Raises:
@@ -62,7 +50,7 @@ def fit_video(media: Media, shape: Shape, instant: float = 0.0) -> Video:
     """
     start, stop = part_of(media, instant)
     head = media if isinstance(media, Video) else read_video(media, max_frames=1)
-    found = Shape(head.height, head.width, float(head.fps))
+    found = FrameShape(head.height, head.width, float(head.fps))
     name = "the video" if isinstance(media, Video) else str(media)
     if _is_still(media):
         _note_size(name, head, shape.height, shape.width)

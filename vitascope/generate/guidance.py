@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitascope.generate.canvas import Canvas
 from vitascope.generate.sampler import Velocity
+from vitascope.kernels.threads import Both
+from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import to_clean, to_velocity
 from vitascope.model.patches import pack
 from vitascope.model.transformer import Transformer
-from vitascope.numbers import Number
-from vitascope.side_by_side import Both
+from vitascope.types import Number
 
 
 @dataclass(frozen=True)

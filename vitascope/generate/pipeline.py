@@ -15,29 +15,27 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import latent_shape
 from vitascope.config import parse_config
-from vitascope.eight_bit import check_eight_bit, is_eight_bit, num_weights
 from vitascope.errors import SizeError
-from vitascope.generate import abilities
-from vitascope.generate.canvas import Canvas
+from vitascope.generate import planning as abilities
 from vitascope.generate.cost import Cost, cost_of, matmul_rate
 from vitascope.generate.footage import Media
 from vitascope.generate.guidance import ConditionedDenoiser, EncodedPrompt, Guidance, guided_velocity
-from vitascope.generate.model_folder import PipelineConfig, read_model_index
 from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity
-from vitascope.generate.sizes import MAX_STEPS
 from vitascope.generate.storyboard import Storyboard, lay_out, load_storyboard
 from vitascope.generate.timeline import Lattice, Timeline
-from vitascope.interop.parts import load_codec, load_transformer
-from vitascope.interop.wan_folder import is_wan, load_wan
-from vitascope.model.diffusion import add_noise, sigma_schedule
+from vitascope.hub.card import PipelineConfig, read_model_index
+from vitascope.hub.registry import load_codec, load_transformer
+from vitascope.hub.wan.folder import is_wan, load_wan
+from vitascope.hub.weights import torch_dtype
+from vitascope.kernels.int8 import check_eight_bit, is_eight_bit, num_weights
+from vitascope.kernels.threads import Both, runs_at_once, side_by_side
+from vitascope.model.canvas import Canvas
+from vitascope.model.diffusion import MAX_STEPS, add_noise, sigma_schedule
 from vitascope.model.text import PromptEncoder, TextEncoder, distinct_states
 from vitascope.model.transformer import Transformer
-from vitascope.numbers import Number
-from vitascope.precision import Precision
-from vitascope.side_by_side import Both, runs_at_once, side_by_side
+from vitascope.types import Number, Precision
 from vitascope.video import Video
-from vitascope.weights import torch_dtype
 
 
 @dataclass(frozen=True)

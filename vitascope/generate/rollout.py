@@ -22,8 +22,8 @@ from vitascope.codec.streaming import (
     latent_spans,
     to_frames,
 )
-from vitascope.generate.canvas import Canvas, Shot, make_canvas
 from vitascope.generate.timeline import Ending, Lattice, Timeline
+from vitascope.model.canvas import Canvas, Shot, make_canvas
 
 MIN_WINDOW = 3  # latent frames: something before, something to make, something behind
 

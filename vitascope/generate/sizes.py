@@ -1,33 +1,12 @@
-"""Which sizes, lengths and rates can be made, and which of them a model was trained on."""
+"""Sizes, lengths and rates that a model was trained on, and the nearest ones to what is asked for."""
 
 from __future__ import annotations
 
 import math
 
-from vitascope.errors import SizeError
+from vitascope.video.shape import MIN_SIDE
 
-MIN_SIDE, MAX_SIDE = 16, 4096
-MAX_FRAMES = 30 * 60 * 10
-MAX_VIDEO_PIXELS = 2**32  # a minute of 1920x1080 at 30 frames a second; as uint8, 12 GiB
-MAX_STEPS = 1000
 MAX_ASPECT = 3.0
-
-
-def check_makeable(height: int, width: int, num_frames: int, fps: float) -> None:
-    """Refuse sizes that can't be made, before anything is allocated.
-
-    Raises:
-        SizeError: naming the value and the range.
-    """
-    if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
-        raise SizeError(f"{width}x{height} pixels: each side must be {MIN_SIDE} to {MAX_SIDE}")
-    if not 1 <= num_frames <= MAX_FRAMES:
-        raise SizeError(f"{num_frames} frames: must be 1 to {MAX_FRAMES}")
-    if height * width * num_frames > MAX_VIDEO_PIXELS:
-        most = MAX_VIDEO_PIXELS // (height * width)
-        raise SizeError(f"{num_frames} frames of {width}x{height} don't fit in memory: at most {most} of that size")
-    if not 1 <= fps <= 240:
-        raise SizeError(f"{fps} frames per second: must be 1 to 240")
 
 
 def fitted_size(height: int, width: int, trained: tuple[int, int], multiple: int) -> tuple[int, int]:

@@ -16,14 +16,14 @@ from pydantic import Field, field_validator, model_validator
 
 from vitascope.config import Config, load_config
 from vitascope.errors import ConfigError, SizeError
-from vitascope.generate.abilities import check_shape
-from vitascope.generate.canvas import Shot
-from vitascope.generate.footage import Shape, fit_image, held
-from vitascope.generate.model_folder import PipelineConfig
-from vitascope.generate.sizes import MAX_FRAMES
+from vitascope.generate.footage import fit_image, held
+from vitascope.generate.planning import check_shape
 from vitascope.generate.timeline import Lattice, Timeline
+from vitascope.hub.card import PipelineConfig
+from vitascope.model.canvas import Shot
 from vitascope.model.text import check_prompt, shot_prompt
-from vitascope.numbers import Number
+from vitascope.types import Number
+from vitascope.video.shape import MAX_FRAMES, FrameShape
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def lay_out(
         MediaError: an image that can't be read.
     """
     prompts = tuple(check_prompt(shot_prompt(storyboard.text, shot.text)) for shot in storyboard.shots)
-    shape = Shape(
+    shape = FrameShape(
         config.height if height is None else height,
         config.width if width is None else width,
         config.fps if fps is None else float(fps),

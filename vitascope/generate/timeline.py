@@ -13,8 +13,8 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video, latent_shape
 from vitascope.errors import SizeError
-from vitascope.generate.canvas import Pin, Shot
 from vitascope.generate.footage import pad_to
+from vitascope.model.canvas import Pin, Shot
 from vitascope.model.patches import Patch
 from vitascope.video import Video
 

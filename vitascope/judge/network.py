@@ -24,14 +24,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitascope.config import Config
+from vitascope.hub.weights import load_network_config, load_weights
 from vitascope.judge.sentence import Sentence, Slot, attributes_of, next_slot, write
 from vitascope.judge.vocabulary import Vocabulary
-from vitascope.model.attention import packed_attention
+from vitascope.kernels.attention import packed_attention
 from vitascope.video import Video
 from vitascope.video.cuts import strongest_cuts
 from vitascope.video.pixels import resized
-from vitascope.weights import load_network_config, load_weights
-from vitascope.world.words import Language
+from vitascope.worlds.solids.words import Language
 
 CELL = 8  # pixels that the stem makes one, in each of rows and columns
 PAIR = 2  # frames in a token

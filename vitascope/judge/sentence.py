@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vitascope.errors import DatasetError
-from vitascope.world.words import (
+from vitascope.worlds.solids.words import (
     ACCESSORIES,
     CAMERAS,
     COLOURS,

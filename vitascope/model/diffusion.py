@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitascope.numbers import Number
+from vitascope.types import Number
 
 Prediction = Literal["clean", "velocity"]
 
 LOSS_MIN_SIGMA = 0.05  # the loss divides by no less. Source: Li and He 2025 (arXiv:2511.13720)
+MAX_STEPS = 1000  # of sampling
 STEP_MIN_SIGMA = 1e-4  # nor does a sampler: it only keeps given rows, whose sigma is 0, finite
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitascope.errors import SizeError
-from vitascope.numbers import Number
+from vitascope.types import Number
 
 Patch = tuple[int, int, int]
 

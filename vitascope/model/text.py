@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from vitascope.errors import ModelError, PromptError
-from vitascope.weights import read_json
+from vitascope.files import read_json
 
 MAX_CHARACTERS = 32_000
 _SPECIAL = re.compile(r"</?s>|<pad>|<unk>|<mask>")  # written in a prompt they would become the marks themselves

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitascope.config import Config
-from vitascope.eight_bit import EightBitLinear, is_eight_bit
-from vitascope.model.attention import has_bfloat16_products, packed_attention
+from vitascope.kernels.attention import has_bfloat16_products, packed_attention
+from vitascope.kernels.int8 import EightBitLinear, is_eight_bit
+from vitascope.kernels.linear import Linear
 from vitascope.model.patches import Pack
 from vitascope.model.rotary import apply_rotary, rotary_frequencies
-from vitascope.onednn import Linear
 
 LAST_BLOCKS = 2  # whose MLPs aren't rounded to 8 bits
 

@@ -29,10 +29,10 @@ from vitascope.codec.streaming import encode_video, reconstruct, to_signal
 from vitascope.config import Config, load_config
 from vitascope.data.clips import Clip, Reader, list_clips, pick, split_validation
 from vitascope.errors import DatasetError
+from vitascope.hub.weights import load_network_config, load_weights, save_network
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.video import Video, contact_sheet, write_video
-from vitascope.weights import load_network_config, load_weights, save_network
 
 DISCRIMINATOR_RATE = 1e-4
 NUM_FITTED = 300  # clips that the linear path is fitted to

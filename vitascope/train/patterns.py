@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from vitascope.config import Config
-from vitascope.generate.canvas import given_frames
+from vitascope.model.canvas import given_frames
 from vitascope.model.diffusion import sample_sigma, shift_factor, shift_sigma
 from vitascope.model.patches import Patch
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vitascope.generate.canvas import Shot
+from vitascope.model.canvas import Shot
 
 
 class LatentShots(NamedTuple):

@@ -24,9 +24,10 @@ from vitascope.data.encoded import EncodedClip, encode_clips
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.files import sha256, write_text
-from vitascope.generate.canvas import Shot, make_canvas, reference_pin
-from vitascope.generate.model_folder import PipelineConfig
 from vitascope.generate.pipeline import Pipeline
+from vitascope.hub.card import PipelineConfig
+from vitascope.hub.weights import load_network_config, load_weights, save_network
+from vitascope.model.canvas import Shot, make_canvas, reference_pin
 from vitascope.model.diffusion import add_noise, velocity_loss
 from vitascope.model.patches import Pack, Sample, pack
 from vitascope.model.text import TextEncoder
@@ -37,7 +38,6 @@ from vitascope.train.refit import first_frame_tokens, refit
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.train.shots import LatentShots, latent_shots
 from vitascope.video import Video, contact_sheet, write_video
-from vitascope.weights import load_network_config, load_weights, save_network
 
 NUM_REFITTED = 256  # clips whose first frames say how another codec's tokens lead to this one's
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vitascope.errors import SizeError
-from vitascope.numbers import Number
+from vitascope.types import Number
 from vitascope.video.pixels import resized
 
 MIN_SIDE = 16  # pixels; smaller is not a picture that a codec takes

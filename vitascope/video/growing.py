@@ -7,9 +7,9 @@ from types import TracebackType
 
 import numpy as np
 
-from vitascope.formats import GROWING, partial_path
-from vitascope.numbers import Number
+from vitascope.types import Number
 from vitascope.video.clip import exact_fps
+from vitascope.video.formats import GROWING, partial_path
 from vitascope.video.writing import Encoder, errors_writing
 
 

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from vitascope.errors import MediaError, SizeError, reason
-from vitascope.numbers import Number
+from vitascope.types import Number
 from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MAX_PIXELS, MIN_FPS, Video, check_size, exact_fps
 from vitascope.video.pixels import upright_pixels
 from vitascope.video.timing import SeekMissed, shown_frames, timed_frames

@@ -16,9 +16,9 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from vitascope.errors import MediaError, SizeError, reason
 from vitascope.files import replacing
-from vitascope.formats import MOVING, STILL, Encoding
-from vitascope.numbers import Number
+from vitascope.types import Number
 from vitascope.video.clip import Video, check_size, exact_fps
+from vitascope.video.formats import MOVING, STILL, Encoding
 from vitascope.video.pixels import full_yuv, limited_yuv, palette_graph
 
 

@@ -1,0 +1,235 @@
+"""What can be wrong with a whole model's folder is told in one line, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import vitascope
+from vitascope import cli
+from vitascope.errors import ModelError
+from vitascope.hub import diffusers_folder
+from vitascope.hub import download as hub
+from vitascope.hub.diffusers_folder import INDEX_OF, WEIGHTS
+from vitascope.hub.find import load_codec
+from vitascope.hub.wan import umt5
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def complaint(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of the library and of the command line, given before any weights are read."""
+
+    def load(self: object, dtype: torch.dtype) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(diffusers_folder.Stored, "load", load)
+    with pytest.raises(ModelError) as raised:
+        vitascope.load(folder)
+    message = str(raised.value)
+    assert cli.main(["generate", "a ball", "--model", str(folder), "-o", str(folder / "ball.mp4")]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"vitascope: error: {message}\n")
+    return message
+
+
+def break_index(folder: Path, **changes: object) -> None:
+    edit_json(folder / "model_index.json", **changes)
+
+
+def to_pickle(folder: Path, part: str, name: str) -> None:
+    (folder / part / name).unlink()
+    (folder / part / "model.bin").write_bytes(b"never read")
+
+
+def lose_shard(folder: Path) -> None:
+    part = folder / "text_encoder"
+    tensors = load_file(part / umt5.WEIGHTS)
+    names = sorted(tensors)
+    weight_map = {name: f"model-0000{1 + k % 2}-of-00002.safetensors" for k, name in enumerate(names)}
+    for file in set(weight_map.values()):
+        save_file({name: tensors[name] for name in names if weight_map[name] == file}, part / file)
+    (part / INDEX_OF.format(umt5.WEIGHTS)).write_text(json.dumps({"weight_map": weight_map}))
+    (part / umt5.WEIGHTS).unlink()
+    (part / "model-00002-of-00002.safetensors").unlink()
+
+
+def lose_tensor(folder: Path) -> None:
+    path = folder / "transformer" / WEIGHTS
+    tensors = load_file(path)
+    del tensors["blocks.1.attn2.to_k.weight"]
+    save_file(tensors, path)
+
+
+DAMAGE = {
+    "missing shard": (lose_shard, "missing shard"),
+    "wrong shape": (lambda f: edit_json(f / "text_encoder" / "config.json", d_ff=48), "has shape (32,"),
+    "missing tensor": (lose_tensor, "no tensor blocks.1.attn2.to_k.weight"),
+    "only a pickle": (lambda f: to_pickle(f, "text_encoder", umt5.WEIGHTS), "is a pickle"),
+    "a pickled transformer": (lambda f: to_pickle(f, "transformer", WEIGHTS), "is a pickle"),
+    "missing part": (lambda f: shutil.rmtree(f / "text_encoder"), "text_encoder is missing"),
+    "missing tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "tokenizer is missing"),
+    "empty tokenizer": (lambda f: [path.unlink() for path in (f / "tokenizer").iterdir()], "not a readable tokenizer"),
+    "another pipeline": (lambda f: break_index(f, _class_name="FluxPipeline"), "'FluxPipeline'"),
+    "another transformer": (
+        lambda f: break_index(f, transformer=["diffusers", "FluxTransformer2DModel"]),
+        "transformer is a FluxTransformer2DModel; it must be a WanTransformer3DModel",
+    ),
+    "two transformers": (
+        lambda f: break_index(f, transformer_2=["diffusers", "WanTransformer3DModel"], boundary_ratio=0.9),
+        "transformer_2 is a WanTransformer3DModel; our pipeline has no place for it",
+    ),
+    "an image encoder": (
+        lambda f: break_index(f, image_encoder=["transformers", "CLIPVisionModel"]),
+        "image_encoder is a CLIPVisionModel",
+    ),
+    "no text encoder": (lambda f: break_index(f, text_encoder=[None, None]), "names no text_encoder"),
+    "another text encoder": (
+        lambda f: edit_json(f / "text_encoder" / "config.json", model_type="t5"),
+        "describes 't5'",
+    ),
+    "another schedule": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", use_dynamic_shifting=True),
+        "constant shift",
+    ),
+    "a negative shift": (lambda f: edit_json(f / "scheduler" / "scheduler_config.json", shift=-1), "a shift of -1"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_one_line(wan_folder, damage, monkeypatch, capsys):
+    change, said = DAMAGE[damage]
+    change(wan_folder)
+    assert said in complaint(wan_folder, monkeypatch, capsys)
+
+
+def test_parts_that_do_not_belong_together(wan_folder, peers, monkeypatch, capsys):
+    shutil.rmtree(wan_folder / "vae")
+    shutil.copytree(peers["2.2"][1] / "vae", wan_folder / "vae")
+    assert "the transformer takes 4 channels and gives 4, the latents have 6" in complaint(
+        wan_folder, monkeypatch, capsys
+    )
+
+
+@pytest.mark.parametrize("held", [("shared.weight",), ("encoder.embed_tokens.weight",), umt5.TIED])
+def test_the_table_of_words_under_either_name_or_both(wan_folder, peers, held):
+    """As different releases have it."""
+    path = wan_folder / "text_encoder" / umt5.WEIGHTS
+    tensors = load_file(path)
+    words = next(tensors.pop(name) for name in umt5.TIED if name in tensors)
+    save_file({**tensors, **{name: words.clone() for name in held}}, path)
+    prompt = "a red ball"
+    states = [vitascope.load(folder).text_encoder.encode([prompt])[0] for folder in (wan_folder, peers["2.1"][1])]
+    assert torch.equal(*states)
+
+
+def test_the_shift_and_the_solver_of_the_released_schedule(wan_folder):
+    scheduler = {
+        "_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True, "prediction_type": "flow_prediction",
+        "flow_shift": 5.0,
+    }  # fmt: skip
+    (wan_folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    break_index(wan_folder, scheduler=["diffusers", "UniPCMultistepScheduler"])
+    config = vitascope.load(wan_folder, weights=False).config
+    assert (config.solver, config.shift_of(77)) == ("multistep", 5.0)
+
+
+def test_generate_and_info_take_the_folder(wan_folder, tmp_path, capsys):
+    options = ["--size", "32x32", "--frames", "5", "--steps", "1", "--dtype", "bfloat16"]
+    out = tmp_path / "ball.mp4"
+    assert cli.main(["generate", "a red ball", "--model", str(wan_folder), "-o", str(out), *options]) == 0
+    assert out.is_file()
+    capsys.readouterr()
+    assert cli.main(["info", str(wan_folder)]) == 0
+    printed = capsys.readouterr().out
+    for line in ("name: wan", "shift: 3.0", "a video takes.GiB of memory, about: ", "a video takes.seconds here, at"):
+        assert f"{line}" in printed
+
+
+def test_a_missing_package_is_one_line(wan_folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert cli.main(["info", str(wan_folder)]) == 2
+    wanted = "vitascope: error: this needs ftfy; install it with: pip install 'vitascope[interop]'\n"
+    assert capsys.readouterr().err == wanted
+
+
+ID = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+CONFIGS = (ID, ["model_index.json", "*/*.json"])
+WHOLE = (ID, [*CONFIGS[1], "*/*.safetensors"])  # no pickles
+
+
+@pytest.fixture
+def asked(wan_folder, monkeypatch, tmp_path) -> list[tuple[str, list[str]]]:
+    """What is asked of a hub that is this folder, without a network: ids and patterns of files."""
+    import huggingface_hub
+
+    requests = []
+
+    def snapshot(model: str, allow_patterns: list[str]) -> str:
+        requests.append((model, allow_patterns))
+        return str(wan_folder)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    return requests
+
+
+def test_an_id_is_asked_of_the_hub_and_nothing_else_is(wan_folder, asked):
+    vitascope.load(wan_folder, weights=False)
+    for model in ("nonsense", "../wan-ai/x", "a/b/c", "/owner/name", "owner/"):
+        with pytest.raises(ModelError, match="no model"):
+            vitascope.load(model)
+    assert asked == []
+    assert vitascope.load(ID).config.shift == 3.0
+    assert asked == [CONFIGS, WHOLE]
+
+
+def test_a_card_of_an_id_needs_no_download_of_weights(wan_folder, asked, capsys):
+    for weights in wan_folder.rglob("*.safetensors"):
+        weights.unlink()
+    assert cli.main(["info", ID]) == 0
+    assert "parameters.transformer: " in capsys.readouterr().out
+    assert asked == [CONFIGS]
+
+
+@pytest.mark.parametrize("damage", ["another pipeline", "another text encoder"])
+def test_an_id_that_cannot_be_loaded_is_refused_before_its_weights_come(wan_folder, asked, damage):
+    DAMAGE[damage][0](wan_folder)
+    with pytest.raises(ModelError):
+        vitascope.load(ID)
+    assert asked == [CONFIGS]
+
+
+def test_of_an_id_whose_codec_is_wanted_nothing_else_comes(asked):
+    assert load_codec(ID).latent_channels == 4
+    assert {Path(pattern).parent.name for _, patterns in asked for pattern in patterns} == {"", "vae"}
+
+
+def test_a_hub_that_does_not_answer_is_one_line(monkeypatch, capsys):
+    import huggingface_hub
+
+    def snapshot(model: str, **options: object) -> str:
+        raise OSError("offline\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert cli.main(["info", "owner/name"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "'owner/name' is no folder here" in message
+    assert "offline" in message
+
+
+@pytest.mark.parametrize(("name", "answer"), [("owner/name", True), ("name", False), ("a b/c", False), ("./x", False)])
+def test_what_an_id_is(name, answer):
+    assert hub.is_hub_id(name) is answer

@@ -1,0 +1,159 @@
+"""8-bit layers are the float32 ones to within rounding, and really compute in bytes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import vitascope
+from vitascope.codec.cache import Stream
+from vitascope.codec.convolution import CausalConv3d, Conv3d
+from vitascope.codec.network import Codec
+from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, decode_stream, encode_video
+from vitascope.errors import ModelError
+from vitascope.kernels.attention import has_bfloat16_products
+from vitascope.kernels.int8 import EightBitLinear, check_eight_bit, is_eight_bit, round_to_bytes
+from vitascope.kernels.linear import Linear
+from vitascope.model.transformer import Transformer, TransformerConfig
+
+
+def computes_in_8_bits() -> bool:
+    try:
+        check_eight_bit()
+    except ModelError:
+        return False
+    return True
+
+
+made_for_bfloat16 = pytest.mark.skipif(not has_bfloat16_products(), reason="a processor without bfloat16")
+pytestmark = pytest.mark.skipif(not computes_in_8_bits(), reason="no oneDNN, or no VNNI")
+
+
+def relative_error(ours: torch.Tensor, wanted: torch.Tensor) -> float:
+    return ((ours - wanted).norm() / wanted.norm()).item()
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-100.5, 153.5), (0.0, 3.0), (-2.0, -1.0), (5.0, 6.0), (0, 0)])
+def test_bytes_stand_for_the_numbers_to_half_a_step(low, high):
+    """Fails when the greatest number's byte runs over to 0, or zero isn't one of the steps."""
+    x = torch.linspace(low, high, 1001)
+    rounded = round_to_bytes(x)
+    assert ((rounded.bytes.float() - rounded.zero) * rounded.step - x).abs().max() <= 0.501 * rounded.step
+    assert 0 <= rounded.zero <= 255
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+def test_linear_layers(gelu):
+    torch.manual_seed(0)
+    layer, x = Linear(64, 48, gelu=gelu), torch.randn(30, 64) + 0.5
+    wanted = layer(x)
+    made = EightBitLinear(layer)(x)
+    assert 1e-4 < relative_error(made, wanted) < 2e-2
+
+
+@made_for_bfloat16
+def test_half_precision_in_and_out():
+    """What enters is rounded to bytes as it is, not to bfloat16's steps again. Fails without float32 in between."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(64, 48), (torch.randn(30, 64) + 0.5).bfloat16()
+    made = EightBitLinear(layer, dtype=torch.bfloat16)(x)
+    assert made.dtype == torch.bfloat16
+    torch.testing.assert_close(made, EightBitLinear(layer)(x.float()).bfloat16(), rtol=0, atol=0)
+    assert relative_error(made.float(), layer(x.float())) < 2e-2
+
+
+@pytest.mark.parametrize("is_made_for_it", [pytest.param(True, marks=made_for_bfloat16), False])
+def test_what_stays_out_of_8_bits_is_in_half_precision_where_that_is_faster(is_made_for_it, monkeypatch):
+    """Self-attention, and the MLPs of the last two blocks."""
+    monkeypatch.setattr("vitascope.model.transformer.has_bfloat16_products", lambda: is_made_for_it)
+    config = TransformerConfig(num_layers=3, num_heads=2, head_dim=16, ffn_width=64, text_width=12)
+    network, x = Transformer(config), torch.randn(5, 32)
+    wanted = network.blocks[2].ffn(x)
+    network.to_eight_bit()
+    half = torch.bfloat16 if is_made_for_it else torch.float32
+    assert network.blocks[2].self_attention.value(x).dtype == half
+    assert [is_eight_bit(block.ffn) for block in network.blocks] == [True, False, False]
+    made = network.blocks[2].ffn(x)
+    assert made.dtype == half
+    assert relative_error(made.float(), wanted) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(1, 1, 0), ((1, 3, 3), (1, 2, 2), 0), ((1, 3, 3), 1, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), 0), (3, 1, (0, 1, 1))],
+)
+def test_convolutions_of_other_sizes_and_zeros(kernel, stride, padding):
+    """Fails when the margin isn't 0, or the weights are packed for one input alone."""
+    torch.manual_seed(0)
+    layer = Conv3d(32, 16, kernel, stride, padding).requires_grad_(False)
+    inputs = [torch.randn(1, 32, 5, 8 + k, 9) + shift for k, shift in enumerate((0.0, 2.0, -1.0))]
+    wanted = [layer(x) for x in inputs]
+    layer.to_eight_bit()
+    for x, result in zip(inputs, wanted, strict=True):
+        assert layer(x).is_contiguous(memory_format=torch.channels_last_3d)
+        assert 1e-4 < relative_error(layer(x), result) < 2e-2
+
+
+def test_a_processor_whose_sums_overflow_is_refused():
+    """oneDNN told to be an older one: sums of 16 bits, which once made pictures of noise without a word."""
+    code = "from vitascope.kernels.int8 import check_eight_bit; check_eight_bit()"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "ModelError: this processor's 8-bit sums overflow" in done.stderr
+
+
+def test_without_kernels_nothing_is_downloaded(monkeypatch):
+    monkeypatch.setattr("vitascope.kernels.int8._has_kernels", lambda: False)
+    with pytest.raises(ModelError, match="no 8-bit kernels"):
+        vitascope.load("nobody/nothing", dtype="int8")
+
+
+def test_what_learns_stays_in_float32():
+    layer, x = CausalConv3d(8, 8, (3, 3, 3)), torch.randn(1, 8, 2, 8, 8)
+    wanted = layer(x, Stream())
+    layer.to_eight_bit()
+    assert torch.equal(layer(x, Stream()), wanted)
+    with torch.no_grad():
+        assert not torch.equal(layer(x, Stream()), wanted)
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    return vitascope.load(), vitascope.load(dtype="int8")
+
+
+def test_the_card_counts_every_weight(pipelines):
+    exact, rough = (pipeline.card(measure=True) for pipeline in pipelines)
+    assert exact["parameters"] == rough["parameters"]
+    assert 0 < rough["a video takes"]["GiB of weights"] < exact["a video takes"]["GiB of weights"]
+    assert "seconds here, at least" not in rough["a video takes"]
+    assert vitascope.load(dtype="int8", weights=False).card()["parameters"] == exact["parameters"]
+
+
+def test_the_bundled_codec_keeps_its_pictures(pipelines):
+    exact, rough = (pipeline.codec for pipeline in pipelines)
+    video = pipelines[0].generate("a red ball bounces on the grass", num_frames=17, num_steps=1)
+    latent = encode_video(exact, video)
+    assert torch.equal(encode_video(rough, video), latent)
+    wanted, made = (in_chunks(codec, latent, LATENT_FRAMES_PER_CHUNK) for codec in (exact, rough))
+    assert 45 < psnr(made, wanted) < 90
+    assert psnr(in_chunks(rough, latent, latent.shape[1]), made) > 45  # a chunk depends a little on the chunk
+
+
+def in_chunks(codec: Codec, latent: torch.Tensor, size: int) -> torch.Tensor:
+    with torch.inference_mode():
+        return torch.cat(list(decode_stream(codec, latent[None].split(size, dim=2))), dim=2)
+
+
+def psnr(ours: torch.Tensor, wanted: torch.Tensor) -> float:
+    return (10 * (4 / (ours - wanted).square().mean()).log10()).item()
+
+
+def test_the_bundled_model_makes_nearly_the_same_video(pipelines):
+    """Of equal noise and few steps, so that differences haven't grown."""
+    exact, rough = (pipeline.generate("a blue cone", num_frames=5, num_steps=4).frames for pipeline in pipelines)
+    error = (exact.astype(float) - rough) ** 2
+    assert 0 < error.mean() < 255**2 * 10 ** (-30 / 10)

@@ -1,0 +1,212 @@
+"""Producing a dataset's numbered clips: many processes, the same result however the work is interrupted or divided.
+
+What a clip shows is its maker's business; here is what every maker shares: the settings, where clip k lies, and who
+makes it when.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from vitascope.config import Config
+from vitascope.data.layout import CRF, media_path, parse_size
+from vitascope.errors import RenderError
+from vitascope.video import Video, VideoWriter, write_video
+from vitascope.video.shape import VideoShape
+from vitascope.worlds.splits import Split
+
+MAX_ASPECT = 4  # narrower pictures put the camera so far away that the actors are specks
+MAX_CLIPS = 1_000_000  # names have six digits
+
+OnProgress = Callable[[int, int], None]
+
+
+class ProductionConfig(Config):
+    """What to make. Sizes, lengths and rates are drawn with equal shares; widths and heights in pixels."""
+
+    num_clips: int = Field(1000, ge=1, le=MAX_CLIPS)
+    seed: int = Field(0, ge=0, lt=2**31)
+    image_share: float = Field(0.2, ge=0, le=1)
+    sizes: tuple[str, ...] = ("64x64", "64x64", "80x48", "48x80", "64x48", "48x64")
+    num_frames: tuple[int, ...] = (17, 17, 9)
+    fps: tuple[float, ...] = (8.0,)
+    split: Split = "train"
+    held_out_share: float = Field(0.1, ge=0, lt=1)
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_can_be_drawn(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
+        for size in sizes:
+            sides = parse_size(size)
+            if max(sides) > MAX_ASPECT * min(sides):
+                raise ValueError(f"size {size!r}: one side is more than {MAX_ASPECT} times the other")
+        return sizes
+
+    @field_validator("num_frames")
+    @classmethod
+    def _lengths_are_sane(cls, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= length <= 100_000 for length in lengths):
+            raise ValueError(f"num_frames {lengths}: each must be 1 to 100000")
+        return lengths
+
+    @field_validator("fps")
+    @classmethod
+    def _rates_are_sane(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(1 <= rate <= 120 for rate in rates):
+            raise ValueError(f"fps {rates}: each must be 1 to 120")
+        return rates
+
+    @field_validator("sizes", "num_frames", "fps")
+    @classmethod
+    def _not_empty(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        if not values:
+            raise ValueError("at least one value is needed")
+        return values
+
+    def scene_seed(self, k: int) -> int:
+        """What decides clip k's content: the dataset's seed and k, and nothing else."""
+        return self.seed * 10_000_000 + k
+
+    def draw_shape(self, k: int) -> VideoShape:
+        """Clip k's shape. An image shows the middle of what happens."""
+        draw = np.random.default_rng([self.seed, k])
+        is_image = draw.random() < self.image_share
+        width, height = parse_size(self.sizes[draw.integers(len(self.sizes))])
+        num_frames = self.num_frames[draw.integers(len(self.num_frames))]
+        is_image = is_image or num_frames == 1
+        fps = self.fps[draw.integers(len(self.fps))]
+        start = float(draw.uniform(0.8, 2.0)) if is_image else 0.0
+        return VideoShape(1 if is_image else num_frames, fps, height, width, start)
+
+
+def record_path(out: Path, k: int) -> Path:
+    """Where clip k's record lies; its media lie beside it."""
+    return out / "clips" / f"{k:06d}.json"
+
+
+def missing_clips(out: Path, num_clips: int) -> list[int]:
+    """Which of a folder's clips have yet to be made."""
+    return [k for k in range(num_clips) if not _is_made(record_path(out, k))]
+
+
+def write_frames(
+    frames: Iterable[tuple[np.ndarray, dict[str, Any]]], record: Path, shape: VideoShape
+) -> list[dict[str, Any]]:
+    """Write a clip's media as the frames (uint8 [h, w, 3] and their truth) come; the truth of each."""
+    path = media_path(record, shape.num_frames)
+    if shape.is_image:
+        ((pixels, truth),) = frames
+        write_video(Video(pixels[None], shape.fps), path)
+        return [truth]
+    truths = []
+    with VideoWriter(path, shape.fps, shape.height, shape.width, CRF) as writer:
+        for pixels, truth in frames:
+            writer.write(pixels)
+            truths.append(truth)
+    return truths
+
+
+def produce(
+    make: Callable[[int], Path],
+    missing: list[int],
+    num_clips: int,
+    num_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Make the missing ones of `num_clips` clips. `make(k)` writes clip k whole, its record last, and can be pickled.
+
+    By default there is a process a core. `on_progress` is called with (clips done, clips in all). More than one
+    process is started anew, so a script that calls this needs `if __name__ == "__main__":`.
+
+    Raises:
+        RenderError: a process died.
+    """
+    done = num_clips - len(missing)
+
+    def report(finished: int) -> None:
+        nonlocal done
+        done += finished
+        if on_progress is not None:
+            on_progress(done, num_clips)
+
+    report(0)
+    workers = min(num_workers or os.cpu_count() or 1, len(missing))
+    if workers > 1:
+        _make_in_processes(make, missing, workers, report)
+    else:
+        for k in missing:
+            make(k)
+            report(1)
+
+
+def _is_made(record: Path) -> bool:
+    """Whether a clip is there whole; one whose record can't be read, or has lost its media, is made again."""
+    try:
+        found = json.loads(record.read_bytes())
+        return media_path(record, found["num_frames"]).is_file()
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _make_in_processes(
+    make: Callable[[int], Path], missing: list[int], num_workers: int, report: Callable[[int], None]
+) -> None:
+    spawn = get_context("spawn")  # an OpenGL context doesn't survive a fork
+    clips, running = iter(missing), set[Future[Path]]()
+    pool = ProcessPoolExecutor(num_workers, spawn, initializer=_leave_with_parent)
+    try:
+        while True:
+            with _interrupts_held_back():  # one clip in waiting keeps every process busy; more would delay a Ctrl-C
+                free = num_workers + 1 - len(running)
+                running |= {pool.submit(make, k) for k in islice(clips, free)}
+            if not running:
+                return
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for clip in finished:
+                clip.result()
+            report(len(finished))
+    except BrokenProcessPool:
+        raise RenderError(
+            "a rendering process died (out of memory?); the finished clips are kept: run it again, with fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)  # each process still finishes its clip
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone, however it went."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits for the end of this block; processes started in it never hear it, and their parent stops them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,82 @@
+"""Preparing a dataset of animated emoji: what is in each clip's files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vitascope.data.layout import claim
+from vitascope.data.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
+from vitascope.errors import ConfigError
+from vitascope.files import remove_leftovers, write_text
+from vitascope.worlds.emoji.captions import captions
+from vitascope.worlds.emoji.drawing import draw_frames
+from vitascope.worlds.emoji.scene import EMOJI_VERSION, Scene, has_combinations, sample_scene
+from vitascope.worlds.emoji.source import digest, find_characters
+
+
+def prepare_emoji(
+    source: str | Path,
+    out: str | Path,
+    config: ProductionConfig,
+    num_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """Make the clips that a folder lacks of the emoji below `source`; each is a media file and, last, its record.
+
+    Clip k of a seed is the same clip whatever `num_clips`, the number of processes and the interruptions; see
+    `production.produce`. Returns the folder.
+
+    Raises:
+        ConfigError: the folder was made with another config or of other emoji, or the split has no combination.
+        DatasetError: packages are missing.
+        MediaError: an animation can't be decoded.
+        RenderError: a process died.
+    """
+    source, out = Path(source), Path(out)
+    import PIL  # noqa: F401 (before anything is written: without Pillow there is nothing to do)
+
+    characters = find_characters(source)
+    if not has_combinations(characters, config.split, config.held_out_share):
+        raise ConfigError(
+            f"held_out_share {config.held_out_share} leaves no combination for the split {config.split!r}"
+        )
+    made_of = {"kind": "emoji", "emoji_version": EMOJI_VERSION, "characters": digest(characters)}
+    claim(out, {**made_of, **config.model_dump(mode="json")}, may_grow="num_clips")
+    make = partial(prepare_clip, config, source=source, out=out)
+    remove_leftovers(record_path(out, 0).parent)
+    produce(make, missing_clips(out, config.num_clips), config.num_clips, num_workers, on_progress)
+    return out
+
+
+def prepare_clip(config: ProductionConfig, k: int, source: Path, out: Path) -> Path:
+    """Make clip k of a dataset and write it; the path of its record."""
+    shape = config.draw_shape(k)
+    scene = sample_scene(find_characters(source), config.scene_seed(k), config.split, config.held_out_share)
+    path = record_path(out, k)
+    truth = write_frames(draw_frames(scene, shape), path, shape)
+    record = {
+        "id": path.stem,
+        "seed": scene.seed,
+        "num_frames": shape.num_frames,
+        "fps": shape.fps,
+        "height": shape.height,
+        "width": shape.width,
+        "captions": captions(scene, is_image=shape.is_image),
+        "attributes": scene.attributes(),
+        "scene": _as_dict(scene),
+        "truth": {"fps": shape.fps, "frames": truth},
+    }
+    write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
+    return path
+
+
+def _as_dict(scene: Scene) -> dict[str, Any]:
+    """Every field; characters by their codes, since where their files lie is the user's business."""
+    fields = asdict(scene)
+    for actor, described in zip(scene.actors, fields["actors"], strict=True):
+        described["character"] = actor.character.code
+    return fields

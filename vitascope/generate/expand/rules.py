@@ -1,0 +1,222 @@
+"""Short prompts made fuller by rule, in the wording of the captions that the bundled model was trained on.
+
+Only what a prompt leaves open is said: a colour, what a thing does, the place, the time of day, the camera. What is
+said already stays word for word, and where any word may speak of one of these, in whatever wording, nothing is added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
+
+import numpy as np
+
+from vitascope.generate.storyboard import Storyboard
+from vitascope.model.text import check_prompt, shot_prompt
+from vitascope.worlds.solids.phrases import DOING_EN, DOING_ZH, TRAVEL_EN, TRAVEL_ZH, conjugate
+from vitascope.worlds.solids.words import (
+    CAMERAS_SAID,
+    CHARACTERS,
+    COLOURS,
+    COLOURS_ZH,
+    EXPRESSIONS,
+    EXPRESSIONS_ZH,
+    KINDS,
+    LANGUAGES,
+    MATERIALS_SAID,
+    NOUNS,
+    OBJECTS,
+    PLACES,
+    SETTINGS,
+    STYLES_SAID,
+    TIMES_SAID,
+    WEATHERS_SAID,
+    Camera,
+    Kind,
+    Language,
+    Motion,
+)
+
+Name = TypeVar("Name")
+Topic = Literal["colour", "motion", "place", "time", "camera"]
+
+MAX_LENGTH: dict[Language, int] = {"en": 25, "zh": 50}  # words, or characters, of a short prompt
+CAMERAS: tuple[Camera, ...] = ("still", "zoom_in", "pan_left", "pan_right")  # these suit whatever happens
+MOTIONS: tuple[Motion, ...] = ("right", "left", "jump", "spin", "sway")
+
+# What may speak of a topic; where it is found, nothing is added on the topic.
+_HINTS: dict[Topic, str] = {
+    "colour": rf"\b({'|'.join(COLOURS)}|colou?r\w*|black|gr[ae]y|brown|gold\w*|silver\w*|monochrome|noir|pastel|sketch|"
+    r"drawing)\b|[色红绿蓝黄紫橙白粉黑灰棕褐金银]|素描|铅笔",
+    "motion": r"(?!)",  # nothing does: a motion is added only to what is wholly understood
+    "place": r"\b(in|on|at|inside|outside|into|onto|under\w*|above|over|through|across|along|among|around|near|beside|"
+    r"behind|between|from|by|past|where|here|there|indoors|outdoors|home|space)\b"
+    "|[上下里中内外边旁间处园家城市场山林原村室房厨街路桥水空海河湖天地岸滩沙雪草森岛楼]",
+    "time": r"\b(sun\w*|moon\w*|night\w*|morning|evening|noon|afternoon|dawn|dusk|twilight|midnight|dark\w*|light\w*|"
+    r"bright\w*|day\w*|star\w*|lamp\w*|sky|cloud\w*|storm\w*|rain\w*|snow\w*|fog\w*|mist\w*)\b"
+    "|[日月夜晚早晨午昏光暗亮星灯天雨雪雾云]",
+    "camera": r"\b(camera|shots?|zoom\w*|pans?|panning|tilt\w*|dolly|close-?up|view\w*|angle|tracking|aerial|drone)\b"
+    "|镜头|特写|拍|画面|视角|推近|拉远",
+}
+_NO_PLACES = (
+    *("in place", "on the spot", "in a circle", "in circles", "in a chain", "from above", "from left to right"),
+    *("from right to left", "from side to side", "from a rod", "into the distance", "at the camera", "one by one"),
+    *("上下", "左右", "从上面", "从空中", "从高处", "原地", "走路", "跑步", "远处", "不停地", "慢慢地"),
+)
+_SEVERAL_SENTENCES = re.compile(
+    r"[.!?。！？]\s*\S|\bthen\b|\bcut to\b|\bnext shot\b|然后|切到|接着|下一个镜头", re.IGNORECASE
+)
+_COLOURED_EN = re.compile(  # "a cat jumps" and "a cat with a hat", but not "a cat flap"
+    rf"\b(an?) ({'|'.join(NOUNS[kind].en for kind in KINDS)})"
+    r"(?=$|[,.]| (?:is|with|wearing|and|in|on|at|\w+s|\w+ing)\b)",
+    re.IGNORECASE,
+)
+_COLOURED_ZH = re.compile(
+    rf"一({'|'.join(NOUNS[kind].measure + NOUNS[kind].zh for kind in KINDS)})(?=$|[，。在从向和正跳走跑滚滑转站左原])"
+)
+
+
+class Additions(NamedTuple):
+    """What is said where it is left open; nothing where it is empty."""
+
+    colour: str
+    motion: str
+    place: str
+    time: str
+    camera: str
+
+
+def expand(prompt: str, seed: int, *, has_pictures: bool = False, is_image: bool = False) -> str:
+    """The prompt, and what it leaves open; the same seed adds the same. Long prompts and several sentences stay.
+
+    With pictures given only the camera is open: what they show is said, too. An image has neither motion nor camera.
+
+    Raises:
+        PromptError: nothing visible in it, or too much.
+    """
+    prompt = check_prompt(prompt)
+    closed: set[Topic] = {"colour", "motion", "place", "time"} if has_pictures else set()
+    return _fuller(prompt, prompt, seed, {*closed, "motion", "camera"} if is_image else closed)
+
+
+def expand_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
+    """The storyboard with what all of it leaves open added to each shot, the same place and time to all.
+
+    Looks and motions are left alone: who comes again has to look the same. With images given, only the camera is open.
+    """
+    everything = " ".join([storyboard.text, *(shot.text for shot in storyboard.shots)])
+    shots = []
+    for shot in storyboard.shots:
+        closed: set[Topic] = {"colour", "motion", *(("place", "time") if storyboard.images else ())}
+        if not _is_open("camera", shot_prompt(storyboard.text, shot.text)):
+            closed.add("camera")
+        text = _fuller(check_prompt(shot.text), everything, seed, closed)
+        shots.append(shot.model_copy(update={"text": text}))
+    return storyboard.model_copy(update={"shots": tuple(shots)})
+
+
+def _fuller(text: str, everything: str, seed: int, closed: Collection[Topic]) -> str:
+    """The text with what isn't closed, and what `everything` leaves open."""
+    language: Language = "zh" if re.search(r"[\u3400-\u9fff]", text) else "en"
+    length = len(text) if language == "zh" else len(text.split())
+    if _SEVERAL_SENTENCES.search(text) or length > MAX_LENGTH[language]:
+        return text
+    body = text.rstrip(".。")
+    drawn = _draw(language, seed)
+    additions = Additions(
+        *(
+            "" if topic in closed or not _is_open(topic, everything) else said
+            for topic, said in zip(get_args(Topic), drawn, strict=True)
+        )
+    )
+    return (_english if language == "en" else _chinese)(body, additions) + text[len(body) :]
+
+
+def _is_open(topic: Topic, text: str) -> bool:
+    """Whether nothing in the text speaks of a topic, as far as its words tell."""
+    rest = text.lower()
+    for phrase in _phrases_beside(topic):
+        rest = rest.replace(phrase, " ")
+    return re.search(_HINTS[topic], rest) is None
+
+
+def _phrases_beside(topic: Topic) -> list[str]:
+    """What the vocabulary says of other topics and might be taken for this one's, the longest first."""
+    tables: list[Mapping[Any, tuple[str, ...]]] = []
+    for language in LANGUAGES:
+        if topic == "place":
+            tables += [TIMES_SAID[language], WEATHERS_SAID[language], STYLES_SAID[language], CAMERAS_SAID[language]]
+        elif topic == "time":
+            tables.append(SETTINGS[language])
+    phrases = {phrase for table in tables for said in table.values() for phrase in said if phrase}
+    phrases |= {name for kind in KINDS for name in (NOUNS[kind].en, NOUNS[kind].zh)}
+    return sorted(phrases | set(_NO_PLACES if topic == "place" else ()), key=len, reverse=True)
+
+
+def _draw(language: Language, seed: int) -> Additions:
+    """What a seed adds, in the vocabulary's words: in both languages of the same place."""
+    draw = np.random.default_rng(seed)
+
+    def pick(names: Sequence[Name]) -> Name:  # by one draw, however many there are: the languages differ in that
+        return names[int(draw.integers(1 << 16)) % len(names)]
+
+    colour, place, camera = pick(COLOURS), pick(PLACES), pick(CAMERAS)
+    return Additions(
+        colour=colour if language == "en" else COLOURS_ZH[colour][0],
+        motion=pick(MOTIONS),
+        place=pick(SETTINGS[language][place]),
+        time=pick([said for said in TIMES_SAID[language]["day"] if said]),
+        camera=pick(CAMERAS_SAID[language][camera]),
+    )
+
+
+def _english(text: str, additions: Additions) -> str:
+    if additions.colour:
+        n = "n" if additions.colour[0] in "aeiou" else ""
+        text = _COLOURED_EN.sub(lambda match: f"{match[1][0]}{n} {additions.colour} {match[2]}", text, count=1)
+    kind = _thing_alone(text, "en")
+    if kind is not None and additions.motion:
+        text = f"{text} {_doing_en(kind, additions.motion)}"
+    where = " ".join(filter(None, (additions.place, additions.time)))
+    text = f"{text}{',' if ',' in text else ''} {where}" if where else text
+    return f"{text}, {additions.camera}" if additions.camera else text
+
+
+def _chinese(text: str, additions: Additions) -> str:
+    if additions.colour:
+        text = _COLOURED_ZH.sub(lambda match: f"一{match[1][0]}{additions.colour}{match[1][1:]}", text, count=1)
+    kind = _thing_alone(text, "zh")
+    if kind is not None and additions.motion:
+        text += _doing_zh(kind, additions.motion)
+    return "，".join(filter(None, (additions.time, additions.place, text, additions.camera)))
+
+
+def _thing_alone(text: str, language: Language) -> Kind | None:
+    """The kind of the thing, if the text is one thing in the vocabulary's words, which does nothing yet."""
+    if language == "en":
+        adjectives = "|".join([*COLOURS, *EXPRESSIONS, *filter(None, MATERIALS_SAID["en"].values())])
+    else:
+        adjectives = "|".join([*(name for names in COLOURS_ZH.values() for name in names), *EXPRESSIONS_ZH.values()])
+    for kind in (*CHARACTERS, *OBJECTS):
+        noun = NOUNS[kind]
+        english = rf"(an?|the) (({adjectives}) )*{noun.en}"
+        pattern = english if language == "en" else f"[一那]{noun.measure}({adjectives})*{noun.zh}"
+        if re.fullmatch(pattern, text, re.IGNORECASE):
+            return kind
+    return None
+
+
+def _doing_en(kind: Kind, motion: str) -> str:
+    template, travel = DOING_EN[_manner(kind, motion)][0], TRAVEL_EN[kind][0]
+    verbs = {"travel": travel}
+    return re.sub(r"\{(\w+)\}", lambda match: conjugate(verbs.get(match[1], match[1]), "singular"), template)
+
+
+def _doing_zh(kind: Kind, motion: str) -> str:
+    template, travel = DOING_ZH[_manner(kind, motion)][0], TRAVEL_ZH[kind][0]
+    return template.replace("{travels}", "走" if travel == "走" else travel + "动").replace("{travel}", travel)
+
+
+def _manner(kind: Kind, motion: str) -> str:
+    return f"{motion} ball" if kind == "ball" and f"{motion} ball" in DOING_EN else motion

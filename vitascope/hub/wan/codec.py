@@ -1,0 +1,185 @@
+"""Wan's video autoencoder (diffusers' AutoencoderKLWan) as our codec, and our codec as Wan's: both 2.1 and 2.2."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from vitascope.codec.network import Codec, CodecConfig
+from vitascope.errors import ModelError
+from vitascope.hub.diffusers_folder import (
+    PeerConfig,
+    Places,
+    Stored,
+    our_config,
+    place,
+    read_config,
+    save_component,
+)
+
+CLASS = "AutoencoderKLWan"
+
+PARTS = {  # of our names, replaced in this order
+    "to_moments.": "quant_conv.",
+    "from_latent.": "post_quant_conv.",
+    "middle.block_in.": "mid_block.resnets.0.",
+    "middle.block_out.": "mid_block.resnets.1.",
+    "middle.attention.to_out.": "mid_block.attentions.0.proj.",
+    "middle.attention.": "mid_block.attentions.0.",
+    "encoder.stages.": "encoder.down_blocks.",
+    "decoder.stages.": "decoder.up_blocks.",
+    ".blocks.": ".resnets.",
+    ".shortcut.": ".conv_shortcut.",
+    ".in_space.": ".resample.1.",
+    ".in_time.": ".time_conv.",
+    ".gain": ".gamma",
+}
+RESAMPLERS_21 = {"encoder": "", "decoder": "upsamplers.0."}  # the encoder of 2.1 numbers all its layers in one row
+RESAMPLERS_22 = {"encoder": "downsampler.", "decoder": "upsampler."}
+
+
+class WanCodecConfig(PeerConfig):
+    """What config.json of the peer says, with the peer's own spelling; the defaults are the peer's.
+
+    The statistics have no default: without them latents would silently be off.
+    """
+
+    base_dim: int = 96
+    decoder_base_dim: int | None = None
+    z_dim: int = 16
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    attn_scales: Annotated[tuple[float, ...], Field(max_length=0)] = ()
+    temperal_downsample: tuple[bool, ...] = (False, True, True)
+    latents_mean: tuple[float, ...]
+    latents_std: tuple[Annotated[float, Field(gt=0)], ...]
+    is_residual: bool = False
+    in_channels: int = 3
+    out_channels: int = 3
+    patch_size: int | None = None
+
+    @model_validator(mode="after")
+    def _takes_colours(self) -> WanCodecConfig:
+        wanted = 3 * (self.patch_size or 1) ** 2
+        if self.in_channels != wanted or self.out_channels != wanted:
+            raise ValueError(f"in_channels and out_channels must be {wanted}, three colours of a pixel patch")
+        return self
+
+
+def load_wan_codec(folder: str | Path) -> Codec:
+    """The codec in a folder of diffusers' layout, such as `vae/` of a Wan model.
+
+    Always float32: next to pixels and latents a codec computes so, and autocast makes the rest half.
+
+    Raises:
+        ModelError: a file is missing or damaged, holds a pickle, or another network.
+    """
+    return open_wan_codec(Path(folder)).load(torch.float32)
+
+
+def open_wan_codec(folder: Path) -> Stored[Codec]:
+    """The codec without its weights, as the folder's config describes it.
+
+    Raises:
+        ModelError: as `load_wan_codec`.
+    """
+    theirs = read_config(folder, CLASS, WanCodecConfig)
+    config = our_config(
+        {
+            "latent_channels": theirs.z_dim,
+            "base_width": theirs.base_dim,
+            "decoder_base_width": theirs.decoder_base_dim,
+            "width_multipliers": theirs.dim_mult,
+            "num_residual_blocks": theirs.num_res_blocks,
+            "temporal_downsample": theirs.temperal_downsample,
+            "pixel_patch": theirs.patch_size or 1,
+            "residual_shortcuts": theirs.is_residual,
+            "latent_mean": theirs.latents_mean,
+            "latent_std": theirs.latents_std,
+        },
+        CodecConfig,
+        folder,
+    )
+    with torch.device("meta"):
+        codec = Codec(config)
+    return Stored(codec, tensor_places(codec), folder)
+
+
+def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a codec as a folder that diffusers reads.
+
+    Raises:
+        ModelError: a codec with a linear path, which Wan's has no place for.
+    """
+    config = codec.config
+    if config.linear_path:
+        raise ModelError("a codec with a linear path is no Wan; train one with linear_path = false")
+    patch = config.pixel_patch
+    tree = {
+        "base_dim": config.base_width,
+        "decoder_base_dim": config.decoder_base_width,
+        "z_dim": config.latent_channels,
+        "dim_mult": list(config.width_multipliers),
+        "num_res_blocks": config.num_residual_blocks,
+        "attn_scales": [],
+        "temperal_downsample": list(config.temporal_downsample),
+        "dropout": 0.0,
+        "latents_mean": list(config.latent_mean or (0.0,) * config.latent_channels),
+        "latents_std": list(config.latent_std or (1.0,) * config.latent_channels),
+        "is_residual": config.residual_shortcuts,
+        "in_channels": 3 * patch**2,
+        "out_channels": 3 * patch**2,
+        "patch_size": None if patch == 1 else patch,
+        "scale_factor_temporal": codec.stride.time,
+        "scale_factor_spatial": codec.stride.rows,
+    }
+    save_component(codec, Path(folder), CLASS, tree, tensor_places(codec), dtype)
+
+
+def tensor_places(codec: Codec) -> Places:
+    """Where each of our tensors lies in the peer's files."""
+    return {
+        name: place(their_name(name, codec.config), tensor, _their_shape(name, tensor))
+        for name, tensor in codec.state_dict().items()
+    }
+
+
+def their_name(ours: str, config: CodecConfig) -> str:
+    """The peer's name of one of our tensors."""
+    resamplers = RESAMPLERS_22 if config.residual_shortcuts else RESAMPLERS_21
+    name = re.sub(
+        r"^(encoder|decoder)\.stages\.(\d+)\.resample\.",
+        lambda found: f"{found[1]}.stages.{found[2]}.{resamplers[found[1]]}",
+        ours,
+    )
+    if not config.residual_shortcuts:
+        name = _numbered_in_one_row(name, config.num_residual_blocks)
+    for part, theirs in PARTS.items():
+        name = name.replace(part, theirs)
+    return name
+
+
+def _numbered_in_one_row(name: str, num_blocks: int) -> str:
+    """A layer of the encoder of 2.1: stage i has num_blocks blocks and its resampling, which all count on."""
+    found = re.fullmatch(r"encoder\.stages\.(\d+)\.(?:blocks\.(\d+)\.)?(.+)", name)
+    if found is None:
+        return name
+    block = num_blocks if found[2] is None else int(found[2])
+    return f"encoder.stages.{int(found[1]) * (num_blocks + 1) + block}.{found[3]}"
+
+
+def _their_shape(name: str, ours: Tensor) -> tuple[int, ...]:
+    """Theirs are 2-D where a layer works on single frames, and the gain of a norm has an axis for each of space."""
+    shape = tuple(ours.shape)
+    if name.endswith("attention.norm.gain"):
+        return (*shape, 1, 1)
+    if name.endswith(".gain"):
+        return (*shape, 1, 1, 1)
+    if name.endswith((".in_space.weight", "attention.to_qkv.weight", "attention.to_out.weight")):
+        return (*shape[:2], *shape[3:])
+    return shape

@@ -1,0 +1,177 @@
+"""Wan's transformer (diffusers' WanTransformer3DModel) as ours, and ours as Wan's: text to video of 2.1 and 2.2."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vitascope.errors import ModelError
+from vitascope.hub.diffusers_folder import (
+    PeerConfig,
+    Place,
+    Places,
+    Stored,
+    our_config,
+    place,
+    read_config,
+    save_component,
+)
+from vitascope.model.transformer import Transformer, TransformerConfig
+
+CLASS = "WanTransformer3DModel"
+
+TOP_NAMES = {
+    "patch_in": "patch_embedding",
+    "time_mlp.0": "condition_embedder.time_embedder.linear_1",
+    "time_mlp.2": "condition_embedder.time_embedder.linear_2",
+    "time_modulation": "condition_embedder.time_proj",
+    "text_mlp.0": "condition_embedder.text_embedder.linear_1",
+    "text_mlp.2": "condition_embedder.text_embedder.linear_2",
+    "proj_out": "proj_out",
+}
+ATTENTION_NAMES = {
+    "query": "to_q",
+    "key": "to_k",
+    "value": "to_v",
+    "out": "to_out.0",
+    "query_norm": "norm_q",
+    "key_norm": "norm_k",
+}
+BLOCK_NAMES = {
+    **{f"self_attention.{ours}": f"attn1.{theirs}" for ours, theirs in ATTENTION_NAMES.items()},
+    **{f"cross_attention.{ours}": f"attn2.{theirs}" for ours, theirs in ATTENTION_NAMES.items()},
+    "cross_norm": "norm2",
+    "ffn.0": "ffn.net.0.proj",
+    "ffn.2": "ffn.net.2",
+}
+TABLE = "scale_shift_table"  # has the same name on both sides, of the network and of each block
+
+
+class WanTransformerConfig(PeerConfig):
+    """What config.json of the peer says; the defaults are the peer's. Image-to-video adapters of 2.1 have no place."""
+
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    num_attention_heads: int = 40
+    attention_head_dim: int = 128
+    in_channels: int = 16
+    out_channels: int | None = 16
+    text_dim: int = 4096
+    freq_dim: int = 256
+    ffn_dim: int = 13824
+    num_layers: int = 40
+    cross_attn_norm: bool = True
+    qk_norm: Literal["rms_norm_across_heads"] = "rms_norm_across_heads"
+    eps: float = 1e-6
+    image_dim: None = None
+    added_kv_proj_dim: None = None
+
+
+def load_wan_transformer(folder: str | Path, dtype: torch.dtype = torch.float32) -> Transformer:
+    """The transformer in a folder of diffusers' layout, such as `transformer/` of a Wan model.
+
+    Raises:
+        ModelError: a file is missing or damaged, holds a pickle, or another network.
+    """
+    return open_wan_transformer(Path(folder)).load(dtype)
+
+
+def open_wan_transformer(folder: Path) -> Stored[Transformer]:
+    """The transformer without its weights, as the folder's config describes it.
+
+    Raises:
+        ModelError: as `load_wan_transformer`.
+    """
+    theirs = read_config(folder, CLASS, WanTransformerConfig)
+    config = our_config(
+        {
+            "in_channels": theirs.in_channels,
+            "out_channels": theirs.out_channels or theirs.in_channels,
+            "patch": theirs.patch_size,
+            "num_layers": theirs.num_layers,
+            "num_heads": theirs.num_attention_heads,
+            "head_dim": theirs.attention_head_dim,
+            "ffn_width": theirs.ffn_dim,
+            "text_width": theirs.text_dim,
+            "frequency_width": theirs.freq_dim,
+            "cross_attention_norm": theirs.cross_attn_norm,
+            "eps": theirs.eps,
+            "prediction": "velocity",
+        },
+        TransformerConfig,
+        folder,
+    )
+    with torch.device("meta"):
+        network = Transformer(config)
+    return Stored(network, tensor_places(network), folder)
+
+
+def save_wan_transformer(transformer: Transformer, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a transformer as a folder that diffusers reads.
+
+    Raises:
+        ModelError: it predicts clean patches, which Wan's pipelines would take for velocities.
+    """
+    config = transformer.config
+    if config.prediction != "velocity":
+        raise ModelError(f'a transformer with prediction = "{config.prediction}" is no Wan; it must be "velocity"')
+    tree = {
+        "patch_size": list(config.patch),
+        "num_attention_heads": config.num_heads,
+        "attention_head_dim": config.head_dim,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "text_dim": config.text_width,
+        "freq_dim": config.frequency_width,
+        "ffn_dim": config.ffn_width,
+        "num_layers": config.num_layers,
+        "cross_attn_norm": config.cross_attention_norm,
+        "qk_norm": "rms_norm_across_heads",
+        "eps": config.eps,
+    }
+    save_component(transformer, Path(folder), CLASS, tree, tensor_places(transformer), dtype)
+
+
+def tensor_places(network: Transformer) -> Places:
+    """Where each of our tensors lies in the peer's files."""
+    config = network.config
+    places = {name: place(their_name(name), tensor) for name, tensor in network.state_dict().items()}
+    # theirs is a Conv3d over the patch; flattened it is our Linear, since our tokens are laid out as (c, t, h, w)
+    weight = network.patch_in.weight
+    places["patch_in.weight"] = place(
+        their_name("patch_in.weight"), weight, (len(weight), config.in_channels, *config.patch)
+    )
+    for name in ("proj_out.weight", "proj_out.bias"):
+        places[name] = _output_rows(places[name], math.prod(config.patch))
+    return places
+
+
+def their_name(ours: str) -> str:
+    """The peer's name of one of our tensors."""
+    if ours.startswith("blocks."):
+        blocks, number, inner = ours.split(".", 2)
+        return f"{blocks}.{number}.{_renamed(inner, BLOCK_NAMES)}"
+    return _renamed(ours, TOP_NAMES)
+
+
+def _renamed(ours: str, names: dict[str, str]) -> str:
+    if ours == TABLE:
+        return ours
+    layer, kind = ours.rsplit(".", 1)
+    return f"{names[layer]}.{kind}"
+
+
+def _output_rows(spot: Place, cells: int) -> Place:
+    """Rows of the output projection: the peer counts channels within a cell of the patch, we cells within a channel."""
+
+    def to_ours(x: Tensor) -> Tensor:
+        return rearrange(x, "(cell c) ... -> (c cell) ...", cell=cells)
+
+    def to_theirs(x: Tensor) -> Tensor:
+        return rearrange(x, "(c cell) ... -> (cell c) ...", cell=cells)
+
+    return Place(spot.name, spot.shape, to_ours, to_theirs)

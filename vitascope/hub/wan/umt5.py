@@ -1,0 +1,269 @@
+"""umT5's encoder, what Wan's models read prompts with, from a folder of `transformers`. Needs the extra `interop`.
+
+The network is our own: importing that of `transformers` takes longer than all the rest of loading a small model.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int64
+from pydantic import Field
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from vitascope.errors import ModelError, PromptError, reason
+from vitascope.files import read_json
+from vitascope.hub.diffusers_folder import PeerConfig, Places, Stored, file_of_tensor, parse_peer, place
+from vitascope.kernels.linear import Linear
+
+CLASS = "UMT5EncoderModel"
+WEIGHTS = "model.safetensors"
+WORDS = "shared.weight"
+TIED = (WORDS, "encoder.embed_tokens.weight")  # one table under two names
+NUM_STATES = 512
+BLOCK_NAMES = {
+    "attention_norm": "layer.0.layer_norm",
+    "query": "layer.0.SelfAttention.q",
+    "key": "layer.0.SelfAttention.k",
+    "value": "layer.0.SelfAttention.v",
+    "out": "layer.0.SelfAttention.o",
+    "bias_of_distance": "layer.0.SelfAttention.relative_attention_bias",
+    "ffn_norm": "layer.1.layer_norm",
+    "gate": "layer.1.DenseReluDense.wi_0",
+    "up": "layer.1.DenseReluDense.wi_1",
+    "down": "layer.1.DenseReluDense.wo",
+}
+
+
+class UMT5Config(PeerConfig):
+    """What config.json of the peer says of the encoder; the defaults are the peer's."""
+
+    vocab_size: int = Field(250112, ge=1)
+    d_model: int = Field(512, ge=1)
+    d_kv: int = Field(64, ge=1)
+    d_ff: int = Field(1024, ge=1)
+    num_layers: int = Field(8, ge=1)
+    num_heads: int = Field(6, ge=1)
+    layer_norm_epsilon: float = Field(1e-6, ge=0)
+    relative_attention_num_buckets: Literal[32] = 32
+    relative_attention_max_distance: Literal[128] = 128
+    feed_forward_proj: Literal["gated-gelu"] = "gated-gelu"
+
+
+class UMT5(nn.Module):
+    """Token ids to states, each token seeing all others. The weights of a new one are whatever lay in memory.
+
+    Source: Chung et al. 2023 (arXiv:2304.09151); Raffel et al. 2020 (arXiv:1910.10683) for T5, of which it is.
+    """
+
+    def __init__(self, config: UMT5Config):
+        super().__init__()
+        self.words = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm_out = nn.RMSNorm(config.d_model, eps=config.layer_norm_epsilon)
+        self.num_buckets = config.relative_attention_num_buckets
+        self.max_distance = config.relative_attention_max_distance
+
+    def forward(self, ids: Int64[Tensor, " l"]) -> Float[Tensor, "l e"]:
+        places = torch.arange(len(ids), device=ids.device)
+        buckets = distance_buckets(places - places[:, None], self.num_buckets, self.max_distance)
+        x = self.words[ids]
+        for block in self.blocks:
+            x = block(x, buckets)
+        return self.norm_out(x)
+
+
+class Block(nn.Module):
+    """Attention, then a gated feed-forward layer. Unlike T5's, each block has biases of distance of its own."""
+
+    def __init__(self, config: UMT5Config):
+        super().__init__()
+        width, inner, self.num_heads = config.d_model, config.num_heads * config.d_kv, config.num_heads
+        self.attention_norm = nn.RMSNorm(width, eps=config.layer_norm_epsilon)
+        self.query = Linear(width, inner, bias=False)
+        self.key = Linear(width, inner, bias=False)
+        self.value = Linear(width, inner, bias=False)
+        self.out = Linear(inner, width, bias=False)
+        self.bias_of_distance = nn.Parameter(torch.empty(config.relative_attention_num_buckets, config.num_heads))
+        self.ffn_norm = nn.RMSNorm(width, eps=config.layer_norm_epsilon)
+        self.gate = Linear(width, config.d_ff, bias=False, gelu=True)
+        self.up = Linear(width, config.d_ff, bias=False)
+        self.down = Linear(config.d_ff, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "l e"], buckets: Int64[Tensor, "l l"]) -> Float[Tensor, "l e"]:
+        x = x + self._attend(self.attention_norm(x), buckets)
+        h = self.ffn_norm(x)
+        return x + self.down(self.gate(h) * self.up(h))
+
+    def _attend(self, x: Float[Tensor, "l e"], buckets: Int64[Tensor, "l l"]) -> Float[Tensor, "l e"]:
+        q, k, v = (
+            rearrange(project(x), "l (heads d) -> 1 heads l d", heads=self.num_heads)
+            for project in (self.query, self.key, self.value)
+        )
+        bias = rearrange(self.bias_of_distance[buckets], "l m heads -> 1 heads l m")
+        attended = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)  # T5's weights hold the usual factor
+        return self.out(rearrange(attended, "1 heads l d -> l (heads d)"))
+
+
+def distance_buckets(distances: Int64[Tensor, "l m"], num_buckets: int, max_distance: int) -> Int64[Tensor, "l m"]:
+    """The bucket of each distance, from 0: half of the buckets are for keys before the query, half for those after it.
+
+    Of these, one half holds one distance each, the other logarithmically more and more, up to `max_distance`; what is
+    further away is in the last.
+    """
+    half, exact = num_buckets // 2, num_buckets // 4
+    near = distances.abs()
+    share = torch.log(near.clamp(min=exact) / exact) / math.log(max_distance / exact)  # of the way to max_distance
+    far = (exact + (share * (half - exact)).long()).clamp(max=half - 1)
+    return torch.where(near < exact, near, far) + half * (distances > 0)
+
+
+@dataclass(frozen=True)
+class UMT5Encoder:
+    """A frozen umT5: 512 states for each prompt. Those past its end are zero, and Wan's attention sees them."""
+
+    network: UMT5
+    tokenizer: Tokenizer
+
+    @property
+    def width(self) -> int:
+        """Values in a token's state."""
+        return self.network.words.shape[1]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the network's weights hold."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the network's weights."""
+        return sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
+
+    @property
+    def min_tokens(self) -> int:
+        """States of the shortest prompt."""
+        return NUM_STATES
+
+    @property
+    def max_tokens(self) -> int:
+        """States of the longest prompt."""
+        return NUM_STATES
+
+    def to(self, dtype: torch.dtype) -> UMT5Encoder:
+        """The encoder in another precision."""
+        return UMT5Encoder(self.network.to(dtype), self.tokenizer)
+
+    def encode(self, prompts: Sequence[str]) -> list[Float[Tensor, "l e"]]:
+        """Float32 states of each prompt, in order.
+
+        Raises:
+            PromptError: a prompt of more than 512 tokens.
+        """
+        return [self._states(clean_prompt(prompt)) for prompt in prompts]
+
+    @torch.inference_mode()
+    def _states(self, prompt: str) -> Float[Tensor, "l e"]:
+        ids = self.tokenizer.encode(prompt).ids
+        if len(ids) > NUM_STATES:
+            raise PromptError(f"the prompt has {len(ids)} tokens; the limit is {NUM_STATES}, shorten it")
+        # without padding: a token attends to the prompt alone, so only what follows it has to be filled up
+        states = self.network(torch.tensor(ids)).float()
+        return F.pad(states, (0, 0, 0, NUM_STATES - len(ids)))
+
+
+@dataclass(frozen=True)
+class StoredUMT5:
+    """An encoder without its weights, as a folder's config describes it, and its tokenizer."""
+
+    network: UMT5
+    tokenizer: Tokenizer
+    folder: Path
+
+    @property
+    def empty(self) -> UMT5Encoder:
+        """The encoder on the meta device: it has a size, and can't encode."""
+        return UMT5Encoder(self.network, self.tokenizer)
+
+    def check(self) -> Stored[UMT5]:
+        """Where its weights lie, after all names and shapes were checked.
+
+        Raises:
+            ModelError: as `Stored.check`.
+        """
+        held = file_of_tensor(self.folder, WEIGHTS)
+        words = next((name for name in TIED if name in held), WORDS)
+        stored = Stored(
+            self.network, tensor_places(self.network, words), self.folder, WEIGHTS, unused=frozenset(TIED) - {words}
+        )
+        stored.check()
+        return stored
+
+    def load(self, dtype: torch.dtype) -> UMT5Encoder:
+        """The encoder with its weights.
+
+        Raises:
+            ModelError: as `check`.
+        """
+        return UMT5Encoder(self.check().load(dtype).requires_grad_(False), self.tokenizer)
+
+
+def open_umt5(folder: Path, tokenizer_folder: Path) -> StoredUMT5:
+    """The encoder in a folder that `transformers` wrote, without its weights.
+
+    Raises:
+        ModelError: a file is missing or damaged, holds a pickle, or another network.
+        ModuleNotFoundError: the extra `interop` isn't installed.
+    """
+    import ftfy  # noqa: F401  (here, so that what is missing is told before anything is loaded)
+
+    path = folder / "config.json"
+    tree = read_json(path, cure=f"give the folder of a {CLASS}")
+    if tree.get("model_type") != "umt5":
+        raise ModelError(f"{path} describes {tree.get('model_type')!r}; give the folder of a {CLASS}")
+    config = parse_peer(tree, UMT5Config, CLASS, path)
+    with torch.device("meta"):
+        network = UMT5(config)
+    return StoredUMT5(network, _read_tokenizer(tokenizer_folder, config.vocab_size), folder)
+
+
+def tensor_places(network: UMT5, words: str = WORDS) -> Places:
+    """Where each of our tensors lies in the peer's files; `words` is the name that the table of words has there."""
+    names = {"words": words, "norm_out": "encoder.final_layer_norm.weight"}
+    for number in range(len(network.blocks)):
+        block = {ours: f"encoder.block.{number}.{theirs}.weight" for ours, theirs in BLOCK_NAMES.items()}
+        names |= {f"blocks.{number}.{ours}": theirs for ours, theirs in block.items()}
+    return {name: place(names[name.removesuffix(".weight")], tensor) for name, tensor in network.state_dict().items()}
+
+
+def clean_prompt(prompt: str) -> str:
+    """The prompt as Wan's models were trained to see it: broken Unicode mended, HTML unescaped, blanks single."""
+    import ftfy
+
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
+
+
+def _read_tokenizer(folder: Path, num_words: int) -> Tokenizer:
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is missing; download the model again")
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+    except Exception as error:  # `tokenizers` raises bare Exception
+        raise ModelError(f"{path} is not a readable tokenizer ({reason(error)}); download it again") from None
+    if tokenizer.get_vocab_size() > num_words:
+        raise ModelError(
+            f"{folder} has {tokenizer.get_vocab_size()} tokens, and the encoder {num_words}; they don't belong together"
+        )
+    return tokenizer

@@ -1,0 +1,138 @@
+"""Linear layers and convolutions in 8 bits on a CPU: several times as many products a second, of rounded numbers.
+
+Weights are rounded once, to 255 steps for each output channel; what enters a layer at each call, to 255 steps from its
+least to its greatest value, whatever the place. So a result depends a little on what else is in the same call. What is
+made of a layer here is for good: it can't be trained, saved, copied or moved to another device.
+
+The kernels are oneDNN's, as PyTorch 2.13 calls them. They need a processor with VNNI: older ones add pairs of products
+in 16 bits, which overflow without a word (https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from jaxtyping import Float, Int8, UInt8
+from torch import Tensor, nn
+
+from vitascope.errors import ModelError
+from vitascope.kernels.linear import GELU, PLAIN, Linear
+
+PACKED_FOR = (4, 32, 32)  # frames, rows, columns: oneDNN wants some to order weights by, and then takes any
+PIECE = 1 << 17  # numbers rounded at a time: the steps between stay in a core's cache
+PACKED_ZERO = 128  # any but 0, with which weights would be put into another order at each call
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Numbers as bytes: each stands for (byte - zero) * step."""
+
+    bytes: UInt8[Tensor, "*shape"]
+    step: float
+    zero: int
+
+
+class EightBitLinear(nn.Module):
+    """What a linear layer computes, in 8 bits, and the GELU of one that has it. `dtype` is the result's."""
+
+    def __init__(self, layer: nn.Linear, *, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.num_weights = sum(parameter.numel() for parameter in layer.parameters())
+        rounded, self.steps = _rounded_weight(layer.weight)
+        self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self.bias = None if layer.bias is None else layer.bias.detach().float()
+        self.zeros = torch.zeros(len(self.steps), dtype=torch.int64)
+        self.dtype = dtype
+        self.after = GELU if isinstance(layer, Linear) and layer.gelu else PLAIN
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
+        """The layer's result, to within the rounding of weights and input."""
+        x8 = round_to_bytes(x)
+        return torch.ops.onednn.qlinear_pointwise(
+            *(x8.bytes, x8.step, x8.zero, self.weight, self.steps, self.zeros, self.bias),
+            *(1.0, 0, self.dtype, *self.after),
+        )
+
+
+class EightBitConvolution:
+    """What a convolution over videos computes, in 8 bits; channels are last in its result's memory."""
+
+    def __init__(self, layer: nn.Conv3d):
+        rounded, self.steps = _rounded_weight(layer.weight)
+        self.bias = None if layer.bias is None else layer.bias.detach().float()
+        self.zeros = torch.zeros(len(self.steps), dtype=torch.int64)
+        self.geometry = (list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups)
+        self.weight = torch.ops.onednn.qconv_prepack(
+            rounded, self.steps, 1.0, PACKED_ZERO, *self.geometry, [1, layer.in_channels, *PACKED_FOR]
+        )
+
+    def __call__(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b o t2 h2 w2"]:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        x8 = round_to_bytes(x.permute(0, 2, 3, 4, 1))  # a contiguous view: its reductions are many times faster
+        return torch.ops.onednn.qconv3d_pointwise(
+            *(x8.bytes.permute(0, 4, 1, 2, 3), x8.step, x8.zero, self.weight, self.steps, self.zeros),
+            *(self.bias, *self.geometry, 1.0, 0, torch.float32, "none", [], ""),
+        )
+
+
+def check_eight_bit() -> None:
+    """Find out whether this machine computes in 8 bits, and rightly.
+
+    Raises:
+        ModelError: PyTorch was built without oneDNN, or the processor has no VNNI.
+    """
+    if not _has_kernels():
+        raise ModelError("this PyTorch has no 8-bit kernels (oneDNN): use --dtype float32")
+    if not _adds_without_overflow():
+        raise ModelError("this processor's 8-bit sums overflow (it has no VNNI): use --dtype float32")
+
+
+def num_weights(network: nn.Module) -> int:
+    """How many weights and biases a network has, those in 8 bits too."""
+    rounded = sum(layer.num_weights for layer in network.modules() if isinstance(layer, EightBitLinear))
+    return rounded + sum(parameter.numel() for parameter in network.parameters())
+
+
+def num_weight_bytes(network: nn.Module) -> int:
+    """How much memory a network's weights and biases take."""
+    rounded = sum(layer.num_weights for layer in network.modules() if isinstance(layer, EightBitLinear))
+    return rounded + sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+
+
+def is_eight_bit(network: nn.Module) -> bool:
+    """Whether some of a network's linear layers compute in 8 bits."""
+    return any(isinstance(layer, EightBitLinear) for layer in network.modules())
+
+
+def round_to_bytes(x: Float[Tensor, "*shape"]) -> Rounded:
+    """Numbers as bytes, to the nearest of 255 steps between the least and the greatest, of which one is 0."""
+    low, high = (bound.item() for bound in torch.aminmax(x))
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = max((high - low) / 254, 1e-30)  # 254: with zero rounded up, the greatest still fits a byte
+    zero = round(-low / step)
+    rounded = torch.empty(x.shape, dtype=torch.uint8)
+    for numbers, place in zip(x.reshape(-1).split(PIECE), rounded.view(-1).split(PIECE), strict=True):
+        # by way of int32: PyTorch's own way from float32 to uint8 takes three times as long
+        place.copy_(torch.add(zero + 0.5, numbers.float(), alpha=1 / step).to(torch.int32))
+    return Rounded(rounded, step, zero)
+
+
+def _rounded_weight(weight: Float[Tensor, "o ..."]) -> tuple[Int8[Tensor, "o ..."], Float[Tensor, " o"]]:
+    """A weight as whole numbers from -127 to 127, and the step of each output channel."""
+    weight = weight.detach().float()
+    steps = weight.flatten(1).abs().amax(1).clamp_min(1e-12) / 127
+    return (weight / steps.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8), steps
+
+
+def _has_kernels() -> bool:
+    return bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.onednn, "qconv3d_pointwise")
+
+
+@cache
+def _adds_without_overflow() -> bool:
+    layer = nn.Linear(64, 16, bias=False)
+    nn.init.ones_(layer.weight)
+    with torch.no_grad():
+        return bool((EightBitLinear(layer)(torch.ones(4, 64)) - 64).abs().max() < 0.1)

@@ -1,0 +1,11 @@
+"""Types that several rooms share: numbers, and the names of number formats. Imports no torch."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
+
+Dtype: TypeAlias = Literal["float32", "bfloat16"]
+Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]

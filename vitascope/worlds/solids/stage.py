@@ -1,0 +1,314 @@
+"""Drawing solids with MuJoCo: they are laid out frame by frame, so one context serves all scenes of a setting.
+
+Draw from one thread of a process, since an OpenGL context belongs to the thread that made it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from vitascope.errors import RenderError
+from vitascope.worlds.solids.camera import FIELD_OF_VIEW, View, camera_axes
+from vitascope.worlds.solids.cast import PLASTIC, RGB, Finish, Part, Shape
+from vitascope.worlds.solids.engine import mujoco
+from vitascope.worlds.solids.places import SKY, Setting, ground_texture, setting_of, sky_texture
+from vitascope.worlds.solids.rotations import Matrix, about_x, about_y
+from vitascope.worlds.solids.words import Place, Time
+
+SUPERSAMPLING = 2  # each side; averaged down, so edges are smooth without multisampling
+MAX_SIDE = 16384 // SUPERSAMPLING  # beyond what a driver draws, the picture stays black without an error
+TILE_METRES = 6.0  # one repeat of the ground's pattern
+NEAR, FAR = 0.05, 80.0
+
+FOG = (0.6, 7.0)  # fog begins at this share of the way to the actors; nothing is seen these metres behind them
+MAX_SOLIDS = 1000
+NOBODY = 254  # the setting's number among owners
+
+Point = Float[np.ndarray, " 3"]
+
+
+@dataclass(frozen=True)
+class Solid:
+    """One primitive where it is drawn: half-sizes and centre in metres, its rotation, its colour in 0..1."""
+
+    shape: Shape
+    size: Point
+    centre: Point
+    rotation: Matrix
+    colour: RGB
+    glow: float = 0.0  # light of its own
+    casts_shadow: bool = True
+    finish: Finish = PLASTIC
+    owner: int | None = None  # number of the actor that it belongs to
+
+
+class Lighting(NamedTuple):
+    """What one clip's light, ground and air add to their setting's."""
+
+    ground_shade: RGB  # multiplies the ground's colour
+    azimuth: float  # of the sun, radians
+    elevation: float
+    foggy: bool = False
+
+
+class Air(NamedTuple):
+    """Things begin to take a colour this far from the camera, in metres, and have wholly taken it at `far`."""
+
+    near: float
+    far: float
+    colour: RGB
+
+
+def solid(part: Part, origin: Point, rotation: Matrix, *, scale: float = 1.0, casts_shadow: bool = True) -> Solid:
+    """A part of something whose foot is at `origin`, turned and scaled with it."""
+    own = about_x(part.tilt[0]) @ about_y(part.tilt[1])
+    size, centre = np.array(part.size) * scale, origin + rotation @ (np.array(part.at) * scale)
+    return Solid(part.shape, size, centre, rotation @ own, part.colour, part.glow, casts_shadow)
+
+
+class Stage:
+    """A setting's textures on the graphics device, and a picture buffer that takes the size of each frame."""
+
+    def __init__(self, setting: Setting):
+        engine, self.gl, self.opengl = _graphics()
+        self.mujoco, self.setting = engine, setting
+        self.gl.make_current()
+        self.model = engine.MjModel.from_xml_string(_xml())
+        self._paint("sky", sky_texture(setting))
+        self._paint("ground", ground_texture(setting))
+        self._paint("grain", np.stack([wood_grain()] * 6))
+        self.context = engine.MjrContext(self.model, engine.mjtFontScale.mjFONTSCALE_50)
+        self.context.shadowClip = 3.0
+        self.scene = engine.MjvScene(self.model, maxgeom=MAX_SOLIDS)
+        self.ground, self.grain = self.model.material("ground").id, self.model.material("grain").id
+        self.cone = self.model.mesh("cone").id
+        vertices = self.model.mesh_vert  # the compiler moves a mesh's origin to its centre of mass
+        self.cone_middle = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
+        self.kinds: dict[Shape, Any] = {
+            "sphere": engine.mjtGeom.mjGEOM_SPHERE,
+            "box": engine.mjtGeom.mjGEOM_BOX,
+            "cylinder": engine.mjtGeom.mjGEOM_CYLINDER,
+            "capsule": engine.mjtGeom.mjGEOM_CAPSULE,
+            "ellipsoid": engine.mjtGeom.mjGEOM_ELLIPSOID,
+            "cone": engine.mjtGeom.mjGEOM_MESH,
+        }
+
+    def _paint(self, texture: str, pixels: UInt8[np.ndarray, "... 3"]) -> None:
+        start = int(self.model.tex_adr[self.model.texture(texture).id])
+        self.model.tex_data[start : start + pixels.size] = pixels.reshape(-1)
+
+    def arrange(self, solids: Iterable[Solid], lighting: Lighting, look: View, aspect: float) -> None:
+        """Put the setting and these solids before the camera, for pictures of this width over height."""
+        self._lay_out(solids, lighting)
+        self._set_lights(lighting)
+        self._set_camera(look, aspect)
+        self.air = air(self.setting, lighting, look)
+
+    def picture(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        """What was arranged, top row first."""
+        return _averaged(self._read(height * SUPERSAMPLING, width * SUPERSAMPLING))
+
+    def owners(self, height: int, width: int) -> Int[np.ndarray, "h w"]:
+        """The number of the actor seen at each pixel of what was arranged; -1 where it is none."""
+        flags, kept = self.mujoco.mjtRndFlag, self.scene.flags.copy()
+        self.scene.flags[flags.mjRND_SHADOW] = self.scene.flags[flags.mjRND_SKYBOX] = 0
+        self.scene.flags[flags.mjRND_SEGMENT] = self.scene.flags[flags.mjRND_IDCOLOR] = 1
+        pixels = self._read(height, width)
+        self.scene.flags[:] = kept
+        owners = pixels[..., 0].astype(int) - 1
+        return np.where(owners == NOBODY, -1, owners)
+
+    def _read(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        self.gl.make_current()  # someone else in this process may draw with OpenGL too
+        self._set_air()
+        self.mujoco.mjr_resizeOffscreen(width, height, self.context)
+        rectangle = self.mujoco.MjrRect(0, 0, width, height)
+        pixels = np.empty((height, width, 3), np.uint8)
+        self.mujoco.mjr_setBuffer(self.mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
+        self.mujoco.mjr_render(rectangle, self.scene, self.context)
+        self.mujoco.mjr_readPixels(pixels, None, rectangle, self.context)
+        return pixels[::-1]
+
+    def _lay_out(self, solids: Iterable[Solid], lighting: Lighting) -> None:
+        self.scene.ngeom = 0
+        plane = self.mujoco.mjtGeom.mjGEOM_PLANE
+        ground = self._add(plane, np.array([60, 60, 0.1]), np.zeros(3), np.eye(3), lighting.ground_shade)
+        ground.matid = self.ground
+        ground.castshadow = 0
+        for prop in self.setting.props:
+            self._add_solid(solid(prop, np.zeros(3), np.eye(3), casts_shadow=False))
+        for each in solids:
+            self._add_solid(each)
+
+    def _add_solid(self, solid: Solid) -> None:
+        size, centre, rotation = solid.size, solid.centre, solid.rotation
+        if solid.shape in ("cylinder", "capsule"):  # the engine takes a radius and half a length
+            size = np.array((size[0], size[2], 0.0))
+        if solid.shape == "cone":  # a mesh of half-size 1, stretched by its matrix
+            rotation = rotation @ np.diag(size)
+            centre, size = centre - rotation @ self.cone_middle, np.ones(3)
+        geom = self._add(self.kinds[solid.shape], size, centre, rotation, solid.colour)
+        if solid.shape == "cone":
+            geom.dataid = 2 * self.cone
+        geom.emission = solid.glow
+        geom.castshadow = int(solid.casts_shadow)
+        finish = solid.finish
+        geom.specular, geom.shininess = finish.specular, finish.shininess
+        if finish.opacity < 1:
+            geom.rgba[3], geom.transparent = finish.opacity, 1
+        if finish.grain:
+            geom.matid = self.grain
+        if solid.owner is not None:
+            geom.segid = solid.owner
+
+    def _add(self, kind: Any, size: np.ndarray, centre: np.ndarray, rotation: Matrix, colour: RGB) -> Any:
+        geom = self.scene.geoms[self.scene.ngeom]
+        rgba = np.array([*colour, 1.0], np.float32)
+        self.mujoco.mjv_initGeom(geom, kind, size, centre, rotation.reshape(-1), rgba)
+        geom.specular, geom.segid = 0.0, NOBODY
+        self.scene.ngeom += 1
+        return geom
+
+    def _set_lights(self, lighting: Lighting) -> None:
+        self.scene.nlight = 2
+        sky, sun = self.scene.lights[0], self.scene.lights[1]
+        azimuth, elevation = lighting.azimuth, lighting.elevation
+        towards = np.array(
+            [math.sin(azimuth) * math.cos(elevation), math.cos(azimuth) * math.cos(elevation), -math.sin(elevation)]
+        )
+        for light, direction in ((sky, (0.0, 0.5, -0.6)), (sun, towards)):
+            light.type = int(self.mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
+            light.pos[:] = -6 * np.array(direction)
+            light.dir[:] = direction
+            light.attenuation[:] = (1, 0, 0)
+            light.specular[:] = 0.0
+        sky.headlight, sky.castshadow, sun.headlight, sun.castshadow = 0, 0, 0, 1
+        colour, strength = np.array(self.setting.sunlight), self.setting.sun * (0.55 if lighting.foggy else 1.0)
+        ambient = self.setting.ambient * (1.3 if lighting.foggy else 1.0)
+        sky.ambient[:], sky.diffuse[:] = ambient * colour, 0.18 * colour
+        sun.ambient[:], sun.diffuse[:], sun.specular[:] = 0.0, strength * colour, 0.5 * strength * colour
+        flags = self.mujoco.mjtRndFlag
+        self.scene.flags[flags.mjRND_FOG] = 1
+        self.scene.flags[flags.mjRND_SHADOW] = 1
+        self.scene.flags[flags.mjRND_SKYBOX] = 1
+        self.scene.flags[flags.mjRND_REFLECTION] = 0
+
+    def _set_air(self) -> None:
+        """What is far away takes the horizon's colour; in fog, what is near too.
+
+        The engine sets these when it makes a context, and the colour again after each picture: too late for this one.
+        """
+        near, far, colour = self.air
+        self.context.fogRGBA[:3] = colour
+        self.opengl.glFogf(self.opengl.GL_FOG_START, near)
+        self.opengl.glFogf(self.opengl.GL_FOG_END, far)
+        self.opengl.glFogfv(self.opengl.GL_FOG_COLOR, (*colour, 1.0))
+
+    def _set_camera(self, look: View, aspect: float) -> None:
+        forward, up, _ = camera_axes(look)
+        for camera in (self.scene.camera[0], self.scene.camera[1]):
+            camera.pos[:], camera.forward[:], camera.up[:] = look.eye, forward, up
+            camera.frustum_near, camera.frustum_far = NEAR, FAR
+            top = NEAR * math.tan(FIELD_OF_VIEW / 2)
+            camera.frustum_top, camera.frustum_bottom = top, -top
+            camera.frustum_center, camera.frustum_width = 0.0, top * aspect
+        self.scene.enabletransform = 0
+        self.scene.scale = 1.0
+
+
+def air(setting: Setting, lighting: Lighting, look: View) -> Air:
+    """How a setting fades into the distance, as the camera sees it."""
+    distance, horizon = math.dist(look.eye, look.target), np.array(setting.horizon)
+    if lighting.foggy:
+        return Air(FOG[0] * distance, distance + FOG[1], tuple((0.5 * (horizon + horizon.mean())).tolist()))
+    return Air(10.0, setting.haze, tuple(horizon.tolist()))
+
+
+def _averaged(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The mean of each block of supersamples, rounded to the nearest; strided sums are ten times as fast as `mean`."""
+    offsets = range(SUPERSAMPLING)
+    samples = [pixels[row::SUPERSAMPLING, column::SUPERSAMPLING] for row in offsets for column in offsets]
+    total = sum((each.astype(np.uint16) for each in samples[1:]), samples[0].astype(np.uint16))
+    return ((total + len(samples) // 2) // len(samples)).astype(np.uint8)
+
+
+def wood_grain(size: int = 64) -> UInt8[np.ndarray, "n n 3"]:
+    """Light and dark streaks of wood in grey, that a colour multiplies."""
+    u, v = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
+    rings = np.sin(2 * np.pi * (5 * u + 0.6 * np.sin(2 * np.pi * v) + 0.25 * np.sin(6 * np.pi * v + 2 * u)))
+    grey = 0.8 + 0.2 * np.tanh(2 * rings)
+    return np.repeat((255 * grey)[..., None], 3, axis=-1).round().astype(np.uint8)
+
+
+def check_renderer() -> None:
+    """Find out whether this machine can render, before anything is written.
+
+    Raises:
+        RenderError: MuJoCo, EGL or OSMesa is missing.
+    """
+    _graphics()
+
+
+@cache
+def stage_of(place: Place, time: Time = "day") -> Stage:
+    """The stage of a setting at a time of day, made once a process.
+
+    Raises:
+        RenderError: MuJoCo, EGL or OSMesa is missing.
+    """
+    return Stage(setting_of(place, time))
+
+
+class _Graphics(NamedTuple):
+    mujoco: Any
+    context: Any
+    opengl: Any
+
+
+@cache
+def _graphics() -> _Graphics:
+    """The mujoco module and an OpenGL context made current, once per process; pictures go to buffers of their own."""
+    try:
+        engine = mujoco()
+        context = engine.GLContext(64, 64)
+        context.make_current()
+        from OpenGL import GL  # after the engine has chosen its platform
+    except Exception as error:  # each backend fails in its own way: ImportError, AttributeError, GL errors
+        reason = " ".join(str(error).split())[:120]
+        raise RenderError(
+            f"can't render ({type(error).__name__}: {reason}): install the extra [world] and libegl1 libegl-mesa0 "
+            "libgl1-mesa-dri (Debian), or set MUJOCO_GL=osmesa with libosmesa6"
+        ) from None
+    return _Graphics(engine, context, GL)
+
+
+def _xml() -> str:
+    """A model that carries what the renderer needs on the device: sky, ground, grain and the cone's mesh."""
+    repeat = 1 / TILE_METRES
+    return f"""
+    <mujoco>
+      <visual>
+        <quality offsamples="0" shadowsize="1024" numslices="24" numstacks="16"/>
+        <map znear="0.01" zfar="80" shadowclip="3"/>
+      </visual>
+      <statistic extent="1" center="0 0 0"/>
+      <asset>
+        <texture name="sky" type="skybox" builtin="flat" width="{SKY}" height="{6 * SKY}" rgb1="1 1 1"/>
+        <texture name="ground" type="2d" builtin="flat" width="64" height="64" rgb1="1 1 1"/>
+        <texture name="grain" type="cube" builtin="flat" width="64" height="64" rgb1="1 1 1"/>
+        <material name="grain" texture="grain"/>
+        <material name="ground" texture="ground" texrepeat="{repeat} {repeat}" texuniform="true" specular="0"/>
+        <mesh name="cone" builtin="cone" params="24 0"/>
+      </asset>
+      <worldbody>
+        <geom type="plane" size="60 60 0.1" material="ground"/>
+        <geom type="mesh" mesh="cone"/>
+      </worldbody>
+    </mujoco>"""
