@@ -33,6 +33,10 @@ class ModelError(VitascopeError):
     """A model name or folder that can't be loaded."""
 
 
+class DeviceError(VitascopeError):
+    """A device or number format that this machine doesn't have."""
+
+
 class DatasetError(VitascopeError):
     """A dataset folder that can't be read or has nothing in it."""
 

@@ -1,0 +1,94 @@
+"""Devices and number formats: which there are, which are used, and how work is run on them.
+
+Only this room may ask for a type of device or name a backend; everything above takes a `torch.device`.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from vitascope.errors import DeviceError
+from vitascope.types import Dtype, DtypeChoice, Precision
+
+CPU = torch.device("cpu")
+META = torch.device("meta")  # tensors with a shape and no numbers
+
+
+def resolve_device(name: str | torch.device = "auto") -> torch.device:
+    """The device of a name: auto, cpu, cuda, cuda:N or mps. `auto` is CUDA if there is any, then mps, then the CPU.
+
+    Raises:
+        DeviceError: another name, or a device that this machine doesn't have.
+    """
+    if isinstance(name, torch.device):
+        return name
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps") if torch.backends.mps.is_available() else CPU
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", name, re.ASCII):
+        raise DeviceError(f"device {name!r}: give auto, cpu, cuda, cuda:N or mps")
+    device = torch.device(name)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps': this machine has none, or this PyTorch can't use it; give cpu or auto")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise DeviceError(f"device {name!r}: PyTorch finds no CUDA device here; give cpu or auto")
+        if device.index is not None and device.index >= count:
+            raise DeviceError(f"device {name!r}: there are {count} CUDA devices, numbered from 0")
+    return device
+
+
+def resolve_precision(name: DtypeChoice, device: torch.device) -> Precision:
+    """The number format of a name; `auto` is bfloat16 on a GPU, and on a CPU what multiplies matrices faster.
+
+    Raises:
+        DeviceError: int8 on anything but a CPU.
+    """
+    if name == "auto":
+        return "bfloat16" if device.type != "cpu" or has_bfloat16_matrices() else "float32"
+    if name == "int8" and device.type != "cpu":
+        raise DeviceError(f"int8 runs on a CPU only, not on {device}; give --dtype bfloat16 or --device cpu")
+    return name
+
+
+def has_bfloat16_matrices() -> bool:
+    """Whether this processor has units for bfloat16 matrix products (AMX), several times as fast as float32."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return bool(torch.cpu._is_amx_tile_supported())  # torch before 2.13
+
+
+def is_cpu(device: torch.device) -> bool:
+    """Whether kernels written for CPUs apply."""
+    return device.type == "cpu"
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """The device that a network's weights are on."""
+    return next(network.parameters()).device
+
+
+def autocast(device: torch.device, precision: Dtype) -> AbstractContextManager[object]:
+    """A context in which matrix products and convolutions are computed in a precision; weights stay as they are."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which everything is computed in the precision of its arguments."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that was asked of it, so that a clock tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
