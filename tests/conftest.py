@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from scripts.house import RENDER_PROBE
+from scripts.dev import RENDER_PROBE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,7 @@
-"""The three commands of a checkout: `python scripts/house.py demo`, `test` or `check`. Standard library only.
+"""Commands for a checkout: `python scripts/dev.py demo|test|test-gpu|docs|check`. Standard library only.
 
-Each makes a virtual environment in .venv and installs into it, unless that has been done for the same pyproject.toml
-and constraints.txt; then nothing needs the network.
+Each creates the virtual environment .venv and installs Vitascope into it. A stamp records the pyproject.toml and
+constraints.txt that were installed; while they are unchanged, no command needs the network.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "vitascope-installed.json"
 PROMPT = "a red ball bounces up and down on the grass"
 PACKAGES = ("libegl1", "libgl1", "libegl-mesa0", "libgl1-mesa-dri")
-# What each command needs; "test" contains what "demo" needs, and so on.
-EXTRAS = {"demo": "", "test": "test", "check": "dev"}
-CONTAINED = {"": {"", "test", "dev"}, "test": {"test", "dev"}, "dev": {"dev"}}
+# The extras that each command needs, and the sets of extras that contain them.
+EXTRAS = {"demo": "", "test": "test", "test-gpu": "test", "docs": "docs", "check": "dev"}
+CONTAINED = {"": {"", "test", "docs", "dev"}, "test": {"test", "dev"}, "docs": {"docs", "dev"}, "dev": {"dev"}}
 
-# Run by the environment's Python: exits 0 when MuJoCo can make an OpenGL context without a screen.
+# Run by the environment's Python: exits 0 if MuJoCo can create an OpenGL context without a screen.
 RENDER_PROBE = """
 import mujoco
 context = mujoco.GLContext(16, 16)
@@ -35,58 +35,69 @@ context.free()
 """
 
 
-class HouseError(Exception):
-    """A step that failed, said in one line."""
+class StepError(Exception):
+    """A failed step. The message is one line."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code of one command."""
-    parser = argparse.ArgumentParser(prog="house.py", description="Install Vitascope in .venv and try or test it.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="demo|test|check")
-    demo_parser = verbs.add_parser("demo", help="write demo.mp4 and demo.png from a prompt")
-    demo_parser.add_argument("prompt", nargs="?", default=PROMPT)
-    test_parser = verbs.add_parser("test", help="run all tests that need no GPU")
-    test_parser.add_argument("pytest_options", nargs=argparse.REMAINDER, help="passed to pytest")
-    verbs.add_parser("check", help="formatting, lint, types, import contract and tests")
-    options = parser.parse_args(argv)
+    """Run one command and return its exit code."""
+    options = parse(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that can't show the prompt still runs
+            stream.reconfigure(errors="backslashreplace")  # never fail on a terminal that can't show the prompt
     try:
         if sys.version_info < (3, 11):  # noqa: UP036 (this script may be started by an older one)
-            raise HouseError(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+            raise StepError(f"Python {sys.version.split()[0]} is too old; Vitascope needs 3.11 or newer")
         install(EXTRAS[options.verb])
         if options.verb == "demo":
             demo(options.prompt or PROMPT)
         elif options.verb == "test":
             prepare_rendering()
             test(options.pytest_options)
+        elif options.verb == "test-gpu":
+            test(["-m", "gpu", *options.pytest_options])
+        elif options.verb == "docs":
+            build_docs()
         else:
             prepare_rendering()
             check()
-    except HouseError as error:
-        print(f"house: error: {error}", file=sys.stderr)
+    except StepError as error:
+        print(f"dev: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("house: interrupted; the same command goes on from here", file=sys.stderr)
+        print("dev: interrupted; run the same command again to resume", file=sys.stderr)
         return 130
     return 0
 
 
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="dev.py", description="Install Vitascope in .venv, then run or test it.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(EXTRAS))
+    demo_parser = verbs.add_parser("demo", help="write demo.mp4 and demo.png from a prompt")
+    demo_parser.add_argument("prompt", nargs="?", default=PROMPT)
+    for verb, what in (("test", "run all tests that need no GPU"), ("test-gpu", "run the tests that need a CUDA GPU")):
+        test_parser = verbs.add_parser(verb, help=what)
+        test_parser.add_argument("pytest_options", nargs=argparse.REMAINDER, help="options passed to pytest")
+    verbs.add_parser("docs", help="build the documentation into site/")
+    verbs.add_parser("check", help="run formatting, lint, types, import contract, documentation and tests")
+    return parser.parse_args(argv)
+
+
 def install(extras: str) -> None:
-    """Make .venv and install the checkout into it, with a set of extras, unless that is done already."""
+    """Install the checkout with a set of extras into .venv, unless a valid stamp shows that it is installed."""
     wanted = fingerprint()
     if is_installed(extras, wanted):
         return
     if not has_usable_venv():
-        say(f"making the virtual environment {VENV.relative_to(ROOT)}")
+        say(f"creating the virtual environment {VENV.relative_to(ROOT)}")
         make_venv()
     STAMP.unlink(missing_ok=True)
     target = f".[{extras}]" if extras else "."
-    say(f"installing {target} (the first time, PyTorch makes this a long download)")
+    say(f"installing {target} (the first installation downloads PyTorch, which takes a while)")
     pip = (program("python"), "-m", "pip", "--disable-pip-version-check", "install", "-c", "constraints.txt")
     step(
-        "pip could not install; the lines above say why (after a network failure, run the same again)",
+        "pip could not install Vitascope; see the lines above (after a network failure, run the same command again)",
         *pip,
         "-e",
         target,
@@ -95,14 +106,14 @@ def install(extras: str) -> None:
 
 
 def fingerprint() -> str:
-    """What an installation depends on: the two files, this folder (the install points to it) and the Python version."""
+    """Hash everything an installation depends on: the two files, this folder (the install is editable) and Python."""
     parts = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
     parts += [str(ROOT).encode(), repr(sys.version_info[:2]).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def is_installed(extras: str, wanted: str) -> bool:
-    """Whether the last installation that finished was of the same files and held these extras."""
+    """Return True if the last finished installation used the same files and contained these extras."""
     try:
         stamp = json.loads(STAMP.read_text(encoding="utf-8"))
         same = stamp["fingerprint"] == wanted and stamp["extras"] in CONTAINED[extras]
@@ -112,66 +123,73 @@ def is_installed(extras: str, wanted: str) -> bool:
 
 
 def has_usable_venv() -> bool:
-    """Whether .venv is there, has pip and is of this Python's version."""
+    """Return True if .venv exists, has pip and uses this Python version."""
     version = f"import sys, pip; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})"
     return program("python").exists() and runs(program("python"), "-c", version)
 
 
 def make_venv() -> None:
-    """Make .venv anew with this Python."""
+    """Create .venv with this Python, replacing an existing one."""
     try:
         import ensurepip  # noqa: F401
         import venv
     except ImportError:
         version = ".".join(map(str, sys.version_info[:2]))
-        raise HouseError(
-            f"this Python can't make environments; type: sudo apt-get install python{version}-venv"
+        raise StepError(
+            f"this Python can't create virtual environments; run: sudo apt-get install python{version}-venv"
         ) from None
     try:
         venv.create(VENV, clear=True, with_pip=True, symlinks=os.name != "nt")
     except (OSError, subprocess.CalledProcessError) as error:
-        raise HouseError(f"can't make {VENV}: {error}") from None
+        raise StepError(f"can't create {VENV}: {error}") from None
 
 
 def prepare_rendering() -> None:
-    """See that MuJoCo can draw without a screen: install Mesa's EGL where that is allowed, else say how."""
+    """Ensure that MuJoCo can render without a screen: install Mesa's EGL if allowed, else print the command."""
     if not sys.platform.startswith("linux") or can_render():
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *PACKAGES]
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        say("installing EGL, which the simulated world draws with")
+        say("installing EGL, which renders the simulated world")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["apt-get", "update"], command):
             subprocess.run(words, env=environment, check=False, stdout=subprocess.DEVNULL)
         if can_render():
             return
-    say(f"no EGL or OSMesa: the rendering tests are skipped; to run them too, type: sudo {' '.join(command)}")
+    say(f"no EGL or OSMesa, so rendering tests are skipped; to run them: sudo {' '.join(command)}")
 
 
 def can_render() -> bool:
-    """Whether MuJoCo gets an OpenGL context from EGL or OSMesa."""
+    """Return True if MuJoCo gets an OpenGL context from EGL or OSMesa."""
     return any(runs(program("python"), "-c", RENDER_PROBE, MUJOCO_GL=backend) for backend in ("egl", "osmesa"))
 
 
 def demo(prompt: str) -> None:
-    """Write demo.mp4 and demo.png, a sheet of its frames, into the checkout."""
-    say(f'making a video of "{prompt}"')
+    """Write demo.mp4 and demo.png (a contact sheet of its frames) into the checkout."""
+    say(f'generating a video of "{prompt}"')
     video, sheet = ROOT / "demo.mp4", ROOT / "demo.png"
     words = ("generate", "-o", video, "--sheet", sheet, "--", prompt)
-    step("the video was not made; the lines above say why", program("python"), "-m", "vitascope", *words, quiet=True)
-    say(f"the video: {video}")
-    say(f"its frames: {sheet}")
+    step("generation failed; see the lines above", program("python"), "-m", "vitascope", *words, quiet=True)
+    say(f"video: {video}")
+    say(f"contact sheet: {sheet}")
 
 
 def test(pytest_options: Sequence[str]) -> None:
-    """Run the tests. Those that need a GPU or a missing OpenGL are skipped and named in the summary."""
+    """Run the tests. The summary names those skipped because a GPU or OpenGL is missing."""
     say("running the tests")
     options = [option for option in pytest_options if option != "--"]
     step("tests failed", program("python"), "-m", "pytest", *options)
 
 
+def build_docs() -> None:
+    """Build the documentation into site/. A broken link is an error."""
+    say("building the documentation")
+    step("the documentation has errors; see the lines above", program("mkdocs"), "build", "--strict")
+    say(f"documentation: {ROOT / 'site' / 'index.html'}")
+
+
 def check() -> None:
-    """Run all that a change has to pass."""
+    """Run everything a change has to pass."""
     python = program("python")
     for name, words in {
         "formatting": ("ruff", "format", "--check", "."),
@@ -180,17 +198,18 @@ def check() -> None:
         "import contract": ("lint-imports", "--no-logo"),
     }.items():
         say(name)
-        step(f"{name}: see the lines above", program(words[0]), *words[1:])
+        step(f"{name} failed; see the lines above", program(words[0]), *words[1:])
+    build_docs()
     test([])
 
 
 def program(name: str) -> Path:
-    """A program of the virtual environment."""
+    """Return the path of a program in the virtual environment."""
     return VENV / ("Scripts" if os.name == "nt" else "bin") / (f"{name}.exe" if os.name == "nt" else name)
 
 
 def runs(*words: str | Path, **variables: str) -> bool:
-    """Whether a command ends with 0; what it prints is dropped."""
+    """Return True if a command exits with 0. Its output is discarded."""
     try:
         done = subprocess.run(
             words, cwd=ROOT, env={**os.environ, **variables}, check=False, capture_output=True, timeout=120
@@ -201,21 +220,21 @@ def runs(*words: str | Path, **variables: str) -> bool:
 
 
 def step(failure: str, *words: str | Path, quiet: bool = False) -> None:
-    """Run a command in the checkout; quiet drops its stdout.
+    """Run a command in the checkout. quiet discards its stdout.
 
     Raises:
-        HouseError: it did not end with 0; failure is the message.
+        StepError: the exit code is not 0; failure is the message.
     """
     try:
         done = subprocess.run(words, cwd=ROOT, check=False, stdout=subprocess.DEVNULL if quiet else None)
     except OSError as error:
-        raise HouseError(f"{failure} ({error})") from None
+        raise StepError(f"{failure} ({error})") from None
     if done.returncode:
-        raise HouseError(failure)
+        raise StepError(failure)
 
 
 def say(text: str) -> None:
-    """Print one step."""
+    """Print a progress line."""
     print(f"==> {text}", flush=True)
 
 
