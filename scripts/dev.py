@@ -185,7 +185,7 @@ def build_docs() -> None:
     """Build the documentation into site/. A broken link is an error."""
     say("building the documentation")
     step("the documentation has errors; see the lines above", program("mkdocs"), "build", "--strict")
-    say(f"documentation: {ROOT / 'site' / 'index.html'}")
+    say(f"documentation: {ROOT / 'site' / 'index.html'} (to search it, run: {program('mkdocs')} serve)")
 
 
 def check() -> None:

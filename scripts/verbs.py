@@ -1,7 +1,8 @@
-"""What the README's commands make, as one picture: `python scripts/verbs.py README.md docs/verbs.png`.
+"""Draws the picture of the README's commands: `python scripts/verbs.py README.md docs/verbs.png`.
 
-Runs every command under "Use" that makes videos, in order and in a folder of its own, and shows what each wrote above
-the command. What they read is what commands before them made, but `white.png`, a mask whose right half is white.
+The script runs every command under "Use" that generates video, in order, in a temporary folder. The picture shows frames
+of each result above its command. Commands read the results of earlier ones, `robot.toml` from the README, and
+`white.png`, a mask whose right half is white.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import numpy as np
 from vitascope.video import IMAGE_FPS, Video, contact_sheet, read_video, write_video
 
 VERBS = ("generate", "extend", "fill", "connect", "loop", "edit", "storyboard")
-ROW_PIXELS = 9 * 64  # as many frames are shown as have room
+ROW_PIXELS = 9 * 64  # width of a row of frames
 
 
 def commands(readme: str) -> list[str]:
-    """The commands under "Use" that make videos, without their comments."""
+    """Commands under "Use" that generate video, without their comments."""
     use = readme.partition("\n## Use\n")[2].partition("\n## ")[0]
     lines = "\n".join(re.findall(r"```sh\n(.*?)```", use, flags=re.DOTALL)).splitlines()
     return [
@@ -32,12 +33,12 @@ def commands(readme: str) -> list[str]:
 
 
 def storyboards(readme: str) -> list[str]:
-    """The storyboards that the README shows."""
+    """TOML blocks of the README."""
     return re.findall(r"```toml\n(.*?)```", readme, flags=re.DOTALL)
 
 
 def strips(paths: list[Path]) -> Video:
-    """What a command wrote: a row of frames for each video."""
+    """A contact sheet of one command: a row of frames for each video."""
     videos = [read_video(path) for path in paths]
     room = max(1, ROW_PIXELS // videos[0].width)
     return contact_sheet(videos, columns=1, frames_per_video=1 if videos[0].num_frames == 1 else room)

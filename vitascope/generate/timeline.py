@@ -96,7 +96,7 @@ class Lattice:
         """The latent of a video before which others stand: four frames each, the first one too.
 
         The codec is causal, so the code of these frames depends on what precedes them, which isn't made yet: their
-        first frame stands in for it. docs/decisions/0010-given-after-a-hole.md has what that costs.
+        first frame stands in for it. docs/decisions/0010-condition-frames-after-a-gap.md has what that costs.
         """
         before = video.frames[:1]
         return self.encode(Video(np.concatenate([before, video.frames]), video.fps))[:, 1:]
