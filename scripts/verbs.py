@@ -1,7 +1,7 @@
 """Draws the picture of the README's commands: `python scripts/verbs.py README.md docs/verbs.png`.
 
-The script runs every command under "Use" that generates video, in order, in a temporary folder. The picture shows frames
-of each result above its command. Commands read the results of earlier ones, `robot.toml` from the README, and
+The script runs every command under "Use" that generates video, in order, in a temporary folder. The picture shows
+frames of each result above its command. Commands read the results of earlier ones, `robot.toml` from the README, and
 `white.png`, a mask whose right half is white.
 """
 

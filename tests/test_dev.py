@@ -155,7 +155,7 @@ def test_a_missing_egl_is_installed_or_named(
     monkeypatch.setattr(dev.subprocess, "run", lambda words, **options: ran.append(words))
     dev.prepare_rendering()
     assert [words[1] for words in ran] == (["update", "install"] if is_root else [])
-    assert "type: sudo apt-get install" in capsys.readouterr().out
+    assert "run them: sudo apt-get install" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems bring their own OpenGL")
