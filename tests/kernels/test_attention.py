@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.kernels.attention import FEW_KEYS, has_bfloat16_products, packed_attention
+from vitascope.kernels.attention import FEW_KEYS, packed_attention
+from vitascope.kernels.device import has_bfloat16_products
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -10,12 +10,21 @@ from torch import nn
 
 import vitascope
 from vitascope.codec.cache import Stream
-from vitascope.codec.convolution import CausalConv3d, Conv3d
-from vitascope.codec.network import Codec
+from vitascope.codec.convolution import CausalConv3d
+from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, decode_stream, encode_video
 from vitascope.errors import ModelError
-from vitascope.kernels.attention import has_bfloat16_products
-from vitascope.kernels.int8 import EightBitLinear, check_eight_bit, is_eight_bit, round_to_bytes
+from vitascope.kernels.conv import Conv3d
+from vitascope.kernels.device import has_bfloat16_products
+from vitascope.kernels.int8 import (
+    EightBitLinear,
+    Int8Rules,
+    _has_kernels,
+    check_eight_bit,
+    is_eight_bit,
+    quantize_,
+    round_to_bytes,
+)
 from vitascope.kernels.linear import Linear
 from vitascope.model.transformer import Transformer, TransformerConfig
 
@@ -29,7 +38,8 @@ def computes_in_8_bits() -> bool:
 
 
 made_for_bfloat16 = pytest.mark.skipif(not has_bfloat16_products(), reason="a processor without bfloat16")
-pytestmark = pytest.mark.skipif(not computes_in_8_bits(), reason="no oneDNN, or no VNNI")
+with_kernels = pytest.mark.skipif(not _has_kernels(), reason="no oneDNN")
+with_vnni = pytest.mark.skipif(not computes_in_8_bits(), reason="no oneDNN, or no VNNI")
 
 
 def relative_error(ours: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -45,6 +55,7 @@ def test_bytes_stand_for_the_numbers_to_half_a_step(low, high):
     assert 0 <= rounded.zero <= 255
 
 
+@with_vnni
 @pytest.mark.parametrize("gelu", [False, True])
 def test_linear_layers(gelu):
     torch.manual_seed(0)
@@ -54,6 +65,7 @@ def test_linear_layers(gelu):
     assert 1e-4 < relative_error(made, wanted) < 2e-2
 
 
+@with_vnni
 @made_for_bfloat16
 def test_half_precision_in_and_out():
     """What enters is rounded to bytes as it is, not to bfloat16's steps again. Fails without float32 in between."""
@@ -65,14 +77,15 @@ def test_half_precision_in_and_out():
     assert relative_error(made.float(), layer(x.float())) < 2e-2
 
 
+@with_vnni
 @pytest.mark.parametrize("is_made_for_it", [pytest.param(True, marks=made_for_bfloat16), False])
 def test_what_stays_out_of_8_bits_is_in_half_precision_where_that_is_faster(is_made_for_it, monkeypatch):
     """Self-attention, and the MLPs of the last two blocks."""
-    monkeypatch.setattr("vitascope.model.transformer.has_bfloat16_products", lambda: is_made_for_it)
+    monkeypatch.setattr("vitascope.kernels.int8.has_bfloat16_products", lambda: is_made_for_it)
     config = TransformerConfig(num_layers=3, num_heads=2, head_dim=16, ffn_width=64, text_width=12)
     network, x = Transformer(config), torch.randn(5, 32)
     wanted = network.blocks[2].ffn(x)
-    network.to_eight_bit()
+    quantize_(network, network.int8_rules)
     half = torch.bfloat16 if is_made_for_it else torch.float32
     assert network.blocks[2].self_attention.value(x).dtype == half
     assert [is_eight_bit(block.ffn) for block in network.blocks] == [True, False, False]
@@ -81,6 +94,7 @@ def test_what_stays_out_of_8_bits_is_in_half_precision_where_that_is_faster(is_m
     assert relative_error(made.float(), wanted) < 1e-2
 
 
+@with_vnni
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"),
     [(1, 1, 0), ((1, 3, 3), (1, 2, 2), 0), ((1, 3, 3), 1, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), 0), (3, 1, (0, 1, 1))],
@@ -91,12 +105,13 @@ def test_convolutions_of_other_sizes_and_zeros(kernel, stride, padding):
     layer = Conv3d(32, 16, kernel, stride, padding).requires_grad_(False)
     inputs = [torch.randn(1, 32, 5, 8 + k, 9) + shift for k, shift in enumerate((0.0, 2.0, -1.0))]
     wanted = [layer(x) for x in inputs]
-    layer.to_eight_bit()
+    quantize_(layer, Int8Rules())
     for x, result in zip(inputs, wanted, strict=True):
         assert layer(x).is_contiguous(memory_format=torch.channels_last_3d)
         assert 1e-4 < relative_error(layer(x), result) < 2e-2
 
 
+@with_kernels
 def test_a_processor_whose_sums_overflow_is_refused():
     """oneDNN told to be an older one: sums of 16 bits, which once made pictures of noise without a word."""
     code = "from vitascope.kernels.int8 import check_eight_bit; check_eight_bit()"
@@ -111,13 +126,48 @@ def test_without_kernels_nothing_is_downloaded(monkeypatch):
         vitascope.load("nobody/nothing", dtype="int8")
 
 
+@with_vnni
 def test_what_learns_stays_in_float32():
     layer, x = CausalConv3d(8, 8, (3, 3, 3)), torch.randn(1, 8, 2, 8, 8)
     wanted = layer(x, Stream())
-    layer.to_eight_bit()
+    quantize_(layer, Int8Rules())
     assert torch.equal(layer(x, Stream()), wanted)
     with torch.no_grad():
         assert not torch.equal(layer(x, Stream()), wanted)
+
+
+@with_kernels
+def test_the_transformer_keeps_its_exact_layers():
+    """Fails when a layer outside the blocks is rounded, or an MLP of the last two blocks, or a text projection."""
+    config = TransformerConfig(num_layers=3, num_heads=2, head_dim=16, ffn_width=64, text_width=12)
+    network = Transformer(config)
+    quantize_(network, network.int8_rules)
+    made = {name for name, layer in network.named_modules() if isinstance(layer, EightBitLinear)}
+    attention = {f"self_attention.{name}" for name in ("query", "key", "value", "out")}
+    attention |= {"cross_attention.query", "cross_attention.out"}
+    wanted = {f"blocks.{number}.{name}" for number in range(3) for name in attention}
+    assert made == wanted | {"blocks.0.ffn.0", "blocks.0.ffn.2"}
+    assert network.blocks[0].ffn[0].after != network.blocks[0].ffn[2].after  # the GELU is the first layer's
+
+
+@with_kernels
+def test_the_codec_keeps_its_exact_layers():
+    """Fails when the encoder is rounded, or the layers next to latents and pixels."""
+    network = Codec(CodecConfig(latent_channels=4, base_width=8, linear_path=True))
+    quantize_(network, network.int8_rules)
+    assert is_eight_bit(network)
+    made = {name for name, layer in network.named_modules() if getattr(layer, "quantized", None) is not None}
+    all_of_decoder = {f"decoder.{name}" for name, layer in network.decoder.named_modules() if isinstance(layer, Conv3d)}
+    assert made == all_of_decoder - {"decoder.conv_in", "decoder.conv_out"}
+    assert not any(isinstance(layer, EightBitLinear) for layer in network.modules())
+
+
+@with_kernels
+def test_a_second_time_is_refused():
+    layer = nn.Sequential(Conv3d(4, 4, 1))
+    quantize_(layer, Int8Rules())
+    with pytest.raises(AssertionError, match="already"):
+        quantize_(layer, Int8Rules())
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +175,7 @@ def pipelines():
     return vitascope.load(), vitascope.load(dtype="int8")
 
 
+@with_vnni
 def test_the_card_counts_every_weight(pipelines):
     exact, rough = (pipeline.card(measure=True) for pipeline in pipelines)
     assert exact["parameters"] == rough["parameters"]
@@ -133,6 +184,7 @@ def test_the_card_counts_every_weight(pipelines):
     assert vitascope.load(dtype="int8", weights=False).card()["parameters"] == exact["parameters"]
 
 
+@with_vnni
 def test_the_bundled_codec_keeps_its_pictures(pipelines):
     exact, rough = (pipeline.codec for pipeline in pipelines)
     video = pipelines[0].generate("a red ball bounces on the grass", num_frames=17, num_steps=1)
@@ -152,6 +204,7 @@ def psnr(ours: torch.Tensor, wanted: torch.Tensor) -> float:
     return (10 * (4 / (ours - wanted).square().mean()).log10()).item()
 
 
+@with_vnni
 def test_the_bundled_model_makes_nearly_the_same_video(pipelines):
     """Of equal noise and few steps, so that differences haven't grown."""
     exact, rough = (pipeline.generate("a blue cone", num_frames=5, num_steps=4).frames for pipeline in pipelines)

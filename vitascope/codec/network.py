@@ -21,11 +21,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitascope.codec.cache import Stream
-from vitascope.codec.convolution import CausalConv3d, Conv3d, DoublingConv3d
+from vitascope.codec.convolution import CausalConv3d
 from vitascope.codec.linear_path import LinearPath
-from vitascope.codec.norm import ChannelNorm, Frames
+from vitascope.codec.norm import ChannelNorm
 from vitascope.config import Config
 from vitascope.errors import SizeError
+from vitascope.kernels.conv import Conv3d, DoublingConv3d, Frames
+from vitascope.kernels.int8 import Int8Rules
 
 INITIAL_LOG_VARIANCE = -6.0
 
@@ -69,6 +71,11 @@ class Stride(NamedTuple):
 class Codec(nn.Module):
     """Encoder and decoder with normalised latents between them."""
 
+    # encoding stays exact: it happens once, and its errors would stay
+    int8_rules = Int8Rules(
+        exact=("encoder.*", "to_moments", "from_latent", "decoder.conv_in", "decoder.conv_out", "linear_path.*")
+    )
+
     latent_mean: Tensor
     latent_std: Tensor
 
@@ -106,16 +113,6 @@ class Codec(nn.Module):
         """
         mean, _ = self.encode_moments(pixels, stream)
         return (mean - self.latent_mean) / self.latent_std
-
-    def to_eight_bit(self) -> None:
-        """Decode in 8 bits from now on, but for the first and the last layer; for good, and on a CPU only.
-
-        A chunk's result then depends a little on the chunk. Encoding stays exact: it is done once, and errors would
-        stay.
-        """
-        for layer in self.decoder.modules():
-            if isinstance(layer, Conv3d) and layer not in (self.decoder.conv_in, self.decoder.conv_out):
-                layer.to_eight_bit()
 
     def encode_moments(self, pixels: Float[Tensor, "b 3 t h w"], stream: Stream | None = None) -> tuple[Frames, Frames]:
         """Mean and log-variance of the posterior, not normalised."""

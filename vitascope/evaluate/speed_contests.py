@@ -47,6 +47,7 @@ from vitascope.hub.find import find_model, load
 from vitascope.hub.registry import load_transformer
 from vitascope.hub.wan.codec import load_wan_codec
 from vitascope.hub.wan.transformer import load_wan_transformer, save_wan_transformer
+from vitascope.kernels.int8 import quantize_
 from vitascope.model.canvas import given_frames, make_canvas
 from vitascope.model.diffusion import add_noise
 from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack, unpatchify
@@ -158,7 +159,7 @@ class Contests:
         scale, steps = self.scale, self.scale.steps
         ours, theirs = self._pipelines(base=4)
         if int8:
-            ours.transformer.to_eight_bit()
+            quantize_(ours.transformer, ours.transformer.int8_rules)
         stride = ours.codec.stride
         shape = 1 + (scale.num_frames - 1) // stride.time, scale.height // stride.rows, scale.width // stride.columns
         latent = torch.zeros(ours.codec.latent_channels, *shape, device=self.device)
@@ -272,7 +273,7 @@ class Contests:
 
         name = f"decode {frames}x{edge}x{edge}, base {base}"
         if int8:
-            ours.to_eight_bit()
+            quantize_(ours, ours.int8_rules)
             return Contest(f"{name}, int8", make, theirs, 2e-2, 4.0, difference=root_mean_square)
         return self._contest(name, make, theirs, 1e-4, 2.6 if base < 96 else 2.0)
 

@@ -28,7 +28,7 @@ from vitascope.hub.card import PipelineConfig, read_model_index
 from vitascope.hub.registry import load_codec, load_transformer
 from vitascope.hub.wan.folder import is_wan, load_wan
 from vitascope.hub.weights import torch_dtype
-from vitascope.kernels.int8 import check_eight_bit, is_eight_bit, num_weights
+from vitascope.kernels.int8 import check_eight_bit, is_eight_bit, num_weights, quantize_
 from vitascope.kernels.threads import Both, runs_at_once, side_by_side
 from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import MAX_STEPS, add_noise, sigma_schedule
@@ -89,8 +89,8 @@ class Pipeline:
             check_eight_bit()
             pipeline = cls.load(folder, weights=weights)
             if weights:
-                pipeline.transformer.to_eight_bit()
-                pipeline.codec.to_eight_bit()
+                quantize_(pipeline.transformer, pipeline.transformer.int8_rules)
+                quantize_(pipeline.codec, pipeline.codec.int8_rules)
             return pipeline
         if is_wan(folder):
             wan = load_wan(folder, torch_dtype(dtype), weights=weights)

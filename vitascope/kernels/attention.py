@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from vitascope.kernels.device import has_bfloat16_products
+
 
 def packed_attention(
     q: Float[Tensor, "n heads d"],
@@ -110,13 +112,6 @@ def _attend(
         for some, place in zip(queries, places, strict=True):
             place.copy_(_explicit_attention(some, k[sample, head], v[sample, head], of_sample))
     return out
-
-
-def has_bfloat16_products() -> bool:
-    """Whether this processor multiplies matrices of bfloat16 faster than of float32; others imitate it, slowly."""
-    if hasattr(torch.cpu, "get_capabilities"):
-        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-    return bool(torch.cpu._is_avx512_bf16_supported())  # torch before 2.13
 
 
 def _explicit_attention(

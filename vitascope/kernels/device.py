@@ -64,6 +64,13 @@ def has_bfloat16_matrices() -> bool:
     return bool(torch.cpu._is_amx_tile_supported())  # torch before 2.13
 
 
+def has_bfloat16_products() -> bool:
+    """True if this processor has vector instructions for bfloat16 (AVX512-BF16); others emulate it, slowly."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return bool(torch.cpu._is_avx512_bf16_supported())  # torch before 2.13
+
+
 def is_cpu(device: torch.device) -> bool:
     """Whether kernels written for CPUs apply."""
     return device.type == "cpu"

@@ -11,6 +11,7 @@ in 16 bits, which overflow without a word (https://uxlfoundation.github.io/oneDN
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 
 import torch
@@ -18,6 +19,8 @@ from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 
 from vitascope.errors import ModelError
+from vitascope.kernels.conv import Conv3d
+from vitascope.kernels.device import has_bfloat16_products
 from vitascope.kernels.linear import GELU, PLAIN, Linear
 
 PACKED_FOR = (4, 32, 32)  # frames, rows, columns: oneDNN wants some to order weights by, and then takes any
@@ -57,7 +60,7 @@ class EightBitLinear(nn.Module):
 
 
 class EightBitConvolution:
-    """What a convolution over videos computes, in 8 bits; channels are last in its result's memory."""
+    """A 3-D convolution in 8 bits; its result has channels last in memory."""
 
     def __init__(self, layer: nn.Conv3d):
         rounded, self.steps = _rounded_weight(layer.weight)
@@ -75,6 +78,37 @@ class EightBitConvolution:
             *(x8.bytes.permute(0, 4, 1, 2, 3), x8.step, x8.zero, self.weight, self.steps, self.zeros),
             *(self.bias, *self.geometry, 1.0, 0, torch.float32, "none", [], ""),
         )
+
+
+@dataclass(frozen=True)
+class Int8Rules:
+    """Layers of a network that `quantize_` treats apart, by patterns of their names (those of `fnmatch`)."""
+
+    exact: tuple[str, ...] = ()  # layers that keep their weights
+    half: tuple[str, ...] = ()  # where the CPU multiplies bfloat16 faster: exact layers in it, or results in it
+
+
+@torch.no_grad()
+def quantize_(network: nn.Module, rules: Int8Rules) -> None:
+    """Compute a network's linear layers and our convolutions in 8 bits from now on, on a CPU and without gradients.
+
+    This can't be undone, and uses the weights of this moment. A result then depends a little on its whole batch.
+    """
+    assert not is_eight_bit(network), "the network computes in 8 bits already"
+    half = torch.bfloat16 if has_bfloat16_products() else torch.float32
+    for name, layer in list(network.named_modules()):
+        dtype = half if _matches(name, rules.half) else torch.float32
+        if _matches(name, rules.exact):
+            if dtype == torch.bfloat16:
+                layer.to(dtype)
+        elif isinstance(layer, nn.Linear):
+            network.set_submodule(name, EightBitLinear(layer, dtype=dtype))
+        elif isinstance(layer, Conv3d):
+            layer.quantized = EightBitConvolution(layer.inference_layer())
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def check_eight_bit() -> None:
@@ -102,8 +136,11 @@ def num_weight_bytes(network: nn.Module) -> int:
 
 
 def is_eight_bit(network: nn.Module) -> bool:
-    """Whether some of a network's linear layers compute in 8 bits."""
-    return any(isinstance(layer, EightBitLinear) for layer in network.modules())
+    """True if some of a network's layers compute in 8 bits."""
+    return any(
+        isinstance(layer, EightBitLinear) or (isinstance(layer, Conv3d) and layer.quantized is not None)
+        for layer in network.modules()
+    )
 
 
 def round_to_bytes(x: Float[Tensor, "*shape"]) -> Rounded:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitascope.config import Config
-from vitascope.kernels.attention import has_bfloat16_products, packed_attention
-from vitascope.kernels.int8 import EightBitLinear, is_eight_bit
+from vitascope.kernels.attention import packed_attention
+from vitascope.kernels.int8 import Int8Rules
 from vitascope.kernels.linear import Linear
 from vitascope.model.patches import Pack
 from vitascope.model.rotary import apply_rotary, rotary_frequencies
@@ -141,15 +141,16 @@ class Transformer(nn.Module):
         lengths = (pack.lengths, pack.tokens_per_text, pack.context_lengths)
         return num_flops(self.config, *lengths, len(pack.sigmas), text_cached=text_cached)
 
-    def to_eight_bit(self) -> None:
-        """Compute the blocks' linear layers in 8 bits from now on; for good, and on a CPU only.
+    @property
+    def int8_rules(self) -> Int8Rules:
+        """Layers that 8-bit computation treats apart.
 
-        What the MLPs of the last blocks do, no later block evens out: those stay in half precision, or as they are
-        where the processor isn't made for that.
+        Text keys and values are computed once per video. No later block corrects the MLPs of the last blocks.
         """
-        assert not is_eight_bit(self), "the transformer computes in 8 bits already"
-        for number, block in enumerate(self._blocks, start=1):
-            block.to_eight_bit(mlp=number <= len(self._blocks) - LAST_BLOCKS)
+        last = tuple(f"blocks.{n}.ffn.*" for n in range(len(self.blocks))[-LAST_BLOCKS:])
+        outside = ("patch_in", "time_mlp.*", "time_modulation", "text_mlp.*", "proj_out")
+        text = ("blocks.*.cross_attention.key", "blocks.*.cross_attention.value")
+        return Int8Rules(exact=outside + text + last, half=("blocks.*.self_attention.value", *last))
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Fresh weights, all of them, drawn from the generator (or torch's default one)."""
@@ -230,22 +231,6 @@ class Block(nn.Module):
         """Shift, scale and gate of each run."""
         parts = self.scale_shift_table[:, which].float() + modulation[:, which]
         return (_per_run(part, group_of_run) for part in parts.unbind(1))
-
-    def to_eight_bit(self, *, mlp: bool) -> None:
-        """Compute linear layers in 8 bits, but the text's keys and values, which are made once; the MLP's if `mlp`.
-
-        Otherwise the MLP, and always self-attention, take bfloat16 where the processor is made for that.
-        """
-        half = torch.bfloat16 if has_bfloat16_products() else torch.float32
-        for attention, names in ((self.self_attention, "query key value out"), (self.cross_attention, "query out")):
-            for name in names.split():
-                dtype = half if name == "value" else torch.float32
-                setattr(attention, name, EightBitLinear(getattr(attention, name), dtype=dtype))
-        if mlp:
-            rise, _, fall = self.ffn
-            self.ffn = nn.Sequential(EightBitLinear(cast("Linear", rise)), EightBitLinear(cast("Linear", fall)))
-        else:
-            self.ffn.to(half)
 
 
 class Attention(nn.Module):
