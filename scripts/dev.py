@@ -1,4 +1,4 @@
-"""Commands for a checkout: `python scripts/dev.py demo|test|test-gpu|docs|check`. Standard library only.
+"""Commands for a checkout: `python scripts/dev.py --help` lists them. Standard library only.
 
 Each creates the virtual environment .venv and installs Vitascope into it. A stamp records the pyproject.toml and
 constraints.txt that were installed; while they are unchanged, no command needs the network.
@@ -23,7 +23,15 @@ STAMP = VENV / "vitascope-installed.json"
 PROMPT = "a red ball bounces up and down on the grass"
 PACKAGES = ("libegl1", "libgl1", "libegl-mesa0", "libgl1-mesa-dri")
 # The extras that each command needs, and the sets of extras that contain them.
-EXTRAS = {"demo": "", "test": "test", "test-gpu": "test", "docs": "docs", "check": "dev"}
+EXTRAS = {
+    "demo": "",
+    "test": "test",
+    "test-gpu": "test",
+    "bench": "test",
+    "bench-test": "test",
+    "docs": "docs",
+    "check": "dev",
+}
 CONTAINED = {"": {"", "test", "docs", "dev"}, "test": {"test", "dev"}, "docs": {"docs", "dev"}, "dev": {"dev"}}
 
 # Run by the environment's Python: exits 0 if MuJoCo can create an OpenGL context without a screen.
@@ -56,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             test(options.pytest_options)
         elif options.verb == "test-gpu":
             test(["-m", "gpu", *options.pytest_options])
+        elif options.verb == "bench":
+            bench(options.words)
+        elif options.verb == "bench-test":
+            test(["benchmarks/tests", *options.pytest_options])
         elif options.verb == "docs":
             build_docs()
         else:
@@ -76,7 +88,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(EXTRAS))
     demo_parser = verbs.add_parser("demo", help="write demo.mp4 and demo.png from a prompt")
     demo_parser.add_argument("prompt", nargs="?", default=PROMPT)
-    for verb, what in (("test", "run all tests that need no GPU"), ("test-gpu", "run the tests that need a CUDA GPU")):
+    bench_parser = verbs.add_parser("bench", help="run the benchmarks against diffusers")
+    bench_parser.add_argument("words", nargs=argparse.REMAINDER, help="arguments of python -m benchmarks")
+    for verb, what in {
+        "test": "run all tests that need no GPU",
+        "test-gpu": "run the tests that need a CUDA GPU",
+        "bench-test": "run the tests of the benchmarks",
+    }.items():
         test_parser = verbs.add_parser(verb, help=what)
         test_parser.add_argument("pytest_options", nargs=argparse.REMAINDER, help="options passed to pytest")
     verbs.add_parser("docs", help="build the documentation into site/")
@@ -179,6 +197,13 @@ def test(pytest_options: Sequence[str]) -> None:
     say("running the tests")
     options = [option for option in pytest_options if option != "--"]
     step("tests failed", program("python"), "-m", "pytest", *options)
+
+
+def bench(words: Sequence[str]) -> None:
+    """Run benchmarks against diffusers; without words, all of them."""
+    say("running the benchmarks")
+    words = [word for word in words if word != "--"]
+    step("a benchmark failed; see the lines above", program("python"), "-m", "benchmarks", *words)
 
 
 def build_docs() -> None:

@@ -111,6 +111,13 @@ def test_gpu_tests_are_selected_by_their_mark(shell: Shell) -> None:
     assert shell.steps[-1][1:] == ["-m", "pytest", "-m", "gpu", "-x"]
 
 
+def test_words_after_bench_go_to_the_benchmarks(shell: Shell) -> None:
+    assert dev.main(["bench", "--", "steps", "--repeats", "3"]) == 0
+    assert shell.steps[-1][1:] == ["-m", "benchmarks", "steps", "--repeats", "3"]
+    assert dev.main(["bench-test"]) == 0
+    assert shell.steps[-1][1:] == ["-m", "pytest", "benchmarks/tests"]
+
+
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"fingerprint": 1}'])
 def test_a_damaged_stamp_installs_again(shell: Shell, damage: str) -> None:
     dev.install("")
@@ -178,6 +185,14 @@ def test_make_passes_the_prompt_as_it_is(prompt: str) -> None:
     words = ["make", "-s", "demo", f"PYTHON={python}", f"PROMPT={prompt}"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     assert json.loads(done.stdout) == ["scripts/dev.py", "demo", "--", prompt]
+
+
+@pytest.mark.skipif(shutil.which("make") is None or os.name == "nt", reason="needs make")
+def test_make_passes_the_words_of_bench_one_by_one() -> None:
+    python = f"{sys.executable} -c 'import json, sys; print(json.dumps(sys.argv[1:]))'"
+    words = ["make", "-s", "bench", f"PYTHON={python}", "BENCH=steps decode-32 --repeats 3"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    assert json.loads(done.stdout) == ["scripts/dev.py", "bench", "--", "steps", "decode-32", "--repeats", "3"]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None or os.name == "nt", reason="needs bash")

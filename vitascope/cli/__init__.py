@@ -27,7 +27,6 @@ from vitascope.cli.length import evaluate_length
 from vitascope.cli.networks import export, info, train
 from vitascope.cli.outputs import Terminated
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
-from vitascope.cli.speed import evaluate_speed
 from vitascope.cli.storyboards import storyboard
 from vitascope.cli.usage import evaluate_abilities, evaluate_storyboards
 from vitascope.cli.verb import Verb
@@ -47,7 +46,6 @@ evaluate.command("distribution")(evaluate_distribution)
 evaluate.command("abilities")(evaluate_abilities)
 evaluate.command("storyboards")(evaluate_storyboards)
 evaluate.command("length")(evaluate_length)
-evaluate.command("speed")(evaluate_speed)
 
 # As they are listed
 _VERBS = {

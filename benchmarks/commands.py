@@ -1,4 +1,4 @@
-"""Contests of whole processes: from typing a command to its answer."""
+"""Benchmarks of whole commands: time from start to exit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.compare import Benchmark, Work
 from vitascope.errors import ModelError
-from vitascope.evaluate.speed import Contest, Work
 
 PEER_STEP = """
 import sys
@@ -28,32 +28,34 @@ frames[0].save(sys.argv[2])
 """
 
 
-def process_contests(folder: Path) -> dict[str, Callable[[], Contest]]:
-    """Name and maker of each; `folder` takes a small pipeline that diffusers writes.
+def command_benchmarks(folder: Path) -> dict[str, Callable[[], Benchmark]]:
+    """A builder for each benchmark's name; `folder` takes a small pipeline that diffusers writes.
 
-    diffusers loads it with transformers and accelerate only, so without those there is no contest of starting.
+    diffusers needs transformers and accelerate to load it; without these, `start` is left out.
     """
     loads = all(importlib.util.find_spec(name) for name in ("transformers", "accelerate"))
     return {"help": help_text, **({"start": partial(start, folder)} if loads else {})}
 
 
-def help_text() -> Contest:
-    """How long a command line takes to say what it can do."""
+def help_text() -> Benchmark:
+    """Print the help of the command line."""
     theirs = [str(Path(sysconfig.get_path("scripts")) / "diffusers-cli"), "--help"]
-    return _contest("--help", [sys.executable, "-m", "vitascope", "--help"], theirs, 40.0)
+    return _benchmark("--help", [sys.executable, "-m", "vitascope", "--help"], theirs, 40.0)
 
 
-def start(folder: Path) -> Contest:
-    """A process that loads a small pipeline, the same folder for both, and takes one step of an image."""
+def start(folder: Path) -> Benchmark:
+    """Load a small pipeline from one folder and sample an image in one step."""
     small_pipeline().save_pretrained(folder / "start")
     model = str(folder / "start")
     options = ["--size", "32x32", "--frames", "1", "--steps", "1", "--model", model, "-o", str(folder / "start.png")]
     ours = [sys.executable, "-m", "vitascope", "generate", "a ball", *options]
-    return _contest("load, and one step", ours, [sys.executable, "-c", PEER_STEP, model, str(folder / "peer.png")], 3.0)
+    return _benchmark(
+        "load, and one step", ours, [sys.executable, "-c", PEER_STEP, model, str(folder / "peer.png")], 3.0
+    )
 
 
 def small_pipeline() -> Any:
-    """diffusers' pipeline of Wan 2.1's form with random weights, as small as it goes."""
+    """A minimal diffusers pipeline of Wan 2.1's form with random weights."""
     diffusers, transformers = (importlib.import_module(name) for name in ("diffusers", "transformers"))
     statistics = {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}
     words = transformers.UMT5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
@@ -68,7 +70,7 @@ def small_pipeline() -> Any:
 
 
 def _letters() -> Any:
-    """A tokenizer to which every letter is a word."""
+    """A tokenizer with one token per letter."""
     tokenizers, transformers = (importlib.import_module(name) for name in ("tokenizers", "transformers"))
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0), *((letter, -5.0) for letter in string.ascii_letters)]
     fast = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=2))
@@ -79,21 +81,21 @@ def _letters() -> Any:
     )
 
 
-def _contest(name: str, ours: Sequence[str], theirs: Sequence[str], goal: float) -> Contest:
-    return Contest(name, _run(ours), _run(theirs), 0.0, goal, difference=None)
+def _benchmark(name: str, ours: Sequence[str], theirs: Sequence[str], goal: float) -> Benchmark:
+    return Benchmark(name, _run(ours), _run(theirs), 0.0, goal, difference=None)
 
 
 def _run(command: Sequence[str]) -> Work:
-    # modules are compiled once, by the run that isn't timed, as those of an installed package are
+    # the warm-up compiles modules once, as an installation does
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def work() -> Tensor:
         try:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise ModelError(f"{command[0]} can't be run: {error.strerror}") from None
+            raise ModelError(f"can't run {command[0]}: {error.strerror}") from None
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ModelError(f"{' '.join(command)[:80]}: exit code {done.returncode}: {last[:200]}")
         return torch.zeros(1)
 

@@ -1,6 +1,6 @@
-"""Both sides of a contest in processes of their own, as those who use them run them.
+"""Backends in processes of their own, as users run them.
 
-Within one process each would find the memory that the other has freed, and not the rules that ours sets for it.
+In one process each backend would reuse memory that the other has freed, under the allocator settings of ours.
 """
 
 from __future__ import annotations
@@ -15,45 +15,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.compare import Backend, Benchmark
 from vitascope.errors import ModelError
-from vitascope.evaluate.speed import Contest, Side
 from vitascope.kernels.allocator import keep_freed_memory
 
 SECONDS_TO_END = 5
 
 
 @contextmanager
-def apart(make: Callable[[], Contest]) -> Iterator[Contest]:
-    """The contest that `make` makes, whose sides run in a process each, one at a time; `make` must be picklable.
+def isolated(make: Callable[[], Benchmark]) -> Iterator[Benchmark]:
+    """The benchmark with each backend in its own process, one running at a time; `make` must be picklable.
 
-    Ours keeps freed memory, as the command does. What a side raises is raised here.
+    Our process keeps freed memory, as the `vitascope` command does. Exceptions of a backend are raised here.
 
     Raises:
-        ModelError: a side's process has ended.
+        ModelError: a backend's process has ended.
     """
     ours, peer = _Process(make, "ours"), _Process(make, "peer")
     try:
-        contest = ours.start()
+        benchmark = ours.start()
         peer.start()
-        yield replace(contest, ours=ours, peer=peer)
+        yield replace(benchmark, ours=ours, peer=peer)
     finally:
         ours.stop()
         peer.stop()
 
 
 class _Process:
-    """A side of a contest: called, it does its work once, in a process that stays for the next call."""
+    """One backend of a benchmark. Each call runs the work once, in a process that stays for the next call."""
 
-    def __init__(self, make: Callable[[], Contest], side: Side):
+    def __init__(self, make: Callable[[], Benchmark], backend: Backend):
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make, side), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, make, backend), daemon=True)
         self._theirs = theirs
 
-    def start(self) -> Contest:
-        """The contest, but for what does its work."""
+    def start(self) -> Benchmark:
+        """The benchmark without its work."""
         self._process.start()
-        self._theirs.close()  # or the end of the process wouldn't be noticed
+        self._theirs.close()  # otherwise the end of the process would go unnoticed
         return self._receive()
 
     def __call__(self) -> Tensor:
@@ -61,7 +61,7 @@ class _Process:
         return torch.from_numpy(self._receive())
 
     def stop(self) -> None:
-        """End the process: by itself, which tidies up, or after some seconds in spite of what it does."""
+        """End the process: let it exit by itself, and terminate it after a few seconds."""
         self._connection.close()
         if self._process.pid is not None:
             self._process.join(SECONDS_TO_END)
@@ -73,19 +73,19 @@ class _Process:
             received = self._connection.recv()
         except EOFError:
             self._process.join()
-            raise ModelError(f"a side's process has ended: exit code {self._process.exitcode}") from None
+            raise ModelError(f"a backend's process has ended: exit code {self._process.exitcode}") from None
         if isinstance(received, Exception):
             raise received
         return received
 
 
-def _serve(connection: Connection, make: Callable[[], Contest], side: Side) -> None:
-    if side == "ours":
+def _serve(connection: Connection, make: Callable[[], Benchmark], backend: Backend) -> None:
+    if backend == "ours":
         keep_freed_memory()
     try:
-        contest = make()
-        connection.send(replace(contest, ours=_elsewhere, peer=_elsewhere))
-        work = getattr(contest, side)
+        benchmark = make()
+        connection.send(replace(benchmark, ours=_elsewhere, peer=_elsewhere))
+        work = getattr(benchmark, backend)
         while True:
             connection.recv()
             connection.send(work().numpy())
@@ -96,4 +96,4 @@ def _serve(connection: Connection, make: Callable[[], Contest], side: Side) -> N
 
 
 def _elsewhere() -> Tensor:
-    raise AssertionError("the work is done in another process")
+    raise AssertionError("the work runs in another process")
