@@ -19,7 +19,6 @@ from vitascope.generate.pipeline import Pipeline
 from vitascope.hub.card import read_model_index
 from vitascope.hub.find import find_model, load_codec
 from vitascope.hub.weights import WEIGHTS_FILE
-from vitascope.kernels.threads import in_turn
 from vitascope.model.canvas import Canvas, Pin, given_frames, make_canvas
 from vitascope.model.diffusion import to_velocity
 from vitascope.model.patches import pack, unpack
@@ -109,7 +108,8 @@ def test_guidance_leads_away_from_the_other_text_alone(pipeline):
     with torch.no_grad():
         parts = [one(x, 0.5) for one in (told, untold)]
         wanted = ~filling.given[:, None] * to_velocity(guide(*parts, 3.0), x, torch.full((len(x),), 0.5), "clean")
-        made = guided_velocity(told, untold, guidance, in_turn)(x, 0.5)
+        with guided_velocity(told, untold, guidance) as velocity:
+            made = velocity(x, 0.5)
     torch.testing.assert_close(made, wanted, rtol=0, atol=1e-5)
     assert (parts[0] - parts[1]).abs().max() > 1e-3
 

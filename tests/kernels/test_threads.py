@@ -14,10 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.kernels.threads import runs_at_once, side_by_side
+from vitascope.kernels.device import CPU
+from vitascope.kernels.threads import can_run_pairs, pair_runner
 from vitascope.model.canvas import given_frames, make_canvas
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -57,18 +56,18 @@ def test_passes_run_at_once_on_an_even_number_of_threads(threads):
             met.wait(timeout=30)
         return torch.tensor([torch.get_num_threads(), threading.get_ident()])
 
-    assert runs_at_once(CPU) == (threads % 2 == 0)
-    with side_by_side(CPU) as both:
-        numbers, idents = torch.stack(both(work, work)).T.tolist()
+    assert can_run_pairs(CPU) == (threads % 2 == 0)
+    with pair_runner(CPU) as run_pair:
+        numbers, idents = torch.stack(run_pair(work, work)).T.tolist()
     assert numbers == [threads // 2 if threads % 2 == 0 else threads] * 2
     assert (len(set(idents)) == 2) == (threads % 2 == 0)
 
 
 @two_threads
 def test_other_devices_and_autocast_run_in_turn(threads):
-    assert not runs_at_once(torch.device("cuda"))
-    with torch.autocast("cpu", torch.bfloat16), side_by_side(CPU) as both:
-        halves = both(lambda: torch.ones(2, 2) @ torch.ones(2, 2), lambda: torch.ones(1))
+    assert not can_run_pairs(torch.device("cuda"))
+    with torch.autocast("cpu", torch.bfloat16), pair_runner(CPU) as run_pair:
+        halves = run_pair(lambda: torch.ones(2, 2) @ torch.ones(2, 2), lambda: torch.ones(1))
     assert halves[0].dtype == torch.bfloat16
 
 
@@ -82,7 +81,7 @@ def test_results_are_those_of_passes_in_turn(pipeline, threads, monkeypatch):
     first, second = sample(pipeline), sample(pipeline)
     assert len(seen) > 1
     hook.remove()
-    monkeypatch.setattr("vitascope.kernels.threads.runs_at_once", lambda device: False)
+    monkeypatch.setattr("vitascope.kernels.threads.can_run_pairs", lambda device: False)
     assert torch.equal(first, second)
     torch.testing.assert_close(first, sample(pipeline), rtol=0, atol=1e-6)
     assert not torch.allclose(first, sample(pipeline, guidance=2.0), atol=1e-3)
@@ -113,8 +112,8 @@ def test_an_error_in_one_pass_is_raised_when_the_other_has_ended(threads, failin
         return torch.zeros(1)
 
     running = threading.active_count()
-    with pytest.raises(RuntimeError, match="out of memory"), side_by_side(CPU) as both:
-        both(*((fail, last) if failing == 0 else (last, fail)))
+    with pytest.raises(RuntimeError, match="out of memory"), pair_runner(CPU) as run_pair:
+        run_pair(*((fail, last) if failing == 0 else (last, fail)))
     assert ended
     assert threading.active_count() == running
     assert torch.get_num_threads() == 2
@@ -122,15 +121,15 @@ def test_an_error_in_one_pass_is_raised_when_the_other_has_ended(threads, failin
 
 @two_threads
 def test_passes_do_without_gradients_as_their_caller_does(threads):
-    with side_by_side(CPU) as both:
-        assert not any(x.is_inference() for x in both(lambda: torch.zeros(1), lambda: torch.zeros(1)))
+    with pair_runner(CPU) as run_pair:
+        assert not any(x.is_inference() for x in run_pair(lambda: torch.zeros(1), lambda: torch.zeros(1)))
         with torch.inference_mode():
-            assert all(x.is_inference() for x in both(lambda: torch.zeros(1), lambda: torch.zeros(1)))
+            assert all(x.is_inference() for x in run_pair(lambda: torch.zeros(1), lambda: torch.zeros(1)))
 
 
 INTERRUPTED = """
 import itertools, os, signal, threading, time, torch
-from vitascope.kernels.threads import side_by_side
+from vitascope.kernels.threads import pair_runner
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it is ignored
 torch.set_num_threads(2)
 passes, numbers = [], itertools.count(1)
@@ -141,9 +140,9 @@ def work():
     time.sleep(0.1)
     return torch.zeros(1)
 try:
-    with side_by_side(torch.device("cpu")) as both:
+    with pair_runner(torch.device("cpu")) as run_pair:
         while True:
-            both(work, work)
+            run_pair(work, work)
 except KeyboardInterrupt:
     print(len(passes), threading.active_count(), torch.get_num_threads())
 """

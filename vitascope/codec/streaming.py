@@ -23,7 +23,7 @@ from torch import Tensor
 from vitascope.codec.cache import Stream
 from vitascope.codec.network import Codec
 from vitascope.errors import SizeError
-from vitascope.kernels.threads import halves, runs_at_once
+from vitascope.kernels.threads import can_run_pairs, split_pool
 from vitascope.video import Video
 
 LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches
@@ -217,11 +217,11 @@ class _Tiles:
         """The coded chunks. Of several, two at a time are coded side by side, each on half of the threads."""
         chunks = iter(chunks)
         ahead = list(islice(chunks, 2))
-        if len(ahead) < 2 or not codes_at_once(self.codec, self._tile_cells(ahead[0], cell), ahead[0].device):
+        if len(ahead) < 2 or not can_overlap_chunks(self.codec, self._tile_cells(ahead[0], cell), ahead[0].device):
             for x in chain(ahead, chunks):
                 yield self.run(x, cell)
             return
-        with halves() as begin:
+        with split_pool() as begin:
             under_way: deque[Future[Tensor]] = deque()
             for half, x in zip(cycle(begin), chain(ahead, chunks), strict=False):
                 self.streams = {place: Stream.after(self.streams.get(place)) for place in self._places(x, cell)}
@@ -283,10 +283,10 @@ class _Tiles:
         return total / weights
 
 
-def codes_at_once(codec: Codec, tile_cells: int, device: torch.device) -> bool:
+def can_overlap_chunks(codec: Codec, tile_cells: int, device: torch.device) -> bool:
     """Whether a codec codes two chunks at once, of tiles of so many latent cells: not if that takes much memory."""
     is_narrow = max(codec.config.base_width, codec.config.decoder_base_width or 0) <= MAX_WIDTH_AT_ONCE
-    return is_narrow and tile_cells <= MAX_CELLS_AT_ONCE and runs_at_once(device)
+    return is_narrow and tile_cells <= MAX_CELLS_AT_ONCE and can_run_pairs(device)
 
 
 def _ramp(start: int, stop: int, length: int, overlap: int, scale: int) -> Float[Tensor, " n"]:

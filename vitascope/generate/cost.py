@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.network import Codec
-from vitascope.codec.streaming import Tiling, codes_at_once, latent_shape, latent_spans
+from vitascope.codec.streaming import Tiling, can_overlap_chunks, latent_shape, latent_spans
+from vitascope.kernels.device import CPU
 from vitascope.kernels.int8 import num_weight_bytes
 from vitascope.kernels.linear import Linear
 from vitascope.model.text import PromptEncoder
@@ -123,7 +124,7 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
     for hook in hooks:
         hook.remove()
     # a first latent frame makes one frame of pixels, and each one after it as many as the stride
-    chunks_at_once = 2 if len(spans) > 1 and codes_at_once(codec, math.prod(tile), torch.device("cpu")) else 1
+    chunks_at_once = 2 if len(spans) > 1 and can_overlap_chunks(codec, math.prod(tile), CPU) else 1
     later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
     total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)
     return round(total), chunks_at_once * largest

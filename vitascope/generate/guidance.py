@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitascope.generate.sampler import Velocity
-from vitascope.kernels.threads import Both
+from vitascope.kernels.device import device_of
+from vitascope.kernels.threads import pair_runner
 from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import to_clean, to_velocity
 from vitascope.model.patches import pack
@@ -73,12 +75,14 @@ class ConditionedDenoiser:
         return to_clean(output, x, noisy.token_sigmas, self.transformer.config.prediction)
 
 
+@contextmanager
 def guided_velocity(
-    conditional: ConditionedDenoiser, unconditional: ConditionedDenoiser | None, guidance: Guidance, both: Both
-) -> Velocity:
-    """The velocity of a canvas's tokens, led away from the unconditional prediction by `both` passes.
+    conditional: ConditionedDenoiser, unconditional: ConditionedDenoiser | None, guidance: Guidance
+) -> Iterator[Velocity]:
+    """The velocity of a canvas's tokens, guided away from the unconditional prediction, inside a context.
 
-    Without an unconditional one it is the conditional alone. Given tokens stand still.
+    Without an unconditional denoiser it is the conditional velocity. Given tokens have velocity 0. On a CPU the context
+    holds threads for the two passes.
     """
     canvas = conditional.canvas
     made = ~canvas.given[:, None]
@@ -89,12 +93,13 @@ def guided_velocity(
         if unconditional is None or not guidance.applies(sigma):
             target = conditional(x, sigma)
         else:
-            prompted, unprompted = both(partial(conditional, x, sigma), partial(unconditional, x, sigma))
+            prompted, unprompted = run_pair(partial(conditional, x, sigma), partial(unconditional, x, sigma))
             guided = rescale(guide(prompted, unprompted, scales), prompted, guidance.rescale)
             target = torch.where(nearness == 1, prompted, guided)
         return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
 
-    return velocity
+    with pair_runner(device_of(conditional.transformer)) as run_pair:
+        yield velocity
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: Number | Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,9 @@ from vitascope.hub.card import PipelineConfig, read_model_index
 from vitascope.hub.registry import load_codec, load_transformer
 from vitascope.hub.wan.folder import is_wan, load_wan
 from vitascope.hub.weights import torch_dtype
+from vitascope.kernels.device import CPU
 from vitascope.kernels.int8 import check_eight_bit, is_eight_bit, num_weights, quantize_
-from vitascope.kernels.threads import Both, runs_at_once, side_by_side
+from vitascope.kernels.threads import can_run_pairs
 from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import MAX_STEPS, add_noise, sigma_schedule
 from vitascope.model.text import PromptEncoder, TextEncoder, distinct_states
@@ -389,8 +391,7 @@ class Pipeline:
         given = canvas.given[:, None]
         level = float(history_noise) * canvas.history.float()
         start = torch.where(given, add_noise(canvas.clean, noise, level), noised)
-        with side_by_side(self.transformer.patch_in.weight.device) as both:
-            velocity = self._velocity(canvas, prompts, negative, self._guidance(guidance), history_noise, both)
+        with self._velocity(canvas, prompts, negative, self._guidance(guidance), history_noise) as velocity:
             made = SOLVERS[self.config.solver].integrate(velocity, start, sigmas, on_progress)
         return torch.where(given, canvas.clean, made)
 
@@ -415,9 +416,8 @@ class Pipeline:
         negative: Prompt,
         guidance: Guidance,
         history_noise: Number,
-        both: Both,
-    ) -> Velocity:
-        """The guided velocity of the canvas's tokens, by `both` passes."""
+    ) -> AbstractContextManager[Velocity]:
+        """The guided velocity of the canvas's tokens."""
 
         def prompted(prompts: Sequence[Prompt]) -> ConditionedDenoiser:
             texts = [prompt if isinstance(prompt, EncodedPrompt) else self.encode_prompt(prompt) for prompt in prompts]
@@ -427,9 +427,9 @@ class Pipeline:
 
         all_is_near = bool((canvas.nearness(guidance.ramp)[~canvas.given] == 1).all())
         if guidance.scale == 1 or all_is_near:  # nothing is led anywhere, so one pass is enough
-            return guided_velocity(conditional, None, guidance, both)
+            return guided_velocity(conditional, None, guidance)
         negative = self.encode_prompt(negative) if isinstance(negative, str) else negative
-        return guided_velocity(conditional, prompted([negative] * len(prompts)), guidance, both)
+        return guided_velocity(conditional, prompted([negative] * len(prompts)), guidance)
 
     def card(self, *, measure: bool = False) -> dict[str, object]:
         """What a model card says: sizes, parameters, training, scores, and what a video of the usual size takes.
@@ -454,7 +454,7 @@ class Pipeline:
         """The memory and the arithmetic of a video as the model was trained, on a CPU of as many threads as here."""
         config = self.config
         size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
-        at_once = 2 if config.guidance != 1 and runs_at_once(torch.device("cpu")) else 1
+        at_once = 2 if config.guidance != 1 and can_run_pairs(CPU) else 1
         networks = (self.codec, self.transformer, self.text_encoder)
         return cost_of(*networks, self._num_passes(), passes_at_once=at_once, **size)
 

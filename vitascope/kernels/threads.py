@@ -1,7 +1,7 @@
-"""Work side by side, each piece on half of a CPU's threads: guidance's two passes, and chunks of a video.
+"""Two pieces of work at a time on a CPU, each on half of PyTorch's threads.
 
-Threads that share a piece of work wait for each other at every operator; threads with one of their own, only at its
-end.
+Threads that share one piece of work wait for each other at every operator. Two pieces on half of the threads each wait
+only at their end. Guidance runs its two passes this way, and the codec two chunks of a video.
 """
 
 from __future__ import annotations
@@ -14,73 +14,69 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vitascope.kernels.device import is_cpu
+
 Work = Callable[[], Tensor]
 
-Begin = Callable[[Work], Future[Tensor]]
-"""Begins a piece of work on one half of the threads, when all that was begun there before has ended."""
+Submit = Callable[[Work], Future[Tensor]]
+"""Queues work on one half of the threads; a half runs its work in order."""
 
-Both = Callable[[Work, Work], tuple[Tensor, Tensor]]
-"""Does two pieces of work, neither of which needs the other, and returns what both return."""
-
-
-def in_turn(first: Work, second: Work) -> tuple[Tensor, Tensor]:
-    """One after the other, each on all threads."""
-    return first(), second()
+RunPair = Callable[[Work, Work], tuple[Tensor, Tensor]]
+"""Runs two independent pieces of work and returns both results."""
 
 
 @contextmanager
-def side_by_side(device: torch.device) -> Iterator[Both]:
-    """Both at once where `runs_at_once` says so, otherwise in turn. On leaving, passes under way are waited for.
+def pair_runner(device: torch.device) -> Iterator[RunPair]:
+    """A `RunPair` for work on a device: both pieces at once if `can_run_pairs`, otherwise one after the other.
 
-    What either of them raises is raised. The caller's number of threads stays as it is.
+    An error of either piece is raised when both have ended. The caller's number of threads doesn't change.
     """
-    if not runs_at_once(device):
-        yield in_turn
+    if not can_run_pairs(device):
+        yield lambda first, second: (first(), second())
         return
-    with halves() as (one, other):
+    with split_pool() as (submit, submit_other):
 
-        def at_once(first: Work, second: Work) -> tuple[Tensor, Tensor]:
-            futures = one(first), other(second)
+        def run_pair(first: Work, second: Work) -> tuple[Tensor, Tensor]:
+            futures = submit(first), submit_other(second)
             return futures[0].result(), futures[1].result()
 
-        yield at_once
+        yield run_pair
 
 
 @contextmanager
-def halves() -> Iterator[tuple[Begin, Begin]]:
-    """Both halves of the threads, to begin work on where `runs_at_once` says so. On leaving, work is waited for.
+def split_pool() -> Iterator[tuple[Submit, Submit]]:
+    """Two halves of PyTorch's threads to submit work to, where `can_run_pairs`; leaving waits for the work.
 
-    Work runs with or without gradients as its caller does. The caller's number of threads stays as it is.
+    Work runs in the gradient and inference mode of the thread that submits it. The caller's number of threads doesn't
+    change.
     """
     num_threads = torch.get_num_threads()
     with ThreadPoolExecutor(1, "one half") as one, ThreadPoolExecutor(1, "other half") as other:
         try:
             for executor in (one, other):
                 executor.submit(_set_num_threads, num_threads // 2).result()
-        finally:  # PyTorch gives the last number set to all threads that begin later
+        finally:  # threads started later inherit the last number set
             torch.set_num_threads(num_threads)
-        yield partial(_begin, one), partial(_begin, other)
+        yield partial(_submit, one), partial(_submit, other)
 
 
-def runs_at_once(device: torch.device) -> bool:
-    """Whether work on this device runs side by side: on a CPU, with threads that can be halved.
+def can_run_pairs(device: torch.device) -> bool:
+    """True on a CPU with an even number of PyTorch threads, outside autocast, which belongs to the caller's thread.
 
-    This depends on nothing that changes from run to run, so neither do results. Beside those of work in turn they may
-    differ by rounding, as between any two numbers of threads. Under autocast, which belongs to the caller's thread,
-    nothing runs at once.
+    The answer, and so the result, is the same in every run. Results of pairs and of work in turn may differ by
+    rounding, as between any two numbers of threads.
     """
-    is_halved = device.type == "cpu" and torch.get_num_threads() % 2 == 0
-    return is_halved and not torch.is_autocast_enabled("cpu")
+    return is_cpu(device) and torch.get_num_threads() % 2 == 0 and not torch.is_autocast_enabled("cpu")
 
 
 def _set_num_threads(num_threads: int) -> None:
-    """For the calling thread alone, but for what `halves` sets right again."""
-    torch.get_num_threads()  # first: it makes a new thread begin with PyTorch's number, whatever was set before
+    """Set the calling thread's number; `split_pool` restores the number that new threads inherit."""
+    torch.get_num_threads()  # a new thread takes PyTorch's default at its first call, which must not come later
     torch.set_num_threads(num_threads)
 
 
-def _begin(executor: ThreadPoolExecutor, work: Work) -> Future[Tensor]:
-    # which modes each thread has to itself
+def _submit(executor: ThreadPoolExecutor, work: Work) -> Future[Tensor]:
+    # both modes belong to a thread
     return executor.submit(_run, work, torch.is_inference_mode_enabled(), torch.is_grad_enabled())
 
 
