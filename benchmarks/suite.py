@@ -121,9 +121,9 @@ class Suite:
         All other benchmarks have random weights.
         """
         ours, peer = vitascope.load("playground", dtype="int8" if int8 else "float32"), self.networks.bundled_peer()
-        config, patch, fps = ours.config, ours.lattice.patch, ours.config.reference_fps
+        config, patch, fps = ours.config, ours.grid.patch, ours.config.reference_fps
         latent = torch.zeros(
-            ours.codec.latent_channels, *ours.lattice.shape(config.num_frames, config.height, config.width)
+            ours.codec.latent_channels, *ours.grid.shape(config.num_frames, config.height, config.width)
         )
         canvas = make_canvas(
             latent,

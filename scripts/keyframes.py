@@ -24,6 +24,8 @@ import vitascope
 from vitascope.evaluate.faithful import Question, make_questions
 from vitascope.evaluate.measures.drift import follow_course
 from vitascope.generate.pipeline import Pipeline
+from vitascope.generate.planning import plan
+from vitascope.generate.requests import Generate
 from vitascope.judge.bundled import find_judge
 from vitascope.judge.network import Judge
 from vitascope.judge.scoring import Verdict, accuracy, verdicts
@@ -49,9 +51,9 @@ def by_windows(pipeline: Pipeline, prompt: str, seconds: float, seed: int) -> Ma
     began = time.perf_counter()
     video = pipeline.generate(prompt, seconds=seconds, seed=seed)
     took = time.perf_counter() - began
-    timeline = vitascope.generate.planning.generate(pipeline.lattice, pipeline.config, prompt, seconds=seconds)
+    timeline = plan(pipeline, Generate(prompt=prompt, seconds=seconds))
     windows = pipeline.rollout(timeline).windows()
-    return Made(video, [pipeline.lattice.first_frame(window.stop) for window in windows[:-1]], [], took)
+    return Made(video, [pipeline.grid.first_frame(window.stop) for window in windows[:-1]], [], took)
 
 
 def by_keyframes(pipeline: Pipeline, prompt: str, seconds: float, seed: int, spacing: int) -> Made:
@@ -67,7 +69,7 @@ def by_keyframes(pipeline: Pipeline, prompt: str, seconds: float, seed: int, spa
         )
         frames.append(between.frames[1:])
     video = Video(np.concatenate(frames), pipeline.config.fps)
-    held = pipeline.lattice.frames_per_cell  # a last image stands still for so many frames
+    held = pipeline.grid.frames_per_cell  # a last image stands still for so many frames
     starts = [start for key in range(0, video.num_frames - 1, step) for start in (key + 1, key + step - held + 1)]
     still = [frame for key in range(step, video.num_frames, step) for frame in range(key - held + 2, key + 1)]
     return Made(video, starts, still, time.perf_counter() - began)

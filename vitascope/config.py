@@ -50,10 +50,15 @@ def parse_config(tree: dict[str, Any], kind: type[ConfigT], source: str = "confi
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        first, *others = error.errors()
-        key = ".".join(str(part) for part in first["loc"]) or "(root)"
-        more = f" (and {len(others)} more)" if others else ""
-        raise ConfigError(f"{source}: {key}: {_one_line(first['msg'].removeprefix('Value error, '))}{more}") from None
+        raise ConfigError(f"{source}: {validation_message(error)}") from None
+
+
+def validation_message(error: ValidationError) -> str:
+    """The first key that is unknown or wrong, what is wrong with it, and how many more there are."""
+    first, *others = error.errors()
+    key = ".".join(str(part) for part in first["loc"]) or "(root)"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{key}: {_one_line(first['msg'].removeprefix('Value error, '))}{more}"
 
 
 def dump_toml(config: Config) -> str:

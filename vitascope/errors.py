@@ -37,6 +37,10 @@ class DeviceError(VitascopeError):
     """A device or number format that this machine doesn't have."""
 
 
+class Terminated(BaseException):
+    """SIGTERM as an exception, so that files being written are removed, or finished, on the way out."""
+
+
 class DatasetError(VitascopeError):
     """A dataset folder that can't be read or has nothing in it."""
 

@@ -9,22 +9,10 @@ import pytest
 import vitascope
 from tests.cli.fakes import FakePipeline
 
-ABILITIES = {
-    "generate": ("prompt",),
-    "extend": ("video", "prompt"),
-    "fill": ("video", "missing", "prompt"),
-    "connect": ("before", "after", "prompt"),
-    "loop": ("video", "prompt"),
-    "edit": ("video", "prompt"),
-}
-
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
     """A fake model behind `vitascope.load`, in an empty working folder."""
-    from vitascope.generate import planning as abilities
-    from vitascope.generate import storyboard
-
     fake = FakePipeline()
 
     def load(model: str = "playground", **options: object) -> FakePipeline:
@@ -33,8 +21,5 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
         return fake
 
     monkeypatch.setitem(vars(vitascope), "load", load)
-    for name, positional in ABILITIES.items():
-        monkeypatch.setattr(abilities, name, fake.ability(name, positional))
-    monkeypatch.setattr(storyboard, "lay_out", fake.ability("storyboard", ("storyboard",)))
     monkeypatch.chdir(tmp_path)
     return fake

@@ -8,39 +8,39 @@ from typing import Any
 
 import numpy as np
 
+from vitascope.generate.requests import Generate, Request, Sampling
+
 
 class FakePipeline:
-    """Keeps what it is asked for, and makes two grey frames, one at a time."""
+    """Keeps the requests it is given, and yields two grey frames, one at a time."""
 
     def __init__(self) -> None:
         self.config = types.SimpleNamespace(fps=8.0)
         self.num_given = 0  # frames
         self.size = (16, 16)
-        self.lattice = types.SimpleNamespace(num_given_first=lambda timeline: self.num_given)
+        self.grid = types.SimpleNamespace(num_given_first=lambda timeline: self.num_given)
         self.models: list[str] = []
         self.loaded_with: list[dict[str, object]] = []
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[Request] = []
+        self.samplings: list[Sampling] = []
         self.failure: BaseException | None = None
         self.fails_after = 0  # frames
 
-    def ability(self, name: str, positional: tuple[str, ...]) -> Callable[..., object]:
-        """A stand-in for a function of `generate/abilities.py`."""
+    def plan(self, request: Request) -> Any:
+        self.requests.append(request)
+        is_image = isinstance(request, Generate) and request.num_frames == 1
+        height, width = self.size
+        return types.SimpleNamespace(num_frames=1 if is_image else 2, height=height, width=width, fps=8.0)
 
-        def asked(lattice: object, config: object, *arguments: Any, **options: Any) -> object:
-            assert (lattice, config) == (self.lattice, self.config)
-            given = dict(zip(positional, arguments, strict=True))
-            self.asked.append({"ability": name, **given, **options})
-            num_frames = 1 if options.get("num_frames") == 1 else 2
-            return types.SimpleNamespace(num_frames=num_frames, height=self.size[0], width=self.size[1], fps=8.0)
-
-        return asked
-
-    def stream(self, timeline: Any, sampling: Any, on_progress: Callable[[int, int], None]) -> Iterator[np.ndarray]:
-        self.asked.append(vars(sampling))
+    def stream(
+        self, timeline: Any, sampling: Sampling, on_progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[np.ndarray]:
+        self.samplings.append(sampling)
         for number in range(timeline.num_frames):
             if self.failure is not None and number == self.fails_after:
                 raise self.failure
-            on_progress(number, timeline.num_frames)
+            if on_progress is not None:
+                on_progress(number, timeline.num_frames)
             yield np.full((1, *self.size, 3), 128, np.uint8)
 
     def card(self, *, measure: bool = False) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def _no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_prompt_is_used_as_it_is_unless_asked(pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["generate", "a cat"]) == 0
-    assert pipeline.asked[0]["prompt"] == "a cat"
+    assert pipeline.requests[0].prompt == "a cat"
     assert "expanded" not in capsys.readouterr().err
 
 
@@ -37,7 +37,7 @@ def test_the_fuller_prompt_is_used_and_printed(pipeline: FakePipeline, capsys: p
         assert cli.main(["generate", "a cat jumps", "--expand", *words]) == 0
         fuller = expand.expand("a cat jumps", 4 if not options else 0, **options)
         assert fuller != "a cat jumps"
-        assert pipeline.asked[-2]["prompt"] == fuller
+        assert pipeline.requests[-1].prompt == fuller
         captured = capsys.readouterr()
         assert f"expanded: {fuller}\n" in captured.err
         assert captured.out.startswith("a-cat-jumps-")  # files are called what was typed
@@ -46,7 +46,7 @@ def test_the_fuller_prompt_is_used_and_printed(pipeline: FakePipeline, capsys: p
 def test_a_storyboards_shots_are_printed_one_by_one(pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]) -> None:
     Path("story.toml").write_text(STORY)
     assert cli.main(["storyboard", "story.toml", "--expand"]) == 0
-    shots = pipeline.asked[0]["storyboard"].shots
+    shots = pipeline.requests[0].shots
     assert [shot.text.split(" ")[-1] != "jumps" for shot in shots] == [True, True]
     printed = capsys.readouterr().err
     assert [f"expanded, shot {number}: {shot.text}\n" in printed for number, shot in enumerate(shots, 1)] == [True] * 2
@@ -62,7 +62,7 @@ def test_the_endpoint_of_the_environment_is_asked(
     monkeypatch.setattr(endpoint, "expand", lambda *words: asked.append(words) or "a very fine cat")
     assert cli.main(["generate", "a cat", "--expand"]) == 0
     assert asked == [(endpoint.Endpoint("http://localhost:1/v1", "small", "secret"), "a cat", 0)]
-    assert pipeline.asked[0]["prompt"] == "a very fine cat"
+    assert pipeline.requests[0].prompt == "a very fine cat"
     assert "expanded: a very fine cat\n" in capsys.readouterr().err
 
 
@@ -77,10 +77,10 @@ def test_an_endpoint_that_fails_is_told_of_before_the_rule_takes_over(
     monkeypatch.setattr(endpoint, "expand", fail)
     assert cli.main(["generate", "a cat", "--expand"]) == 0
     by_rule = expand.expand("a cat", 0)
-    assert pipeline.asked[0]["prompt"] == by_rule
+    assert pipeline.requests[0].prompt == by_rule
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == [
-        "vitascope: http://localhost:1 answered 500; expanded by rule instead",
+        "vitascope: http://localhost:1 answered 500; expanded by rules instead",
         f"expanded: {by_rule}",
     ]
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.fakes import FakePipeline
 from vitascope import cli
+from vitascope.generate.requests import Sampling, Storyboard
 from vitascope.video import read_video
 
 STORY = """
@@ -37,15 +38,14 @@ def test_a_storyboard_passes_every_option_on(
 ) -> None:
     words = "--size 160x96 --fps 16 --seed 7 --steps 9 --guidance 3.5 --negative rain --model here -n 2"
     assert cli.main(["storyboard", story.name, *words.split()]) == 0
-    asked, *samplings = pipeline.asked
-    shots = asked.pop("storyboard").shots
-    assert [(shot.text, shot.seconds, shot.image, shot.cut) for shot in shots] == [
+    (request,) = pipeline.requests
+    assert isinstance(request, Storyboard)
+    assert [(shot.text, shot.seconds, shot.image, shot.cut) for shot in request.shots] == [
         ("它在草地上走", 2, Path("cat.png"), True),
         ("it jumps", 1, None, False),
     ]
-    assert asked == {"ability": "storyboard", "height": 96, "width": 160, "fps": 16.0}
-    assert [sampling["seed"] for sampling in samplings] == [7, 8]
-    assert samplings[0] == {"seed": 7, "num_steps": 9, "guidance": 3.5, "negative": "rain"}
+    assert (request.height, request.width, request.fps) == (96, 160, 16.0)
+    assert pipeline.samplings == [Sampling(seed, 9, 3.5, "rain") for seed in (7, 8)]
     assert pipeline.models == ["here"]
     assert capsys.readouterr().out == "the-story-7.mp4\nthe-story-8.mp4\n"
 
@@ -64,7 +64,7 @@ def test_an_interrupt_keeps_what_is_decoded(pipeline: FakePipeline, story: Path)
         ("bad.toml", "bad.toml: shots.0.second: Extra inputs are not permitted"),
         ("story.toml -o cat.png", "holds one frame"),
         ("story.toml -o none/cat.mp4", "no folder none"),
-        ("story.toml --sheet cat.png", "cat.png is also what is given"),
+        ("story.toml --sheet cat.png", "cat.png is also an input"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_loaded(

@@ -33,7 +33,7 @@ def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         save_network(Judge(CONFIG), CONFIG, tmp_path / "judge")
     monkeypatch.setattr("vitascope.cli.usage.model_fingerprint", lambda model: "noise")
     pipeline.config = PipelineConfig(name="noise", height=32, width=32, num_frames=17)
-    pipeline.lattice = types.SimpleNamespace(frames_per_cell=4)
+    pipeline.grid = types.SimpleNamespace(frames_per_cell=4)
 
     def noise(*given: Any, **options: Any) -> Video:
         length = 17 if "strength" in options else 26  # of an edit; enough for all others

@@ -17,8 +17,9 @@ from vitascope.evaluate import length
 from vitascope.evaluate.length import Costs, LengthReport, Row, measure_files, measure_model
 from vitascope.evaluate.measures.drift import follow_course, read_small
 from vitascope.evaluate.measures.resources import Usage, run_vitascope
-from vitascope.generate import planning as abilities
 from vitascope.generate.pipeline import Pipeline
+from vitascope.generate.planning import plan
+from vitascope.generate.requests import Generate
 from vitascope.video import Video, write_video
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +122,7 @@ def test_what_a_command_complains_of_is_an_error_here(monkeypatch: pytest.Monkey
 
 def test_joins_of_windows_are_found(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The videos are drawn: they jump where the model's own stream begins a window. Fails when joins are elsewhere."""
-    timeline = abilities.generate(pipeline.lattice, pipeline.config, "a ball", num_frames=48)
+    timeline = plan(pipeline, Generate(prompt="a ball", num_frames=48))
     rollout = pipeline.rollout(timeline)
     windows = rollout.windows()
     assert [window.start for window in windows] == [0, 2, 4, 6, 8, 10]  # the first latent frame is known from before

@@ -79,7 +79,12 @@ def test_text_counts_as_the_encoder_gives_it(pipeline):
 
     def cost_with(min_tokens: int) -> Cost:
         encoder = SimpleNamespace(
-            num_parameters=0, num_bytes=0, min_tokens=min_tokens, max_tokens=512, encode=pipeline.text_encoder.encode
+            num_parameters=0,
+            num_bytes=0,
+            min_tokens=min_tokens,
+            max_tokens=512,
+            encode=pipeline.text_encoder.encode,
+            to=None,
         )
         return cost_of(pipeline.codec, pipeline.transformer, encoder, 1, **SIZE, num_frames=9)
 

@@ -14,7 +14,7 @@ import pytest
 from vitascope.errors import ConfigError, EndpointError
 from vitascope.generate.expand import endpoint
 from vitascope.generate.expand.endpoint import Endpoint, expand, expand_storyboard
-from vitascope.generate.storyboard import Storyboard, StoryboardShot
+from vitascope.generate.requests import Storyboard, StoryboardShot
 
 
 class Service(ThreadingHTTPServer):

@@ -8,7 +8,7 @@ import pytest
 
 from vitascope.errors import PromptError
 from vitascope.generate.expand.rules import expand, expand_storyboard
-from vitascope.generate.storyboard import Storyboard, StoryboardShot
+from vitascope.generate.requests import Storyboard, StoryboardShot
 from vitascope.worlds.solids.words import CAMERAS_SAID, COLOURS, SETTINGS, TIMES_SAID
 
 PLACES = [phrase for language in SETTINGS.values() for said in language.values() for phrase in said]

@@ -20,9 +20,10 @@ from vitascope.codec.quality import psnr
 from vitascope.codec.streaming import reconstruct
 from vitascope.errors import PromptError, SizeError
 from vitascope.evaluate.measures.oracle import KnowingPipeline
-from vitascope.generate import planning as abilities
 from vitascope.generate.footage import fit_image
 from vitascope.generate.pipeline import Pipeline
+from vitascope.generate.planning import plan
+from vitascope.generate.requests import Edit, Extend, Generate
 from vitascope.hub.card import PipelineConfig
 from vitascope.hub.weights import load_network_config, load_weights
 from vitascope.model.canvas import Canvas
@@ -79,13 +80,13 @@ def test_an_extended_video_begins_with_the_given_one(keeper, num_given):
 @pytest.mark.parametrize("num_given", [1, 2, 7, 9])
 def test_the_given_frames_that_come_first_are_counted(keeper, num_given):
     """Those of the timeline that an interrupt needn't keep; the ones that fill up latent frames are never shown."""
-    lattice, config, given = keeper.lattice, keeper.config, moving(num_given)
+    given = moving(num_given)
     forward, backward = (
-        abilities.extend(lattice, config, given, "", seconds=1, backward=backward) for backward in (False, True)
+        plan(keeper, Extend(video=given, prompt="", seconds=1, backward=backward)) for backward in (False, True)
     )
     mask = Video(np.repeat(given.frames[:1, :, :1], 48, axis=2), 1.0)  # white above, black below
-    masked = abilities.edit(lattice, config, given, "a cat", strength=1, mask=mask)
-    assert [lattice.num_given_first(timeline) for timeline in (forward, backward, masked)] == [num_given, 0, 0]
+    masked = plan(keeper, Edit(video=given, prompt="a cat", strength=1, mask=mask))
+    assert [keeper.grid.num_given_first(timeline) for timeline in (forward, backward, masked)] == [num_given, 0, 0]
 
 
 @pytest.mark.parametrize("seconds", [0.125, 0.5, 0.75, 4])
@@ -240,7 +241,7 @@ def test_footage_is_fitted_and_a_note_says_so(keeper, tmp_path, caplog, monkeypa
     path = moving(45, height=48, width=128, fps=5.0).save(tmp_path / "long.mp4")
     monkeypatch.setattr("vitascope.generate.footage.MAX_SECONDS", 2.0)
     with caplog.at_level(logging.WARNING):
-        timeline = abilities.extend(keeper.lattice, keeper.config, path, "", seconds=1)
+        timeline = plan(keeper, Extend(video=path, prompt="", seconds=1))
     assert (timeline.height, timeline.width, timeline.fps) == (24, 64, 8.0)
     assert timeline.num_frames == 2 * 8 + 8
     assert "128x48 at 5 frames a second; fitted to 64x24 at 8" in caplog.text
@@ -259,14 +260,14 @@ def test_a_hole_far_into_a_long_video_is_filled_in_its_surroundings(keeper, monk
 
 
 def test_what_fits_needs_no_note(keeper, caplog):
-    abilities.extend(keeper.lattice, keeper.config, moving(9), "", seconds=1)
+    plan(keeper, Extend(video=moving(9), prompt="", seconds=1))
     assert caplog.text == ""
 
 
 def test_a_video_is_as_long_as_its_seconds(keeper):
-    timeline = abilities.generate(keeper.lattice, keeper.config, PROMPT, seconds=1.5, fps=6)
+    timeline = plan(keeper, Generate(prompt=PROMPT, seconds=1.5, fps=6))
     assert (timeline.num_frames, timeline.fps) == (9, 6)
-    assert abilities.generate(keeper.lattice, keeper.config, PROMPT, seconds=0.01).num_frames == 1
+    assert plan(keeper, Generate(prompt=PROMPT, seconds=0.01)).num_frames == 1
 
 
 @pytest.mark.parametrize(

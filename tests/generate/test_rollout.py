@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from vitascope.codec.streaming import Tiling, decode_video, to_frames
-from vitascope.generate import planning as abilities
 from vitascope.generate.guidance import ConditionedDenoiser
-from vitascope.generate.pipeline import Pipeline, Sampling
+from vitascope.generate.pipeline import Pipeline
+from vitascope.generate.planning import plan
+from vitascope.generate.requests import Extend, Generate, Loop, Sampling
 from vitascope.generate.rollout import Rollout, makes, plan_windows
-from vitascope.generate.timeline import Ending
 from vitascope.model.text import TextEncoder
 from vitascope.video import Video
 
@@ -79,7 +79,7 @@ def test_a_long_video_is_one_stream_of_latents(pipeline, monkeypatch):
 
 def test_a_long_video_comes_as_it_is_made(pipeline):
     """The frames of a window are there before the next is begun, and progress counts the steps of all."""
-    timeline = abilities.generate(pipeline.lattice, pipeline.config, PROMPT, num_frames=30)
+    timeline = plan(pipeline, Generate(prompt=PROMPT, num_frames=30))
     events: list[object] = []
     stream = pipeline.stream(timeline, Sampling(num_steps=2), lambda *step: events.append(step))
     for frames in stream:
@@ -103,8 +103,8 @@ def test_a_window_begins_with_a_picture_in_tiles(pipeline, monkeypatch):
     seen: list[tuple[int, ...]] = []
     original = pipeline.codec.encode
     monkeypatch.setattr(pipeline.codec, "encode", lambda x, *more: seen.append(x.shape[3:]) or original(x, *more))
-    timeline = abilities.generate(pipeline.lattice, pipeline.config, PROMPT, height=48, width=48, num_frames=17)
-    rollout = Rollout(timeline, pipeline.lattice, 3, 8.0)
+    timeline = plan(pipeline, Generate(prompt=PROMPT, height=48, width=48, num_frames=17))
+    rollout = Rollout(timeline, pipeline.grid, 3, 8.0)
     first, second = rollout.windows()
     rollout.put(first, rollout.latent[:, first.start : first.stop])
     list(rollout.decoded())
@@ -173,8 +173,8 @@ def test_further_windows_see_what_was_made_through_noise(pipeline, monkeypatch):
 
 
 def test_memory_of_what_was_decoded_is_short(pipeline: Pipeline):
-    timeline = abilities.generate(pipeline.lattice, pipeline.config, PROMPT, num_frames=81)
-    rollout = Rollout(timeline, pipeline.lattice, 3, 8.0)
+    timeline = plan(pipeline, Generate(prompt=PROMPT, num_frames=81))
+    rollout = Rollout(timeline, pipeline.grid, 3, 8.0)
     rollout.known[:] = True
     assert sum(len(frames) for frames in rollout.decoded()) == 81
     assert len(rollout._last_frames) <= 4
@@ -186,25 +186,25 @@ def test_frames_before_what_is_given_last_lead_to_it(pipeline: Pipeline, monkeyp
     draw = np.random.default_rng(3)
     clip = Video(draw.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), 8.0)
     if verb == "backward":
-        timeline = abilities.extend(pipeline.lattice, pipeline.config, clip, "", seconds=13 / 8, backward=True)
+        timeline = plan(pipeline, Extend(video=clip, prompt="", seconds=13 / 8, backward=True))
     else:
-        timeline = abilities.loop(pipeline.lattice, pipeline.config, clip, "", seconds=1)
-    ending = timeline.ending
-    assert ending is not None
+        timeline = plan(pipeline, Loop(video=clip, prompt="", seconds=1))
+    tail = timeline.tail
+    assert tail is not None
     seen: list[Tensor] = []
-    original = Rollout._leading_to
+    original = Rollout._blended_into
 
-    def leading_to(rollout: Rollout, ending: Ending, pixels: Tensor) -> Tensor:
-        seen[:] = [pixels, original(rollout, ending, pixels), rollout.latent]
+    def leading_to(rollout: Rollout, tail: TailClip, pixels: Tensor) -> Tensor:
+        seen[:] = [pixels, original(rollout, tail, pixels), rollout.latent]
         return seen[1]
 
-    monkeypatch.setattr(Rollout, "_leading_to", leading_to)
+    monkeypatch.setattr(Rollout, "_blended_into", leading_to)
     made = pipeline.make(timeline, Sampling(num_steps=1))
     plain, corrected, latent = seen
     with torch.inference_mode():
-        in_stream = pipeline.codec.decode(latent[None, :, : ending.start + 1])
-        own = pipeline.codec.decode(ending.latent[None, :, :1])
-    first = pipeline.lattice.first_frame(ending.start)
+        in_stream = pipeline.codec.decode(latent[None, :, : tail.start + 1])
+        own = pipeline.codec.decode(tail.latent[None, :, :1])
+    first = pipeline.grid.first_frame(tail.start)
     difference = (own - in_stream[:, :, first : first + 1])[:, :, 0]
     assert difference.abs().max() > 0.1
     for k, share in enumerate((0.2, 0.4, 0.6, 0.8)):
@@ -212,5 +212,5 @@ def test_frames_before_what_is_given_last_lead_to_it(pipeline: Pipeline, monkeyp
     assert corrected.shape[2] > 4
     assert torch.equal(corrected[:, :, :-4], plain[:, :, :-4])
     last = to_frames(corrected[0, :, -1:])[0]
-    where = first - len(timeline.dropped) - 1
+    where = first - len(timeline.hidden_frames) - 1
     assert np.array_equal(made.frames[where], last)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vitascope.codec.streaming import reconstruct
 from vitascope.errors import ConfigError, PromptError, SizeError
-from vitascope.generate import planning as abilities
-from vitascope.generate.footage import fit_image, held
-from vitascope.generate.pipeline import EncodedPrompt, Pipeline, Sampling
+from vitascope.generate.footage import fit_image, freeze_frame
+from vitascope.generate.pipeline import EncodedPrompt, Pipeline
+from vitascope.generate.planning import plan
+from vitascope.generate.requests import Generate, Sampling, Storyboard, StoryboardShot, load_storyboard
 from vitascope.generate.rollout import Rollout, Window
-from vitascope.generate.storyboard import Storyboard, StoryboardShot, lay_out, load_storyboard
 from vitascope.model.canvas import CUT_TIME, Canvas, Pin, Shot, given_frames, make_canvas
 from vitascope.model.text import shot_prompt
 from vitascope.video import Video
@@ -64,7 +64,7 @@ def test_the_text_of_a_shot_reaches_its_own_frames(pipeline: Pipeline, monkeypat
 
 def test_shots_begin_with_the_latent_frame_nearest_to_their_time(pipeline: Pipeline, caplog: pytest.LogCaptureFixture):
     """Latent frames begin with frames 0, 1, 5, 9, 13, ...: 1 s is frame 8 and 2 s frame 16."""
-    timeline = lay_out(pipeline.lattice, pipeline.config, storyboard(*SHOTS, text="At night."))
+    timeline = plan(pipeline, storyboard(*SHOTS, text="At night."))
     assert timeline.shots == (Shot(0), Shot(3, is_cut=True), Shot(5, is_cut=False))
     assert timeline.num_frames == 28
     assert timeline.latent.shape[1] == 8
@@ -138,9 +138,9 @@ def test_images_begin_their_shots(pipeline: Pipeline, picture: Video, tmp_path: 
     video = pipeline.storyboard(Storyboard(shots=shots), num_steps=1)
     image = fit_image(picture, 32, 32)
     assert np.array_equal(video.frames[0], reconstruct(pipeline.codec, image).frames[0])
-    timeline = lay_out(pipeline.lattice, pipeline.config, Storyboard(shots=shots))
+    timeline = plan(pipeline, Storyboard(shots=shots))
     assert timeline.given.flatten(1).all(dim=1).tolist() == [True, False, True, False, False]
-    expected = pipeline.lattice.encode_after(held(image, 4))
+    expected = pipeline.grid.encode_after(freeze_frame(image, 4))
     torch.testing.assert_close(timeline.latent[:, 2:3], expected)
 
 
@@ -148,12 +148,12 @@ def test_a_shot_shorter_than_a_latent_frame_is_refused(pipeline: Pipeline):
     for seconds in ((1.0, 0.2, 1.0), (1.0, 1.0, 0.1)):
         shots = storyboard(*((text, duration, True) for (text, *_), duration in zip(SHOTS, seconds, strict=True)))
         with pytest.raises(SizeError, match=r"of 0\.[12] seconds is too short.* at least 0\.5 seconds"):
-            lay_out(pipeline.lattice, pipeline.config, shots)
+            plan(pipeline, shots)
 
 
 def test_a_text_that_is_too_long_is_told_before_the_first_window(pipeline: Pipeline):
     shots = storyboard(("a ball", 3, True), ("word " * 3000, 3, True))
-    timeline = lay_out(pipeline.lattice, pipeline.config, shots)
+    timeline = plan(pipeline, shots)
     with pytest.raises(PromptError, match="tokens"):
         next(pipeline.stream(timeline))
 
@@ -181,7 +181,7 @@ def test_a_file_says_all_of_it_and_images_lie_beside_it(tmp_path: Path):
         ("它在草地上走", 2, True),
         ("它在跳", 1.5, False),
     ]
-    assert found.images == [tmp_path / "猫.png"]
+    assert list(found.footage()) == [tmp_path / "猫.png"]
 
 
 @pytest.mark.parametrize(
@@ -191,16 +191,16 @@ def test_a_file_says_all_of_it_and_images_lie_beside_it(tmp_path: Path):
         ('text = "一只红色的猫"', 'texts = "一只红色的猫"', "texts: Extra inputs"),
         ("cut = false", "cuts = false", "shots.1.cuts: Extra inputs"),
         ("cut = false", 'cut = "perhaps"', "shots.1.cut: Input should be a valid boolean"),
-        ("cut = false", 'cut = false\nimage = "猫.png"', "shots.1: a shot that goes on from the picture before"),
+        ("cut = false", 'cut = false\nimage = "猫.png"', "shots.1: a shot without a cut can't begin with an image"),
         ("seconds = 2", "seconds = -2", "shots.0.seconds: Input should be greater than 0"),
         ("seconds = 2", "seconds = nan", "shots.0.seconds: Input should be"),
         ("seconds = 2", "seconds = 1e300", "shots.0.seconds: Input should be less than or equal to 18000"),
         ("seconds = 2", "", "shots.0.seconds: Field required"),
-        ('"它在跳"', '" "', "shots.1.text: it is empty; say what the shot shows"),
+        ('"它在跳"', '" "', "shots.1.text: is empty; describe the shot"),
         ('"它在跳"', "3", "shots.1.text: Input should be a valid string"),
         ('text = "它在跳"', "", "shots.1.text: Field required"),
         ("猫.png", "dog.png", "shots.0.image: no file"),
-        ('image = "猫.png"', "cut = false", "shots.0 has nothing to go on from"),
+        ('image = "猫.png"', "cut = false", "shots.0 has no shot before it"),
         ("[[shots]]", "[[scenes]]", "shots: Field required"),
     ],
 )
@@ -225,7 +225,7 @@ def test_no_file_and_no_shots(tmp_path: Path):
 
 
 def test_a_long_storyboard_comes_as_it_is_made(pipeline: Pipeline):
-    timeline = lay_out(pipeline.lattice, pipeline.config, storyboard(*SHOTS))
+    timeline = plan(pipeline, storyboard(*SHOTS))
     events: list[object] = []
     for frames in pipeline.stream(timeline, Sampling(num_steps=1), lambda *step: events.append(step)):
         events.append(len(frames))
@@ -243,14 +243,14 @@ def test_a_minute_of_shots_is_made_in_flat_memory(pipeline: Pipeline, monkeypatc
 
     def seen(self: Rollout, window: Window, made: Tensor) -> None:
         kept.append(
-            (len(self._last_frames), len(self.prompts(window)), written - pipeline.lattice.first_frame(window.start))
+            (len(self._last_frames), len(self.prompts(window)), written - pipeline.grid.first_frame(window.start))
         )
         put(self, window, made)
 
     monkeypatch.setattr(Rollout, "put", seen)
     monkeypatch.setattr(pipeline, "sample", lambda canvas, prompts, **options: canvas.clean)
     shots = [(f"a red ball rolls past tree {number}", 5.0, number % 3 != 1) for number in range(12)]
-    timeline = lay_out(pipeline.lattice, pipeline.config, storyboard(*shots, text="on the grass"))
+    timeline = plan(pipeline, storyboard(*shots, text="on the grass"))
     for frames in pipeline.stream(timeline, Sampling(num_steps=1)):
         written += len(frames)
     assert written == 480
@@ -261,6 +261,6 @@ def test_a_minute_of_shots_is_made_in_flat_memory(pipeline: Pipeline, monkeypatc
 
 
 def test_one_shot_is_a_plain_video(pipeline: Pipeline):
-    one = lay_out(pipeline.lattice, pipeline.config, storyboard(("a ball", 1.0, True)))
-    plain = abilities.generate(pipeline.lattice, pipeline.config, "a ball", num_frames=8)
+    one = plan(pipeline, storyboard(("a ball", 1.0, True)))
+    plain = plan(pipeline, Generate(prompt="a ball", num_frames=8))
     assert (one.prompts, one.shots, one.num_frames) == (plain.prompts, plain.shots, plain.num_frames)

@@ -23,15 +23,13 @@ from typer.main import get_command
 import vitascope
 from vitascope.cli.data import prepare, render
 from vitascope.cli.evaluate import evaluate
+from vitascope.cli.generate import connect, edit, extend, fill, generate, loop, run, storyboard
 from vitascope.cli.length import evaluate_length
 from vitascope.cli.networks import export, info, train
-from vitascope.cli.outputs import Terminated
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
-from vitascope.cli.storyboards import storyboard
 from vitascope.cli.usage import evaluate_abilities, evaluate_storyboards
 from vitascope.cli.verb import Verb
-from vitascope.cli.videos import connect, edit, extend, fill, generate, loop
-from vitascope.errors import VitascopeError
+from vitascope.errors import Terminated, VitascopeError
 from vitascope.kernels.allocator import keep_freed_memory
 
 app = typer.Typer(
@@ -56,6 +54,7 @@ _VERBS = {
     "loop": loop,
     "edit": edit,
     "storyboard": storyboard,
+    "run": run,
     "render": render,
     "prepare": prepare,
     "train": train,

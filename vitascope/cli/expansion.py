@@ -1,4 +1,4 @@
-"""`--expand`: prompts made fuller by the endpoint that the environment names, or by rule, and printed."""
+"""`--expand`: prompts expanded by the endpoint named in the environment, or by rules, and printed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from vitascope.errors import EndpointError
 
 if TYPE_CHECKING:
     from vitascope.generate.expand.endpoint import Endpoint
-    from vitascope.generate.storyboard import Storyboard
+    from vitascope.generate.requests import Storyboard
 
-Told = TypeVar("Told")
+Expanded = TypeVar("Expanded")
 
 Expand = Annotated[
     bool,
     typer.Option(
         "--expand",
-        help="Make a short prompt fuller: by rule, or by the OpenAI-compatible endpoint in VITASCOPE_EXPAND_URL, "
+        help="Add details to a short prompt: by rules, or by the OpenAI-compatible endpoint in VITASCOPE_EXPAND_URL, "
         "with VITASCOPE_EXPAND_MODEL and _KEY.",
     ),
 ]
 
 
 def expanded(prompt: str, seed: int, *, has_pictures: bool, is_image: bool) -> str:
-    """The prompt made fuller, and printed."""
+    """The expanded prompt, which is also printed."""
     from vitascope.generate.expand import endpoint
     from vitascope.generate.expand import rules as expand
 
@@ -41,7 +41,7 @@ def expanded(prompt: str, seed: int, *, has_pictures: bool, is_image: bool) -> s
 
 
 def expanded_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
-    """The storyboard with its shots' texts made fuller, and printed."""
+    """The storyboard with expanded texts, which are also printed."""
     from vitascope.generate.expand import endpoint
     from vitascope.generate.expand import rules as expand
 
@@ -54,20 +54,20 @@ def expanded_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
     return fuller
 
 
-def _ask_or_rule(ask: Callable[[Endpoint], Told], rule: Callable[[], Told]) -> Told:
-    """The endpoint's answer if there is one; if it fails, that is said, and the rule's."""
+def _ask_or_rule(ask: Callable[[Endpoint], Expanded], rule: Callable[[], Expanded]) -> Expanded:
+    """The endpoint's answer, or the rules' if there is no endpoint or it fails, which a warning states."""
     service = _endpoint()
     if service is None:
         return rule()
     try:
         return ask(service)
     except EndpointError as error:
-        print(f"vitascope: {error}; expanded by rule instead", file=sys.stderr)
+        print(f"vitascope: {error}; expanded by rules instead", file=sys.stderr)
         return rule()
 
 
 def _endpoint() -> Endpoint | None:
-    """The endpoint of the environment, None where there is none."""
+    """The endpoint named in the environment, or None."""
     from vitascope.generate.expand.endpoint import Endpoint
 
     url, model, key = (os.environ.get(f"VITASCOPE_EXPAND_{name}", "").strip() for name in ("URL", "MODEL", "KEY"))

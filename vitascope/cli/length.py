@@ -102,13 +102,12 @@ def evaluate_length(
             return ["generate", *(str(word) for pair in told.items() for word in pair), *more, "--", text]
 
         pipeline = vitascope.load(model or "playground", dtype=dtype or "float32", weights=False)
-        from vitascope.generate import planning as abilities
+        from vitascope.generate.planning import plan
+        from vitascope.generate.requests import Generate
 
         height, width = sides(size)
         with without_notes():  # the process that makes it has them, too
-            timeline = abilities.generate(
-                pipeline.lattice, pipeline.config, text, height=height, width=width, seconds=lengths[1], fps=fps
-            )
+            timeline = plan(pipeline, Generate(prompt=text, height=height, width=width, seconds=lengths[1], fps=fps))
         about = {"model": model_fingerprint(model or "playground"), "prompt": text, **told}
         with kept_in(out) as kept:
             report = length.measure_model(pipeline, timeline, words, lengths, kept, about=about, say=_say)

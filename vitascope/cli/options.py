@@ -1,54 +1,66 @@
-"""What the verbs' options share: their types, their help, and the checks made before anything is loaded."""
+"""Options that several verbs share: types, help texts, and checks made before anything is loaded."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
-from vitascope.types import Dtype, Precision
+from vitascope.types import Dtype, DtypeChoice
 
 MAX_SEED = 2**63 - 1
 MAX_VIDEOS = 10_000
-MODEL_HELP = "A bundled model, a model's folder, or a Hugging Face id (owner/name), which is downloaded."
+MODEL_HELP = "Use a bundled model, a model's or run's folder, or a Hugging Face id (owner/name), which is downloaded."
 PRECISION_HELP = (
-    "bfloat16 halves the transformer's memory; int8 computes in 8 bits: CPUs only, faster, a little rougher."
+    "Compute the transformer in this format. auto: bfloat16 on a GPU and on CPUs with AMX, else float32. "
+    "int8: CPUs only, faster, slightly less accurate."
 )
 
-DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of the transformer; bfloat16 halves its memory.")]
-PrecisionOption = Annotated[Precision, typer.Option("--dtype", help=PRECISION_HELP)]
+DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Store the transformer in this format.")]
+PrecisionOption = Annotated[DtypeChoice, typer.Option("--dtype", help=PRECISION_HELP)]
 GeneratorDtype = Annotated[
-    Precision | None,
-    typer.Option("--dtype", help=PRECISION_HELP, show_default="float32"),
+    DtypeChoice | None,
+    typer.Option("--dtype", help=PRECISION_HELP, show_default="auto"),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="Compute on this device; auto takes a GPU if there is one.",
+    ),
 ]
 
 
 def refuse(message: str) -> NoReturn:
-    """End the command with one line about what the user gave it."""
+    """End the command with one line about a wrong value."""
     raise typer.BadParameter(message)
 
 
 def check_positive(value: float | None) -> float | None:
-    """Refuse what is not a positive number."""
+    """Refuse anything but a positive number."""
     if value is not None and not (math.isfinite(value) and value > 0):
         raise typer.BadParameter(f"{value} is not a positive number.")
     return value
 
 
 def check_not_negative(value: float | None) -> float | None:
-    """Refuse what is neither zero nor a positive number."""
+    """Refuse negative numbers and non-numbers."""
     if value is not None and not (math.isfinite(value) and value >= 0):
         raise typer.BadParameter(f"{value} is not zero or a positive number.")
     return value
 
 
 def check_size_text(value: str | None) -> str | None:
-    """Refuse what is not WIDTHxHEIGHT."""
+    """Refuse anything but WIDTHxHEIGHT."""
     if value is not None and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", value, re.ASCII):
         raise typer.BadParameter(f"{value!r} is not WIDTHxHEIGHT in pixels, such as 128x96.")
     return value
@@ -63,20 +75,20 @@ def sides(size: str | None) -> tuple[int, int] | tuple[None, None]:
 
 
 def check_file(path: Path, option: str = "") -> None:
-    """Refuse what is not a file."""
+    """Refuse a path that is not a file."""
     if not path.is_file():
         refuse(f"{option} {path}: no such file".strip())
 
 
 def check_size_texts(values: list[str] | None) -> list[str] | None:
-    """Refuse a list in which one is not WIDTHxHEIGHT."""
+    """Refuse a list with an item that is not WIDTHxHEIGHT."""
     for value in values or []:
         check_size_text(value)
     return values
 
 
 def check_folder(out: Path, option: str = "--out") -> None:
-    """Refuse a folder that can't be made or written to."""
+    """Refuse a folder that can't be created or written to."""
     nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
     named = f"{option} {out}".strip()
     if not nearest.is_dir():
@@ -86,33 +98,102 @@ def check_folder(out: Path, option: str = "--out") -> None:
 
 
 def refuse_unused(options: Mapping[str, object], reason: str) -> None:
-    """Refuse options, by their names, that were given although nothing would come of them; None is not given."""
+    """Refuse options, by their names, that were given but would have no effect; None means not given."""
     for option, value in options.items():
         if value is not None:
             refuse(f"{option} {reason}")
 
 
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
-OptionalPrompt = Annotated[str, typer.Argument(help="What happens, in English or Chinese.", show_default=False)]
-Size = Annotated[str | None, typer.Option(metavar="WxH", callback=check_size_text, help="Width and height in pixels.")]
-Rate = Annotated[float | None, typer.Option(callback=check_positive, help="Frames per second.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps: more is slower and finer.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Set the seed; the same seed gives the same result.")]
+OptionalPrompt = Annotated[str, typer.Argument(help="Text of what happens, in English or Chinese.", show_default=False)]
+Size = Annotated[
+    str | None, typer.Option(metavar="WxH", callback=check_size_text, help="Set width and height, in pixels.")
+]
+Rate = Annotated[float | None, typer.Option(callback=check_positive, help="Set frames per second.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Set the sampling steps; more is slower and finer.")]
 Guidance = Annotated[
     float | None,
-    typer.Option(callback=check_not_negative, help="How strictly to follow the prompt; 1 is unguided."),
+    typer.Option(callback=check_not_negative, help="Set the guidance scale; 1 turns guidance off."),
 ]
-Negative = Annotated[str, typer.Option(metavar="TEXT", help="What the video should not show.")]
+Negative = Annotated[str, typer.Option(metavar="TEXT", help="Describe what the video should not show.")]
 Model = Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)]
 NumVideos = Annotated[
-    int, typer.Option("-n", min=1, max=MAX_VIDEOS, help="How many videos, with seeds SEED, SEED+1, ...")
+    int, typer.Option("-n", min=1, max=MAX_VIDEOS, help="Make this many videos, with seeds SEED, SEED+1, ...")
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
         "-o",
         "--out",
-        help="File or existing folder; an existing file is replaced. Until it is finished, FILE.partial.mp4 plays.",
+        help="Write this file, or into this existing folder; an existing file is replaced. Meanwhile FILE.partial.mp4 "
+        "plays.",
         show_default="a new file: <name>-<seed>.mp4",
     ),
 ]
 Sheet = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an image of its frames.")]
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every verb that generates."""
+
+    size: Size = None
+    fps: Rate = None
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="Set the seed; the same seed gives the same video.", show_default="0"),
+    ] = None
+    steps: Steps = None
+    guidance: Guidance = None
+    negative: Annotated[str | None, typer.Option(metavar="TEXT", help="Describe what the video should not show.")] = (
+        None
+    )
+    model: Model = "playground"
+    device: Device = "auto"
+    dtype: PrecisionOption = "auto"
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the transformer first: slower to start, faster per step.")
+    ] = False
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Keep only the network in use on the device, for models larger than it.")
+    ] = False
+    num_videos: NumVideos = 1
+    out: Out = None
+    sheet: Sheet = None
+    dump_request: Annotated[
+        bool, typer.Option("--dump-request", help="Print the request as JSON for `vitascope run`, and make nothing.")
+    ] = False
+
+    def fields(self) -> dict[str, Any]:
+        """The options that are fields of every request, by the fields' names, where they were given."""
+        height, width = sides(self.size)
+        fields = {
+            "height": height,
+            "width": width,
+            "fps": self.fps,
+            "seed": self.seed,
+            "num_steps": self.steps,
+            "guidance": self.guidance,
+            "negative": self.negative,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def with_common_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with the options of `Common` added to its own; it receives them as one argument, `common`."""
+    hints, shared = (get_type_hints(each, include_extras=True) for each in (verb, Common))
+    own = [each for each in signature(verb).parameters.values() if each.name != "common"]
+    added = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=shared[field.name])
+        for field in fields(Common)
+    ]
+
+    @wraps(verb)
+    def command(**given: Any) -> None:
+        common = Common(**{field.name: given.pop(field.name) for field in fields(Common)})
+        verb(**given, common=common)
+
+    parameters = [*(each.replace(annotation=hints[each.name]) for each in own), *added]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command

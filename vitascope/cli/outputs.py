@@ -1,11 +1,10 @@
-"""Where the verbs' videos go: names, checks made before the work, and files written as the frames are made."""
+"""Output files of the verbs: names, checks made before the work, and the videos written to them."""
 
 from __future__ import annotations
 
 import os
-import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -19,22 +18,15 @@ from vitascope.progress import progress
 from vitascope.video.formats import MOVING, STILL, partial_path
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from vitascope.generate.pipeline import Pipeline
-    from vitascope.generate.timeline import Timeline
+    from vitascope.generate.requests import Request
 
-_SHEET_FRAMES = 8
-_SHEET_ROWS = 128  # smaller frames are enlarged to about this height
-
-
-class Terminated(BaseException):
-    """SIGTERM, as an exception, so that files being written are cleaned up, or finished, on the way out."""
+_SHEET_ROWS = 128  # pixels; smaller frames are enlarged to about this height
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """A file for each seed, and perhaps an image that shows frames of all of them."""
+    """One file per seed, and optionally an image with frames of all of them."""
 
     paths: list[Path]
     seeds: range
@@ -51,9 +43,9 @@ def plan_outputs(
     is_image: bool,
     inputs: Sequence[Path] = (),
 ) -> Outputs:
-    """The files, after finding out that they can be written; `name` is for those that are given none.
+    """The output files, after checking that they can be written; without --out, `name` gives their names.
 
-    None of them may be one of the inputs: an interrupt would leave the user with a piece of it.
+    An output that is also an input is refused: an interrupt would leave only part of the input.
     """
     if seed + num_videos - 1 > MAX_SEED:
         refuse(f"--seed {seed} leaves no room for {num_videos} seeds")
@@ -65,80 +57,32 @@ def plan_outputs(
     growing = [partial_path(path) for path in paths if path.suffix.lower() in MOVING]
     for path in [*paths, *([sheet] if sheet else []), *growing]:
         if path.exists() and any(path.samefile(given) for given in inputs if given.exists()):
-            refuse(f"--out {path} is also what is given; name another file")
+            refuse(f"--out {path} is also an input; name another file")
     if sheet in paths:
         refuse(f"--sheet {sheet} is also the output; name another file")
     return Outputs(paths, seeds, sheet)
 
 
-def write_videos(
-    pipeline: Pipeline,
-    timeline: Timeline,
-    outputs: Outputs,
-    *,
-    steps: int | None,
-    guidance: float | None,
-    negative: str,
-) -> None:
-    """A video of the timeline for each seed, and the sheet; each path is printed when its file is there."""
-    from vitascope.generate.pipeline import Sampling
+def write_videos(pipeline: Pipeline, request: Request, outputs: Outputs) -> None:
+    """Write a video of the request for each seed, and the sheet; print each path once its file exists."""
+    from vitascope.generate.recording import record
 
     shown: list[vitascope.Video] = []
+    timeline = pipeline.plan(request)
     for seed, path in zip(outputs.seeds, outputs.paths, strict=True):
+        seeded = request.model_copy(update={"seed": seed})
         with progress(str(path)) as on_progress:
-            frames = pipeline.stream(timeline, Sampling(seed, steps, guidance, negative), on_progress)
-            video = _write(frames, timeline, path, num_given=pipeline.lattice.num_given_first(timeline))
+            sampled = record(pipeline, seeded, path, timeline=timeline, on_progress=on_progress)
         typer.echo(path)
         if outputs.sheet is not None:
-            shown.append(video)
+            shown.append(sampled)
     if outputs.sheet is not None:
         _save_sheet(shown, outputs.sheet)
         typer.echo(outputs.sheet)
 
 
-def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, num_given: int) -> vitascope.Video:
-    """Write frames as they come, and return a few of them. An interrupt leaves a file of those that are there.
-
-    But none if they are the given ones alone: nothing was made that isn't there already. A kill leaves them, too, in
-    `partial_path(path)`.
-    """
-    import numpy as np
-
-    from vitascope.video import GrowingVideo, Video, VideoWriter
-
-    num_sampled = min(_SHEET_FRAMES, timeline.num_frames)
-    wanted = set(np.linspace(0, timeline.num_frames - 1, num_sampled).round().astype(int).tolist())
-    sampled: list[np.ndarray] = []
-    if path.suffix.lower() in STILL:
-        picture = Video(np.concatenate(list(frames)), timeline.fps)
-        picture.save(path)
-        return picture
-    interruption: BaseException | None = None
-    form = (path, timeline.fps, timeline.height, timeline.width)
-    with GrowingVideo(*form) as growing, VideoWriter(*form) as writer:
-        stored = writer.stored_size
-        if stored != (timeline.height, timeline.width):
-            made = f"{timeline.width}x{timeline.height}"
-            print(
-                f"{path}: {made} is stored as {stored[1]}x{stored[0]}, because H.264 needs even sides", file=sys.stderr
-            )
-        try:
-            for chunk in frames:
-                growing.write(chunk)
-                sampled += [frame for index, frame in enumerate(chunk, start=writer.num_frames) if index in wanted]
-                writer.write(chunk)
-        except (KeyboardInterrupt, Terminated) as stop:
-            if writer.num_frames <= num_given:
-                raise
-            interruption = stop
-    if interruption is not None:
-        print(f"{path}: the first {writer.num_frames / timeline.fps:.1f} seconds", file=sys.stderr)
-        raise interruption
-    return Video(np.stack(sampled), timeline.fps)
-
-
 def _output_paths(out: Path | None, name: str, seeds: range, *, is_image: bool) -> list[Path]:
-    """One path a seed. Without a file name, `name` and the seed make one. Only a file that `out` names may exist."""
+    """One path per seed, made of `name` and the seed if `out` is no file. Only a file named by `out` may exist."""
     if out is None or out.is_dir():
         suffix = ".png" if is_image else ".mp4"
         paths = [(out or Path()) / f"{slug(name)}-{seed}{suffix}" for seed in seeds]
@@ -155,7 +99,7 @@ def _output_paths(out: Path | None, name: str, seeds: range, *, is_image: bool) 
 
 
 def _new_names(path: Path, first: int) -> Iterator[Path]:
-    """The path with a number appended, from `first` on, those left out that exist."""
+    """The path with numbers appended, from `first` on, without those that exist."""
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(first))
     return (each for each in numbered if not os.path.lexists(each))
 
@@ -168,7 +112,7 @@ def slug(name: str, max_characters: int = 40) -> str:
 
 
 def _check_writable(paths: Sequence[Path]) -> None:
-    """Find out before the work, not after it."""
+    """Refuse paths that can't be written, before the work."""
     for path in paths:
         if path.is_dir():
             refuse(f"{path} is a folder; name a file")

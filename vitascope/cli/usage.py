@@ -49,7 +49,7 @@ def evaluate_abilities(
 
     reader = Judge.load(find_judge(judge))
     pipeline = vitascope.load(model, dtype=dtype or "float32")
-    step = pipeline.lattice.frames_per_cell
+    step = pipeline.grid.frames_per_cell
     with progress("rendering") as on_progress:
         subjects = abilities.make_subjects(clips, seed, _shape(pipeline.config), on_progress)
     knowing = KnowingPipeline(pipeline, {subject.question.prompt: subject.video for subject in subjects})

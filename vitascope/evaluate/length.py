@@ -262,7 +262,7 @@ def measure_model(
         *(run_vitascope(words([*size, "-o", str(path)]), say) for size, path in zip(sizes, paths, strict=True))
     )
     short, long = map(follow_course, map(read_small, paths[1:]))
-    lattice, num_steps = pipeline.lattice, len(long.steps)
+    lattice, num_steps = pipeline.grid, len(long.steps)
     windows = pipeline.rollout(timeline).windows()
     return LengthReport(
         short,

@@ -24,7 +24,7 @@ from vitascope.evaluate.faithful import FIRST_SEED
 from vitascope.evaluate.judge import Read
 from vitascope.evaluate.measures.report import confidence, write_report
 from vitascope.evaluate.measures.video_cache import Order
-from vitascope.generate.storyboard import Storyboard, StoryboardShot
+from vitascope.generate.requests import Storyboard, StoryboardShot
 from vitascope.judge.network import Reading
 from vitascope.judge.sentence import Slot
 from vitascope.video import Video, contact_sheet

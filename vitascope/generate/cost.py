@@ -1,10 +1,11 @@
-"""What a video takes: memory and arithmetic, told from the networks' shapes without running them."""
+"""The cost of a video: memory and arithmetic, computed from the networks' shapes without running them."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import Tiling, can_overlap_chunks, latent_shape, latent_spans
-from vitascope.kernels.device import CPU
-from vitascope.kernels.int8 import num_weight_bytes
+from vitascope.kernels.device import CPU, META
+from vitascope.kernels.int8 import is_eight_bit, num_weight_bytes, num_weights
 from vitascope.kernels.linear import Linear
+from vitascope.kernels.threads import can_run_pairs
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, num_flops
+
+if TYPE_CHECKING:
+    from vitascope.generate.pipeline import Pipeline
 
 # Fitted to the peak memory of the bundled model's process at several sizes, see docs/interop.md.
 LIVE_MAPS = 9  # of the codec's largest feature map of a chunk, the convolutions' workspace included
@@ -34,11 +39,11 @@ class Cost:
 
     @property
     def num_bytes(self) -> int:
-        """Memory needed in all."""
+        """Total memory."""
         return self.weight_bytes + self.working_bytes
 
     def card(self, flops_per_second: float | None = None) -> dict[str, float]:
-        """As a card tells it, to three digits; with a machine's rate also the least time that it takes."""
+        """Figures for a model card, to three digits; given a machine's rate, also the least time."""
         figures = {
             "GiB of weights": self.weight_bytes / 2**30,
             "GiB of memory, about": self.num_bytes / 2**30,
@@ -60,7 +65,7 @@ def cost_of(
     num_frames: int,
     passes_at_once: int = 1,
 ) -> Cost:
-    """What a video of this size takes, with `num_passes` forward passes of the transformer, so many of them at once.
+    """The cost of a video of this size, with `num_passes` forward passes of the transformer, some of them at once.
 
     The memory is that of the longest prompt, the operations those of the shortest.
     """
@@ -83,11 +88,37 @@ def cost_of(
     )
 
 
+def cost_of_pipeline(pipeline: Pipeline) -> Cost:
+    """The cost of a video of a pipeline's default size, on a machine like this one."""
+    config = pipeline.config
+    size = {"height": config.height, "width": config.width, "num_frames": config.num_frames}
+    at_once = 2 if config.guidance != 1 and can_run_pairs(pipeline.device) else 1
+    networks = (pipeline.codec, pipeline.transformer, pipeline.text_encoder)
+    return cost_of(*networks, pipeline.num_passes(), passes_at_once=at_once, **size)
+
+
+def card_of(pipeline: Pipeline, *, measure: bool) -> dict[str, object]:
+    """A pipeline's model card, see `Pipeline.card`."""
+    count = {
+        "transformer": num_weights(pipeline.transformer),
+        "codec": num_weights(pipeline.codec),
+        "text encoder": pipeline.text_encoder.num_parameters,
+    }
+    known = measure and not is_eight_bit(pipeline.transformer)
+    rate = matmul_rate(next(pipeline.transformer.parameters()).dtype) if known else None
+    return {
+        **pipeline.config.model_dump(),
+        "parameters": count,
+        "stride": tuple(pipeline.codec.stride),
+        "a video takes": pipeline.cost().card(rate),
+    }
+
+
 @torch.inference_mode()
 def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> float:
     """Floating-point operations a second of this machine at large matrix products, the most a network can reach.
 
-    Of the quickest of those that `seconds` hold: others may have waited for other programs.
+    The quickest product within `seconds` counts, since others may have waited for other programs.
     """
     layer = Linear(side, side, bias=False).to(dtype)
     x = torch.ones(side, side, dtype=dtype)
@@ -104,7 +135,7 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
     tiling = Tiling()
     row_spans, column_spans = tiling.spans(rows), tiling.spans(columns)
     tile = row_spans[0][1], column_spans[0][1]
-    with torch.device("meta"):
+    with META:
         empty = Codec(codec.config).eval()
     largest = 0
 
@@ -119,7 +150,7 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
     chunk = max(stop - start for start, stop in spans)
     for length in {chunk, 1}:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            empty.decode_raw(torch.empty(1, codec.latent_channels, length, *tile, device="meta"))
+            empty.decode_raw(torch.empty(1, codec.latent_channels, length, *tile, device=META))
         flops[length] = counter.get_total_flops()
     for hook in hooks:
         hook.remove()

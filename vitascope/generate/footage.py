@@ -1,4 +1,4 @@
-"""Given pictures and videos, made to fit what is to be made: cropped, resized, resampled, not longer than needed."""
+"""Given images and videos, fitted to a request: cropped, resized, resampled and shortened to the part in use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vitascope.generate.sizes import fitted_size
 from vitascope.video import Video, read_duration, read_video
 from vitascope.video.shape import FrameShape
 
-MAX_SECONDS = 60.0  # of a given video; a longer one gives the part that is needed
+MAX_SECONDS = 60.0  # longest part of a given video that is used
 
 Media = Video | str | Path
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 def fitted_shape(
     media: Media, trained: FrameShape, multiple: int, height: int | None, width: int | None, fps: float | None
 ) -> FrameShape:
-    """The shape in which a video is gone on with: what is asked for, else its own as nearly as the model knows it.
+    """The shape of the result: what is asked for, or else the video's own, close to what the model was trained on.
 
     Raises:
         MediaError: a file that can't be read.
@@ -43,7 +43,7 @@ def part_of(media: Media, instant: float) -> tuple[float, float]:
 
 
 def fit_video(media: Media, shape: FrameShape, instant: float = 0.0) -> Video:
-    """A video in a shape, cropped around its centre; of a long one, its part around an instant. A note tells changes.
+    """The video in a shape, cropped around its centre; of a long video, the part around an instant. Logs each change.
 
     Raises:
         MediaError: a file that can't be read.
@@ -57,7 +57,7 @@ def fit_video(media: Media, shape: FrameShape, instant: float = 0.0) -> Video:
     elif found != shape:
         _log.warning("%s is %s; fitted to %s", name, found, shape)
     if stop - start < _duration(media):
-        _log.warning("%s is long; used: second %g to %g", name, start, stop)
+        _log.warning("%s is long; using seconds %g to %g", name, start, stop)
     if isinstance(media, Video):
         return _cut(media, shape.fps, start, stop).fit(shape.height, shape.width)
     scale = max(shape.height / head.height, shape.width / head.width)
@@ -71,14 +71,14 @@ def _duration(media: Media) -> float:
 
 
 def _is_still(media: Media) -> bool:
-    """Whether it is a single picture, whose rate means nothing."""
+    """Whether the footage is a single image, which has no meaningful frame rate."""
     return media.num_frames == 1 if isinstance(media, Video) else read_duration(media) == 0
 
 
 def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
-    """The part between two seconds at another rate: the frame on screen as each new one begins, as of a file's.
+    """The part between two seconds at another rate: each new frame shows what is on screen at its start.
 
-    A single frame is a still, whatever its rate.
+    A single frame stays one frame.
     """
     count = 1 if _is_still(video) else max(1, round((stop - start) * fps))
     times = start + np.arange(count) / fps
@@ -87,7 +87,7 @@ def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
 
 
 def fit_image(image: Media, height: int, width: int) -> Video:
-    """The image (or a video's first frame), cropped to the wanted aspect around its centre and resized, with a note.
+    """The image (or a video's first frame), cropped around its centre to the aspect and resized. Logs a change of size.
 
     Raises:
         MediaError: a file that can't be read.
@@ -98,19 +98,19 @@ def fit_image(image: Media, height: int, width: int) -> Video:
 
 
 def _note_size(name: str, picture: Video, height: int, width: int) -> None:
-    """Tell of a picture that has another size."""
+    """Warn if a picture has another size."""
     if (picture.height, picture.width) != (height, width):
         _log.warning("%s is %dx%d; fitted to %dx%d", name, picture.width, picture.height, width, height)
 
 
 def pad_to(video: Video, height: int, width: int) -> Video:
-    """The video with its last row and column repeated down to `height` and out to `width`."""
+    """The video padded to `height` and `width` by repeating its last row and column."""
     if (video.height, video.width) == (height, width):
         return video
     edge = ((0, 0), (0, height - video.height), (0, width - video.width), (0, 0))
     return Video(np.pad(video.frames, edge, mode="edge"), video.fps)
 
 
-def held(picture: Video, num_frames: int) -> Video:
-    """A picture that stands still."""
+def freeze_frame(picture: Video, num_frames: int) -> Video:
+    """A video of one picture, repeated."""
     return Video(np.repeat(picture.frames[:1], num_frames, axis=0), picture.fps)

@@ -1,4 +1,4 @@
-"""The guided velocity of a canvas: two passes of the transformer, told the prompt and told the negative one."""
+"""Classifier-free guidance: the velocity of a canvas from two passes, with the prompt and with the negative one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitascope.generate.sampler import Velocity
-from vitascope.kernels.device import device_of
+from vitascope.kernels.device import CPU
 from vitascope.kernels.threads import pair_runner
 from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import to_clean, to_velocity
@@ -23,10 +23,7 @@ from vitascope.types import Number
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt as the text encoder understands it: once per video is enough.
-
-    `counts` says how many equal states each stands for, see `distinct_states`.
-    """
+    """States of a prompt from the text encoder; `counts` is how many equal states each stands for."""
 
     context: Float[Tensor, "l e"]
     counts: Int[Tensor, " l"] | None = None
@@ -34,10 +31,10 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class Guidance:
-    """How far a prediction is led from the negative prompt's, by `scale` times; 1 is not at all.
+    """Classifier-free guidance settings. `scale=1` turns guidance off.
 
-    It is led at noise levels within `interval`, and then brought back by the share `rescale` towards the standard
-    deviation of the prompt's own. Tokens fewer than `ramp` latent frames from given ones are led less.
+    Guidance applies at noise levels within `interval`. `rescale` in [0, 1] restores the standard deviation of the
+    conditional prediction. Over the first `ramp` latent frames next to given ones, the scale rises from 1.
     """
 
     scale: Number
@@ -60,12 +57,19 @@ class ConditionedDenoiser:
     The pack and the text's keys and values are computed once; each call replaces tokens and noise level.
     """
 
-    def __init__(self, transformer: Transformer, canvas: Canvas, texts: Sequence[EncodedPrompt], history_noise: Number):
+    def __init__(
+        self,
+        transformer: Transformer,
+        canvas: Canvas,
+        texts: Sequence[EncodedPrompt],
+        history_noise: Number,
+        device: torch.device = CPU,
+    ):
         self.transformer, self.canvas = transformer, canvas
         contexts, counts = [text.context for text in texts], [text.counts for text in texts]
         all_noise = torch.ones(canvas.num_frames)
         sample = canvas.noised(canvas.clean, all_noise, contexts, counts=counts, history_sigma=history_noise)
-        self.pack = pack([sample])
+        self.pack = pack([sample]).to(device)
         self.cache = transformer.encode_text(self.pack.context)
 
     def __call__(self, x: Float[Tensor, "n p"], sigma: float) -> Float[Tensor, "n p"]:
@@ -84,9 +88,9 @@ def guided_velocity(
     Without an unconditional denoiser it is the conditional velocity. Given tokens have velocity 0. On a CPU the context
     holds threads for the two passes.
     """
-    canvas = conditional.canvas
-    made = ~canvas.given[:, None]
-    nearness = canvas.nearness(guidance.ramp)
+    canvas, device = conditional.canvas, conditional.pack.tokens.device
+    made = (~canvas.given[:, None]).to(device)
+    nearness = canvas.nearness(guidance.ramp).to(device)
     scales = float(guidance.scale) + (1 - float(guidance.scale)) * nearness
 
     def velocity(x: Tensor, sigma: float) -> Tensor:
@@ -96,14 +100,14 @@ def guided_velocity(
             prompted, unprompted = run_pair(partial(conditional, x, sigma), partial(unconditional, x, sigma))
             guided = rescale(guide(prompted, unprompted, scales), prompted, guidance.rescale)
             target = torch.where(nearness == 1, prompted, guided)
-        return made * to_velocity(target, x, torch.full((len(x),), sigma), "clean")
+        return made * to_velocity(target, x, x.new_full((len(x),), sigma), "clean")
 
-    with pair_runner(device_of(conditional.transformer)) as run_pair:
+    with pair_runner(device) as run_pair:
         yield velocity
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: Number | Tensor) -> Tensor:
-    """Classifier-free guidance: `scale` times as far from unconditional; 1 is no guidance. Tokens may have their own.
+    """The guided prediction: unconditional + scale * (conditional - unconditional). A scale per token is allowed.
 
     Source: Ho and Salimans 2022 (arXiv:2207.12598), equation 6.
     """
@@ -112,7 +116,7 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: Number | Tensor) ->
 
 
 def rescale(guided: Float[Tensor, "n p"], conditional: Float[Tensor, "n p"], share: float) -> Float[Tensor, "n p"]:
-    """Guided output brought back towards the conditional one's standard deviation, by `share` in [0, 1].
+    """The guided output, scaled towards the conditional output's standard deviation by `share` in [0, 1].
 
     Source: Lin et al. 2023 (arXiv:2305.08891), equations 15 and 16.
     """

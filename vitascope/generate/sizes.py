@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
-from vitascope.video.shape import MIN_SIDE
+from vitascope.generate.requests import Request
+from vitascope.hub.card import PipelineConfig
+from vitascope.video.shape import MIN_SIDE, FrameShape, check_makeable
 
 MAX_ASPECT = 3.0
+
+_log = logging.getLogger(__name__)
+
+
+def default_shape(config: PipelineConfig, request: Request) -> FrameShape:
+    """The shape that a request asks for, and the model's where it leaves it open."""
+    return FrameShape(
+        config.height if request.height is None else request.height,
+        config.width if request.width is None else request.width,
+        config.fps if request.fps is None else request.fps,
+    )
+
+
+def check_shape(shape: FrameShape, num_frames: int, config: PipelineConfig) -> None:
+    """Refuse a video that can't be made, and warn of a size, length or rate that the model wasn't trained on.
+
+    Raises:
+        SizeError: naming the value and the range.
+    """
+    check_makeable(shape.height, shape.width, num_frames, shape.fps)
+    trained = (config.height, config.width, config.num_frames, config.fps)
+    note = outside_training(shape.height, shape.width, num_frames, shape.fps, trained)
+    if note is not None:
+        _log.warning("%s", note)
 
 
 def fitted_size(height: int, width: int, trained: tuple[int, int], multiple: int) -> tuple[int, int]:

@@ -7,22 +7,8 @@ from pathlib import Path
 
 from vitascope.codec.network import Codec
 from vitascope.errors import ModelError
-from vitascope.generate.pipeline import Pipeline
 from vitascope.hub import registry as parts
 from vitascope.hub.download import download, is_hub_id
-from vitascope.kernels.int8 import check_eight_bit
-from vitascope.types import Precision
-
-
-def load(model: str | Path, dtype: Precision = "float32", *, weights: bool = True) -> Pipeline:
-    """The model of a bundled name, a folder or an id; `dtype` and `weights` as in `Pipeline.load`.
-
-    Raises:
-        ModelError: no such model, or a part of it is missing or damaged.
-    """
-    if dtype == "int8":
-        check_eight_bit()  # before anything is downloaded
-    return Pipeline.load(find_model(model, weights=weights), dtype, weights=weights)
 
 
 def load_codec(model: str | Path) -> Codec:
@@ -51,6 +37,8 @@ def find_model(model: str | Path, *, weights: bool = True) -> Path:
     if folder is None:
         folder = download(str(model), weights=False)
         if weights:
+            from vitascope.generate.pipeline import Pipeline
+
             Pipeline.load(folder, weights=False)
             folder = download(str(model))
     return folder

@@ -56,6 +56,10 @@ class PromptEncoder(Protocol):
         """Float32 states of each prompt, in order; "" gives those of no prompt."""
         ...
 
+    def to(self, device: torch.device) -> PromptEncoder:
+        """This encoder on another device."""
+        ...
+
 
 def distinct_states(states: Float[Tensor, "l e"]) -> tuple[Float[Tensor, "l2 e"], Int64[Tensor, " l2"] | None]:
     """(states, counts): neighbours that equal each other as one, and how many each stands for; None if none do.

@@ -1,28 +1,45 @@
-"""Videos: what one is, and how it is read from and written to real files. The only place that knows about containers,
-codecs, colour matrices and timestamps.
+"""Videos, and how they are read from and written to files: the only room that knows containers and colour matrices.
+
+Names are imported at first use, so that importing this package loads neither NumPy nor FFmpeg.
 """
 
 from __future__ import annotations
 
-from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MAX_PIXELS, MIN_FPS, MIN_SIDE, Video
-from vitascope.video.growing import GrowingVideo
-from vitascope.video.reading import MAX_CLIP_BYTES, SEEK_FROM, read_duration, read_video
-from vitascope.video.sheet import contact_sheet
-from vitascope.video.writing import VideoWriter, write_video
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "IMAGE_FPS",
-    "MAX_CLIP_BYTES",
-    "MAX_FPS",
-    "MAX_PIXELS",
-    "MIN_FPS",
-    "MIN_SIDE",
-    "SEEK_FROM",
-    "GrowingVideo",
-    "Video",
-    "VideoWriter",
-    "contact_sheet",
-    "read_duration",
-    "read_video",
-    "write_video",
-]
+if TYPE_CHECKING:
+    from vitascope.video.clip import IMAGE_FPS as IMAGE_FPS
+    from vitascope.video.clip import MAX_FPS as MAX_FPS
+    from vitascope.video.clip import MAX_PIXELS as MAX_PIXELS
+    from vitascope.video.clip import MIN_FPS as MIN_FPS
+    from vitascope.video.clip import MIN_SIDE as MIN_SIDE
+    from vitascope.video.clip import Video as Video
+    from vitascope.video.growing import GrowingVideo as GrowingVideo
+    from vitascope.video.reading import MAX_CLIP_BYTES as MAX_CLIP_BYTES
+    from vitascope.video.reading import SEEK_FROM as SEEK_FROM
+    from vitascope.video.reading import read_comment as read_comment
+    from vitascope.video.reading import read_duration as read_duration
+    from vitascope.video.reading import read_video as read_video
+    from vitascope.video.sheet import contact_sheet as contact_sheet
+    from vitascope.video.writing import VideoWriter as VideoWriter
+    from vitascope.video.writing import write_video as write_video
+
+_MODULES = {
+    "clip": ("IMAGE_FPS", "MAX_FPS", "MAX_PIXELS", "MIN_FPS", "MIN_SIDE", "Video"),
+    "growing": ("GrowingVideo",),
+    "reading": ("MAX_CLIP_BYTES", "SEEK_FROM", "read_comment", "read_duration", "read_video"),
+    "sheet": ("contact_sheet",),
+    "writing": ("VideoWriter", "write_video"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

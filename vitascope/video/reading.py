@@ -93,6 +93,20 @@ def read_duration(path: str | Path) -> float:
         return float(_measured(path).seconds)
 
 
+def read_comment(path: str | Path) -> str:
+    """The comment in a file's metadata; empty if there is none.
+
+    Raises:
+        MediaError: no such file, or one that can't be read.
+    """
+    path = Path(path)
+    with _errors_reading(path):
+        _check_readable(path)
+        with path.open("rb") as file, _opened(file) as container:
+            tags = {key.lower(): value for key, value in container.metadata.items()}
+    return str(tags.get("comment", ""))
+
+
 def _check_request(
     fps: Number | None, size: tuple[int, int] | None, start: Number, seconds: Number | None, max_frames: int | None
 ) -> None:

@@ -44,15 +44,19 @@ def write_video(video: Video, path: str | Path, *, crf: int = 18) -> Path:
 class VideoWriter:
     """Writes a video frame by frame in flat memory: `with VideoWriter(...) as w: w.write(frames)`.
 
-    The file appears at `path` when the block ends; an error or an interrupt inside it leaves nothing behind.
+    The file appears at `path` when the block ends; an error or an interrupt inside it leaves nothing behind. `comment`
+    is stored in the file's metadata, in formats that have a comment.
 
     Raises:
         MediaError, SizeError: as `write_video`; also a block that ends without a frame.
     """
 
-    def __init__(self, path: str | Path, fps: Number, height: int, width: int, crf: int = 18) -> None:
+    def __init__(
+        self, path: str | Path, fps: Number, height: int, width: int, crf: int = 18, *, comment: str = ""
+    ) -> None:
         self.path = Path(path)
         self.num_frames = 0
+        self._comment = comment
         self._fps = exact_fps(fps)
         self._size = (height, width)
         self._crf = crf
@@ -64,7 +68,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         with errors_writing(self.path), ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
-            self._encoder = Encoder(temporary, self._encoding, self._fps, self._size, self._crf)
+            self._encoder = Encoder(temporary, self._encoding, self._fps, self._size, self._crf, self._comment)
             stack.callback(self._encoder.close_quietly)
             self._stack = stack.pop_all()
         return self
@@ -100,12 +104,16 @@ class VideoWriter:
 class Encoder:
     """Frames into a file that is open, one at a time. H.264 gets odd sides padded to even ones."""
 
-    def __init__(self, file: Path, encoding: Encoding, fps: Fraction, size: tuple[int, int], crf: int) -> None:
+    def __init__(
+        self, file: Path, encoding: Encoding, fps: Fraction, size: tuple[int, int], crf: int, comment: str = ""
+    ) -> None:
         self._encoding, self._fps, self._size = encoding, fps, size
         self._num_frames = 0
         stored = encoding.stored_size(*size)
         self._padding = (*((0, wanted - side) for wanted, side in zip(stored, size, strict=True)), (0, 0))
         self._output = av.open(str(file), "w", format=encoding.container, options=encoding.container_options)
+        if comment:
+            self._output.metadata["comment"] = comment
         try:
             self._stream = self._new_stream(crf)
         except BaseException:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from vitascope.generate.pipeline import Pipeline, Sampling
+from vitascope.generate.pipeline import Pipeline
+from vitascope.generate.requests import Sampling
 from vitascope.generate.rollout import Window
 from vitascope.generate.sampler import OnStep
 from vitascope.generate.timeline import Timeline
@@ -35,12 +36,12 @@ class KnowingPipeline(Pipeline):
         Raises:
             KeyError: no clip has the timeline's prompt.
         """
-        clip, dropped = self.clips[timeline.prompts[0]], timeline.dropped
+        clip, dropped = self.clips[timeline.prompts[0]], timeline.hidden_frames
         assert timeline.num_frames <= clip.num_frames
         frames = clip.frames[: timeline.num_frames]
         repeated = np.repeat(frames[dropped.start : dropped.start + 1], len(dropped), axis=0)
         stream = np.concatenate([frames[: dropped.start], repeated, frames[dropped.start :]])
         rollout = self.rollout(timeline)
-        truth = self.lattice.encode(Video(stream, clip.fps))[:, : rollout.latent.shape[1]]
+        truth = self.grid.encode(Video(stream, clip.fps))[:, : rollout.latent.shape[1]]
         rollout.put(Window(0, truth.shape[1]), truth)
         yield from rollout.decoded()

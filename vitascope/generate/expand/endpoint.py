@@ -10,7 +10,7 @@ from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 
 from vitascope.errors import ConfigError, EndpointError, PromptError, reason
-from vitascope.generate.storyboard import Storyboard
+from vitascope.generate.requests import Storyboard
 from vitascope.model.text import check_prompt
 
 TIMEOUT = 30.0  # seconds for an answer

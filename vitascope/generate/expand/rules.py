@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
-from vitascope.generate.storyboard import Storyboard
+from vitascope.generate.requests import Storyboard
 from vitascope.model.text import check_prompt, shot_prompt
 from vitascope.worlds.solids.phrases import DOING_EN, DOING_ZH, TRAVEL_EN, TRAVEL_ZH, conjugate
 from vitascope.worlds.solids.words import (
@@ -108,7 +108,7 @@ def expand_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
     everything = " ".join([storyboard.text, *(shot.text for shot in storyboard.shots)])
     shots = []
     for shot in storyboard.shots:
-        closed: set[Topic] = {"colour", "motion", *(("place", "time") if storyboard.images else ())}
+        closed: set[Topic] = {"colour", "motion", *(("place", "time") if list(storyboard.footage()) else ())}
         if not _is_open("camera", shot_prompt(storyboard.text, shot.text)):
             closed.add("camera")
         text = _fuller(check_prompt(shot.text), everything, seed, closed)

@@ -159,9 +159,9 @@ class UMT5Encoder:
         """States of the longest prompt."""
         return NUM_STATES
 
-    def to(self, dtype: torch.dtype) -> UMT5Encoder:
-        """The encoder in another precision."""
-        return UMT5Encoder(self.network.to(dtype), self.tokenizer)
+    def to(self, target: torch.dtype | torch.device) -> UMT5Encoder:
+        """This encoder in another number format, or on another device."""
+        return UMT5Encoder(self.network.to(target), self.tokenizer)
 
     def encode(self, prompts: Sequence[str]) -> list[Float[Tensor, "l e"]]:
         """Float32 states of each prompt, in order.

@@ -7,15 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.cli.fakes import FakePipeline
 from vitascope import cli
-from vitascope.cli.outputs import Terminated, slug
-from vitascope.video import read_video
+from vitascope.cli.outputs import slug
+from vitascope.errors import Terminated
+from vitascope.generate.recording import read_request
+from vitascope.generate.requests import Connect, Edit, Extend, Fill, Generate, Loop, Request
+from vitascope.video import Video, read_video
 
 ROOT = Path(__file__).parents[2]
 SAMPLING = {"seed": 7, "num_steps": 9, "guidance": 3.5, "negative": "rain"}
+SHAPE = {"height": 96, "width": 160, "fps": 16.0}
 SAMPLED = "--seed 7 --steps 9 --guidance 3.5 --negative rain --model here"
 
 
@@ -28,27 +33,21 @@ def test_generate_passes_every_option_on(
     words = f"{pictures} --size 160x96 --seconds 2.5 --fps 16"
     assert cli.main(["generate", "a cat", *words.split(), *SAMPLED.split(), "-o", "cat.webm"]) == 0
     assert pipeline.models == ["here"]
-    assert pipeline.asked == [
-        {
-            "ability": "generate",
-            "prompt": "a cat",
-            "image": Path("first.png"),
-            "last_image": Path("last.png"),
-            "references": [Path("a.png"), Path("b.png")],
-            "height": 96,
-            "width": 160,
-            "num_frames": None,
-            "seconds": 2.5,
-            "fps": 16.0,
-        },
-        SAMPLING,
+    assert pipeline.requests == [
+        Generate(
+            prompt="a cat",
+            image=Path("first.png"),
+            last_image=Path("last.png"),
+            references=(Path("a.png"), Path("b.png")),
+            seconds=2.5,
+            **SHAPE,
+            **SAMPLING,
+        )
     ]
+    assert pipeline.samplings == [pipeline.requests[0].sampling]
     captured = capsys.readouterr()
     assert captured.out == "cat.webm\n"
     assert (tmp_path / "cat.webm").exists()
-
-
-SHAPE = {"height": 96, "width": 160, "fps": 16.0}
 
 
 @pytest.mark.parametrize(
@@ -56,62 +55,63 @@ SHAPE = {"height": 96, "width": 160, "fps": 16.0}
     [
         (
             ["extend", "a.mp4", "it jumps", "--seconds", "2", "--backward"],
-            {"video": Path("a.mp4"), "prompt": "it jumps", "seconds": 2.0, "backward": True},
+            Extend(video=Path("a.mp4"), prompt="it jumps", seconds=2, backward=True),
             "a-extended-7.mp4",
         ),
         (
             ["extend", "a.mp4", "--seconds", "2"],
-            {"video": Path("a.mp4"), "prompt": "", "seconds": 2.0, "backward": False},
+            Extend(video=Path("a.mp4"), seconds=2),
             "a-extended-7.mp4",
         ),
         (
             ["fill", "a.mp4", "--missing", "1-1.5,3-4"],
-            {"video": Path("a.mp4"), "missing": [(1.0, 1.5), (3.0, 4.0)], "prompt": ""},
+            Fill(video=Path("a.mp4"), missing=((1, 1.5), (3, 4))),
             "a-filled-7.mp4",
         ),
         (
             ["connect", "a.mp4", "b.png", "they meet", "--seconds", "0.5"],
-            {"before": Path("a.mp4"), "after": Path("b.png"), "prompt": "they meet", "seconds": 0.5},
+            Connect(before=Path("a.mp4"), after=Path("b.png"), prompt="they meet", seconds=0.5),
             "a-to-b-7.mp4",
         ),
-        (["loop", "a.mp4"], {"video": Path("a.mp4"), "prompt": "", "seconds": 1.0}, "a-looped-7.mp4"),
+        (["loop", "a.mp4"], Loop(video=Path("a.mp4")), "a-looped-7.mp4"),
         (
             ["edit", "a.mp4", "in snow", "--strength", "0.6", "--mask", "b.png"],
-            {"video": Path("a.mp4"), "prompt": "in snow", "strength": 0.6, "mask": Path("b.png")},
+            Edit(video=Path("a.mp4"), prompt="in snow", strength=0.6, mask=Path("b.png")),
             "a-edited-7.mp4",
         ),
     ],
 )
 def test_verbs_pass_every_option_on(
-    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str], words: list[str], asked: dict[str, object], path: str
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str], words: list[str], asked: Request, path: str
 ) -> None:
     for name in ("a.mp4", "b.png"):
         Path(name).touch()
     assert cli.main([*words, "--size", "160x96", "--fps", "16", *SAMPLED.split()]) == 0
-    assert pipeline.asked == [{"ability": words[0], **asked, **SHAPE}, SAMPLING]
+    request = asked.model_copy(update={**SHAPE, **SAMPLING})
+    assert pipeline.requests == [request]
+    assert pipeline.samplings == [request.sampling]
     assert capsys.readouterr().out == f"{path}\n"
     assert Path(path).is_file()
 
 
 def test_generate_leaves_what_is_not_said_to_the_model(pipeline: FakePipeline) -> None:
     assert cli.main(["generate", "a cat"]) == 0
-    asked, sampling = pipeline.asked
-    unsaid = ("image", "last_image", "height", "width", "num_frames", "seconds", "fps")
-    assert [asked[name] for name in unsaid] == [None] * len(unsaid)
-    assert asked["references"] == []
-    assert sampling == {"seed": 0, "num_steps": None, "guidance": None, "negative": ""}
+    assert pipeline.requests == [Generate(prompt="a cat")]
+    assert pipeline.loaded_with == [{"device": "auto", "dtype": "auto", "compile": False, "offload": False}]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Terminated()])
 def test_an_interrupt_keeps_what_is_decoded(
-    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str], stop: BaseException
+    pipeline: FakePipeline,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    stop: BaseException,
 ) -> None:
     """As a file that plays; fails when the writer drops its file, as it does after an error."""
     pipeline.failure, pipeline.fails_after = stop, 1
     assert cli.main(["generate", "a cat", "-o", "cat.mp4"]) in (130, 143)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "cat.mp4: the first 0.1 seconds\n" in captured.err
+    assert capsys.readouterr().out == ""
+    assert "cat.mp4: wrote the first 0.1 seconds" in caplog.messages
     assert read_video("cat.mp4").num_frames == 1
 
 
@@ -135,15 +135,18 @@ KILLED = """
 import time, types
 from pathlib import Path
 import numpy as np
-from vitascope.cli.outputs import _write
+from vitascope.generate.recording import record
+from vitascope.generate.requests import Generate
 
-def frames():
+def frames(*unused):
     for number in range(9):
         yield np.full((2, 32, 48, 3), 20 * number, np.uint8)
     print("there", flush=True)
     time.sleep(60)
 
-_write(frames(), types.SimpleNamespace(num_frames=30, fps=8.0, height=32, width=48), Path("cat.mp4"), 0)
+grid = types.SimpleNamespace(num_given_first=lambda timeline: 0)
+timeline = types.SimpleNamespace(num_frames=30, fps=8.0, height=32, width=48)
+record(types.SimpleNamespace(stream=frames, grid=grid), Generate(prompt="a cat"), Path("cat.mp4"), timeline=timeline)
 """
 
 
@@ -172,7 +175,7 @@ def test_a_partial_file_that_is_given_is_not_written_over(
 ) -> None:
     (tmp_path / "cat.partial.mp4").write_bytes(b"mine")
     assert cli.main(["extend", "cat.partial.mp4", "--seconds", "1", "-o", "cat.mp4"]) == 2
-    assert "cat.partial.mp4 is also what is given" in capsys.readouterr().err
+    assert "cat.partial.mp4 is also an input" in capsys.readouterr().err
     assert (tmp_path / "cat.partial.mp4").read_bytes() == b"mine"
 
 
@@ -194,7 +197,7 @@ def test_names_of_the_files(
 ) -> None:
     assert cli.main(["generate", *words]) == 0
     assert capsys.readouterr().out.split("\n")[:-1] == paths
-    assert [asked["seed"] for asked in pipeline.asked if "seed" in asked] == seeds
+    assert [sampling.seed for sampling in pipeline.samplings] == seeds
     assert all(Path(path).is_file() for path in paths)
 
 
@@ -215,7 +218,7 @@ def test_a_long_prompt_gives_a_short_name() -> None:
 
 def test_an_image_file_asks_for_one_frame(pipeline: FakePipeline) -> None:
     assert cli.main(["generate", "a cat", "-o", "cat.png"]) == 0
-    assert pipeline.asked[0]["num_frames"] == 1
+    assert pipeline.requests == [Generate(prompt="a cat", num_frames=1)]
 
 
 def test_an_existing_file_is_replaced(pipeline: FakePipeline, tmp_path: Path) -> None:
@@ -225,13 +228,12 @@ def test_an_existing_file_is_replaced(pipeline: FakePipeline, tmp_path: Path) ->
 
 
 def test_odd_sides_are_stored_as_even_ones_and_a_note_says_so(
-    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+    pipeline: FakePipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, size, noted in (("a.mp4", (31, 77), True), ("b.webm", (31, 77), False), ("c.mp4", (30, 76), False)):
         pipeline.size = size
         assert cli.main(["generate", "a cat", "-o", name]) == 0
-        note = capsys.readouterr().err
-        assert ("is stored as" in note) == noted == (f"{name}: 77x31 is stored as 78x32" in note)
+        assert (f"{name}: stored as 78x32, not 77x31: H.264 needs even sides" in caplog.messages) == noted
         assert read_video(name).frames.shape[1:3] == ((32, 78) if noted else size)
 
 
@@ -243,7 +245,7 @@ def test_what_is_given_is_never_written_over(
     for words in (["extend", "clip.mp4", "--seconds", "1"], ["loop", "clip.mp4"], ["edit", "clip.mp4", "red"]):
         strength = ["--strength", "0.5"] if words[0] == "edit" else []
         assert cli.main([*words, *strength, "-o", "./clip.mp4"]) == 2
-        assert "clip.mp4 is also what is given" in capsys.readouterr().err
+        assert "clip.mp4 is also an input" in capsys.readouterr().err
     assert (tmp_path / "clip.mp4").read_bytes() == b"mine"
 
 
@@ -331,3 +333,52 @@ def test_usage_errors_of_the_other_verbs(
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert said in captured.err
     assert pipeline.models == []
+
+
+def test_a_request_is_printed_and_made_again(
+    pipeline: FakePipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON from --dump-request and the video's metadata both lead back to the same request; options replace fields."""
+    Path("cat.png").touch()
+    words = ["generate", "一只猫", "--image", "cat.png", "--seconds", "2", *SAMPLED.split()]
+    assert cli.main([*words, "--dump-request"]) == 0
+    assert pipeline.models == []
+    Path("request.json").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert cli.main([*words, "-o", "cat.mp4"]) == 0
+    request = pipeline.requests[0]
+    assert read_request("cat.mp4") == request
+    assert cli.main(["run", "request.json", "-o", "again.mp4"]) == 0
+    assert cli.main(["run", "cat.mp4", "--seed", "8", "-o", "other.mp4"]) == 0
+    assert pipeline.requests[1] == request.model_copy(update={"image": tmp_path / "cat.png"})
+    assert pipeline.requests[2] == request.model_copy(update={"seed": 8})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not readable JSON"),
+        ("[1]", "no JSON object"),
+        ('{"prompt": "a cat"}', "verb is None"),
+        ('{"verb": "paint"}', "verb is 'paint'"),
+        ('{"verb": "generate", "promt": "a cat"}', "promt: Extra inputs are not permitted"),
+        ('{"verb": "generate", "prompt": "a cat", "fps": "fast"}', "fps"),
+        ('{"verb": "extend", "prompt": "a cat", "seconds": 1}', "video: Field required"),
+        ('{"verb": "extend", "video": "in memory: 2 frames", "seconds": 1}', "footage in memory"),
+        ('{"verb": "generate", "prompt": ' + "[" * 100_000, "not readable JSON"),
+    ],
+)
+def test_a_bad_request_is_one_line(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    Path("request.json").write_text(text, encoding="utf-8")
+    assert cli.main(["run", "request.json"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert said in captured.err
+    assert pipeline.models == []
+
+
+def test_a_video_without_a_request_is_refused(pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    Video(np.zeros((2, 16, 16, 3), np.uint8), 8.0).save("plain.mp4")
+    assert cli.main(["run", "plain.mp4"]) == 2
+    assert "plain.mp4 holds no request" in capsys.readouterr().err

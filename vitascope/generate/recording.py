@@ -1,0 +1,93 @@
+"""Recording: a request's frames written to a file while they are generated, and the request read back from it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vitascope.errors import ConfigError, Terminated
+from vitascope.generate.requests import Request, parse_request
+from vitascope.video import GrowingVideo, Video, VideoWriter, read_comment
+from vitascope.video.formats import STILL
+
+if TYPE_CHECKING:
+    from vitascope.generate.pipeline import Pipeline
+    from vitascope.generate.timeline import Timeline
+
+NUM_SAMPLED = 8  # frames kept for a contact sheet
+
+_log = logging.getLogger(__name__)
+
+
+def record(
+    pipeline: Pipeline,
+    request: Request,
+    path: Path,
+    *,
+    timeline: Timeline | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Video:
+    """Generate a request into a file, and return up to NUM_SAMPLED of its frames.
+
+    The suffix of `path` gives the format. The file's comment holds the request. While it grows, the frames so far play
+    at `partial_path(path)`, which is what a kill leaves. An interrupt leaves a file of the frames so far, unless they
+    are only the given ones. `timeline` is the request's plan, if it was made before.
+
+    Raises:
+        PromptError, SizeError, MediaError: as `planning.plan` and `Pipeline.stream`; also a file that can't be written.
+    """
+    timeline = pipeline.plan(request) if timeline is None else timeline
+    frames = pipeline.stream(timeline, request.sampling, on_progress)
+    if path.suffix.lower() in STILL:
+        picture = Video(np.concatenate(list(frames)), timeline.fps)
+        picture.save(path)
+        return picture
+    return _write(frames, timeline, path, request.to_json(), pipeline.grid.num_given_first(timeline))
+
+
+def read_request(path: str | Path) -> Request:
+    """The request in the comment of a video that `record` wrote.
+
+    Raises:
+        MediaError: the file can't be read.
+        ConfigError: it holds no request.
+    """
+    comment = read_comment(path)
+    try:
+        tree = json.loads(comment)
+    except (ValueError, RecursionError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds no request; give a video that Vitascope wrote, or a request's JSON file")
+    return parse_request(tree, source=str(path))
+
+
+def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, comment: str, num_given: int) -> Video:
+    num_sampled = min(NUM_SAMPLED, timeline.num_frames)
+    wanted = set(np.linspace(0, timeline.num_frames - 1, num_sampled).round().astype(int).tolist())
+    sampled: list[np.ndarray] = []
+    interruption: BaseException | None = None
+    form = (path, timeline.fps, timeline.height, timeline.width)
+    with GrowingVideo(*form) as growing, VideoWriter(*form, comment=comment) as writer:
+        stored = writer.stored_size
+        if stored != (timeline.height, timeline.width):
+            size = f"{timeline.width}x{timeline.height}"
+            _log.warning("%s: stored as %dx%d, not %s: H.264 needs even sides", path, stored[1], stored[0], size)
+        try:
+            for chunk in frames:
+                growing.write(chunk)
+                sampled += [frame for index, frame in enumerate(chunk, start=writer.num_frames) if index in wanted]
+                writer.write(chunk)
+        except (KeyboardInterrupt, Terminated) as stop:
+            if writer.num_frames <= num_given:
+                raise
+            interruption = stop
+    if interruption is not None:
+        _log.warning("%s: wrote the first %.1f seconds", path, writer.num_frames / timeline.fps)
+        raise interruption
+    return Video(np.stack(sampled), timeline.fps)

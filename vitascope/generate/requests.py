@@ -1,0 +1,296 @@
+"""Requests: one frozen config per verb, built alike by Python, the command line, evaluations and servers.
+
+A request says what to make and nothing about how or where: no model, device or file. It is JSON on disk and in the
+metadata of the videos made from it. `planning.plan` turns one into a timeline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
+
+import numpy as np
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from vitascope.config import Config, load_config, parse_config, validation_message
+from vitascope.errors import ConfigError, reason
+from vitascope.types import Number
+from vitascope.video import Video
+from vitascope.video.shape import MAX_FRAMES
+
+MAX_SEED = 2**63 - 1
+MAX_REQUEST_BYTES = 1 << 20
+_IN_MEMORY = "in memory: "
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of the sampler; None is the model's default. The same seed gives the same frames."""
+
+    seed: int = 0
+    num_steps: int | None = None
+    guidance: Number | None = None
+    negative: str = ""
+
+    def of_window(self, number: int) -> int:
+        """The seed of a window: the first window uses the seed itself."""
+        if number == 0:
+            return self.seed
+        return int(np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _to_float(value: object) -> object:
+    return float(value) if isinstance(value, Fraction) else value
+
+
+Real: TypeAlias = Annotated[float, BeforeValidator(_to_float)]
+
+
+def _to_media(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_IN_MEMORY):
+        raise ValueError(f"it was footage in memory ({value.removeprefix(_IN_MEMORY)}); save that and name the file")
+    return Path(value) if isinstance(value, str) else value
+
+
+def _from_media(value: Video | Path) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    digest = hashlib.sha256(value.frames.tobytes()).hexdigest()[:16]
+    return f"{_IN_MEMORY}{value.num_frames} frames of {value.width}x{value.height}, SHA-256 {digest}"
+
+
+Media: TypeAlias = Annotated[
+    Video | Path, BeforeValidator(_to_media), PlainSerializer(_from_media, return_type=str, when_used="always")
+]
+"""Footage: a file's path, or a `Video` in memory, which JSON names but doesn't hold."""
+
+
+RequestT = TypeVar("RequestT", bound="Request")
+
+
+class Request(Config):
+    """Fields of every verb. Sizes default to those of the footage, or to the model's."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    verb: ClassVar[str]
+    prompt: str = Field("", description="Text of what happens, in English or Chinese.")
+    height: int | None = Field(None, description="Rows of pixels.")
+    width: int | None = Field(None, description="Columns of pixels.")
+    fps: Real | None = Field(None, description="Frames per second.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="The same seed gives the same video.")
+    num_steps: int | None = Field(None, description="Sampling steps; more is slower and finer.")
+    guidance: Real | None = Field(None, description="Guidance scale; 1 turns guidance off.")
+    negative: str = Field("", description="Text of what the video should not show.")
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ConfigError(f"{self.verb}: {validation_message(error)}") from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # files are parsed without it, see parse_config
+
+    @property
+    def sampling(self) -> Sampling:
+        """Settings of the sampler."""
+        return Sampling(self.seed, self.num_steps, self.guidance, self.negative)
+
+    def footage(self) -> Iterator[Video | Path]:
+        """Videos and images that the request refers to."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, Video | Path):
+                    yield item
+
+    def dump(self) -> dict[str, Any]:
+        """The request as JSON values, with its verb; fields at their defaults are left out."""
+        return {"verb": self.verb, **self.model_dump(mode="json", exclude_defaults=True)}
+
+    def to_json(self) -> str:
+        """The request as one line of JSON; `parse_request` reads it."""
+        return json.dumps(self.dump(), ensure_ascii=False)
+
+    def with_paths(self: RequestT, convert: Callable[[Path], Path]) -> RequestT:
+        """The request with every path passed through a function, such as `Path.absolute`."""
+        return self.model_copy(update={name: _converted(value, convert) for name, value in self})
+
+
+def _converted(value: Any, convert: Callable[[Path], Path]) -> Any:
+    if isinstance(value, Path):
+        return convert(value)
+    if isinstance(value, tuple):
+        return tuple(_converted(item, convert) for item in value)
+    if isinstance(value, StoryboardShot):
+        return value.model_copy(update={"image": _converted(value.image, convert)})
+    return value
+
+
+class Generate(Request):
+    """Text to video, or to an image; `image` is animated, `last_image` led to, `references` seen but not shown."""
+
+    verb = "generate"
+    image: Media | None = Field(None, description="First frame, resized to the video's size.")
+    last_image: Media | None = Field(None, description="Last frame, resized to the video's size.")
+    references: tuple[Media, ...] = Field((), description="Pictures of characters or style.")
+    num_frames: int | None = Field(None, description="Length in frames; 1 makes an image. Give this or seconds.")
+    seconds: Real | None = Field(None, description="Length in seconds.")
+
+
+class Extend(Request):
+    """The video and `seconds` that follow it or, with `backward`, precede it."""
+
+    verb = "extend"
+    video: Media
+    seconds: Real = Field(description="Length of the new part.")
+    backward: bool = Field(False, description="Generate what precedes the video.")
+
+
+class Fill(Request):
+    """The video with the frames between pairs of seconds regenerated."""
+
+    verb = "fill"
+    video: Media
+    missing: tuple[tuple[Real, Real], ...] = Field(description="(start, stop) of each part, in seconds.")
+
+
+class Connect(Request):
+    """One video, `seconds` of transition, and the other video."""
+
+    verb = "connect"
+    before: Media
+    after: Media
+    seconds: Real = Field(description="Length of the transition.")
+
+
+class Loop(Request):
+    """The video and `seconds` that lead from its end back to its beginning."""
+
+    verb = "loop"
+    video: Media
+    seconds: Real = Field(1.0, description="Length of the new part.")
+
+
+class Edit(Request):
+    """The video regenerated from another prompt, after adding noise of `strength` in (0, 1]; 1 regenerates everything.
+
+    Source: Meng et al. 2022 (arXiv:2108.01073), SDEdit.
+    """
+
+    verb = "edit"
+    video: Media
+    strength: Real = Field(description="Noise level to start from, in (0, 1].")
+    mask: Media | None = Field(None, description="An image, white where the video is regenerated.")
+
+
+class StoryboardShot(Config):
+    """Text and length of one shot. `image` is its first frame; without `cut` the picture continues."""
+
+    text: str
+    seconds: Real = Field(gt=0, le=MAX_FRAMES)
+    image: Path | None = None
+    cut: bool = True
+
+    @field_validator("text")
+    @classmethod
+    def _is_not_empty(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("is empty; describe the shot")
+        return text
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> StoryboardShot:
+        if self.image is not None and not self.cut:
+            raise ValueError("a shot without a cut can't begin with an image; remove image or cut")
+        return self
+
+
+class Storyboard(Request):
+    """Several shots in order, and a text for all of them: the characters, the time of day, the style."""
+
+    verb = "storyboard"
+    text: str = Field("", description="Text that holds for all shots.")
+    shots: tuple[StoryboardShot, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Storyboard:
+        if not self.shots[0].cut:
+            raise ValueError("shots.0 has no shot before it; remove cut = false")
+        if self.prompt:
+            raise ValueError("a storyboard has text and shots, not a prompt")
+        return self
+
+    def footage(self) -> Iterator[Video | Path]:
+        """First images of the shots."""
+        return (shot.image for shot in self.shots if shot.image is not None)
+
+
+REQUESTS: dict[str, type[Request]] = {
+    kind.verb: kind for kind in (Generate, Extend, Fill, Connect, Loop, Edit, Storyboard)
+}
+
+
+def parse_request(tree: Mapping[str, Any], source: str = "request") -> Request:
+    """The request that JSON values describe; `verb` names its kind.
+
+    Raises:
+        ConfigError: no such verb, an unknown or missing field, or a wrong type.
+    """
+    fields = dict(tree)
+    verb = fields.pop("verb", None)
+    if verb not in REQUESTS:
+        raise ConfigError(f"{source}: verb is {verb!r}; give one of {', '.join(REQUESTS)}")
+    return parse_config(fields, REQUESTS[verb], source=source)
+
+
+def load_request(path: str | Path) -> Request:
+    """The request in a JSON file, or a storyboard in a TOML file; relative paths in it start from the file's folder.
+
+    Raises:
+        ConfigError: no such file, a file that can't be parsed, an unknown field, a wrong type, or a missing image.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".toml":
+        return load_storyboard(path)
+    try:
+        if path.stat().st_size > MAX_REQUEST_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_REQUEST_BYTES >> 10} KiB; a request is a small JSON file")
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no request file {path}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not readable JSON: {reason(error)}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds no JSON object; write one with --dump-request")
+    return parse_request(tree, source=str(path)).with_paths(lambda each: path.parent / each)
+
+
+def load_storyboard(path: str | Path) -> Storyboard:
+    """The storyboard in a TOML file; relative paths of images start from the file's folder.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key, a wrong value, or a missing image.
+    """
+    path = Path(path)
+    storyboard = load_config(path, Storyboard)
+    shots = []
+    for number, shot in enumerate(storyboard.shots):
+        image = None if shot.image is None else path.parent / shot.image
+        if image is not None and not image.is_file():
+            raise ConfigError(f"{path}: shots.{number}.image: no file {image}")
+        shots.append(shot.model_copy(update={"image": image}))
+    return storyboard.model_copy(update={"shots": tuple(shots)})
