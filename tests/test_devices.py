@@ -34,8 +34,9 @@ def test_what_torch_tolerates_fails_too(mixture) -> None:
         mixture(torch.zeros(2, 3, device=META))
 
 
-def test_copies_may_cross_devices() -> None:
-    with OneDevice(META, others=True):
+@pytest.mark.parametrize("inference", [False, True])
+def test_copies_may_cross_devices(inference: bool) -> None:
+    with torch.inference_mode(inference), OneDevice(META, others=True):
         noise = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
         assert noise.to(META).is_meta
         torch.zeros(2, 3, device=META).copy_(noise)

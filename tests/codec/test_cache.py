@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitascope.codec import streaming
-from vitascope.codec.cache import Stream
+from vitascope.codec.cache import CausalCache
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import StreamingDecoder, Tiling, decode_stream, encode_stream
 
@@ -40,8 +40,8 @@ def later(seconds: float, work) -> threading.Thread:
 
 def test_a_layer_waits_until_the_same_one_remembers_the_chunk_before():
     layer, other = nn.Identity(), nn.Identity()
-    first = Stream.after(None)
-    second = Stream.after(first)
+    first = CausalCache.after(None)
+    second = CausalCache.after(first)
     assert (bool(first), bool(second)) == (False, True)
     first[other] = FRAME
     thread = later(0.05, lambda: first.__setitem__(layer, FRAME + 1))
@@ -53,10 +53,10 @@ def test_a_layer_waits_until_the_same_one_remembers_the_chunk_before():
 def test_what_a_chunk_never_touches_is_that_of_the_chunks_before_it():
     """Told when it has ended, and not before."""
     kept, missing = nn.Identity(), nn.Identity()
-    base = Stream()
+    base = CausalCache()
     base[kept] = FRAME
-    first = Stream.after(base)
-    second = Stream.after(first)
+    first = CausalCache.after(base)
+    second = CausalCache.after(first)
     ends = later(0.05, first.end)
     assert torch.equal(second.get(kept), FRAME)
     assert missing not in second
@@ -66,8 +66,8 @@ def test_what_a_chunk_never_touches_is_that_of_the_chunks_before_it():
 
 
 def test_an_end_waits_for_the_end_of_the_chunk_before():
-    first = Stream.after(None)
-    second = Stream.after(first)
+    first = CausalCache.after(None)
+    second = CausalCache.after(first)
     ended: list[int] = []
     thread = later(0.05, lambda: (ended.append(1), first.end()))
     second.end()
@@ -94,7 +94,7 @@ def test_chunks_at_once_equal_chunks_in_turn(codec, two_threads, monkeypatch, nu
 
     at_once = coded()
     assert names == {"one half_0", "other half_0"}
-    monkeypatch.setattr(streaming, "MAX_CELLS_AT_ONCE", 0)
+    monkeypatch.setattr(streaming, "MAX_CELLS_TO_OVERLAP", 0)
     in_turn = coded()
     assert names == {threading.current_thread().name}
     for one, other in zip(at_once, in_turn, strict=True):
@@ -176,8 +176,8 @@ def test_a_decoding_that_is_left_leaves_no_thread(codec, two_threads):
 def test_a_chunk_behind_one_that_failed_fails_too():
     """It doesn't take what it lacks for the beginning of a video."""
     kept, lacking = nn.Identity(), nn.Identity()
-    first = Stream.after(None)
-    second = Stream.after(first)
+    first = CausalCache.after(None)
+    second = CausalCache.after(first)
     first[kept] = FRAME
     first.end(failed=True)
     assert torch.equal(second.get(kept), FRAME)
@@ -187,11 +187,11 @@ def test_a_chunk_behind_one_that_failed_fails_too():
 
 def test_what_is_remembered_anew_is_forgotten_of_the_chunk_before():
     layer = nn.Identity()
-    first = Stream.after(None)
-    second = Stream.after(first)
+    first = CausalCache.after(None)
+    second = CausalCache.after(first)
     first[layer] = FRAME
     second[layer] = FRAME + 1
-    assert layer not in first._memory
+    assert layer not in first._frames
     first.end()
     second.end()
     assert torch.equal(second.get(layer), FRAME + 1)
@@ -200,49 +200,49 @@ def test_what_is_remembered_anew_is_forgotten_of_the_chunk_before():
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_what_is_remembered_is_a_copy(mode):
     """Not a view that keeps the whole chunk, which a minute's memory would pay for."""
-    layer, chunk, stream = nn.Identity(), torch.arange(80.0), Stream()
+    layer, chunk, cache = nn.Identity(), torch.arange(80.0), CausalCache()
     with mode():
-        stream[layer] = chunk[-2:]
-        assert stream.get(layer).untyped_storage().nbytes() == 2 * chunk.element_size()
-        stream[layer] = chunk[:2]
-        assert stream.get(layer).tolist() == [0, 1]
+        cache[layer] = chunk[-2:]
+        assert cache.get(layer).untyped_storage().nbytes() == 2 * chunk.element_size()
+        cache[layer] = chunk[:2]
+        assert cache.get(layer).tolist() == [0, 1]
     assert chunk[-2:].tolist() == [78, 79]
 
 
 @torch.inference_mode()
 def test_what_is_remembered_stays_in_its_place_from_stream_to_stream():
     layer, chunk = nn.Identity(), torch.arange(80.0)
-    first = Stream.after(None)
+    first = CausalCache.after(None)
     first[layer] = chunk[-2:]
     place = first.get(layer)
-    second = Stream.after(first)
+    second = CausalCache.after(first)
     assert second.get(layer) is place
     second[layer] = chunk[:2]
     assert second.get(layer) is place
     assert place.tolist() == [0, 1]
-    assert layer not in first._memory
+    assert layer not in first._frames
     second[layer] = chunk[:3]  # of another size
     assert second.get(layer).tolist() == [0, 1, 2]
 
 
 def test_a_stream_may_leave_inference_mode_and_come_back(codec):
     """Fails when a tensor that was made in inference mode is written over outside of it."""
-    latent, stream = torch.randn(1, 4, 8, 4, 4), Stream()
+    latent, cache = torch.randn(1, 4, 8, 4, 4), CausalCache()
     modes = [torch.inference_mode, torch.no_grad, torch.inference_mode, torch.enable_grad]
     pixels = []
     for mode, chunk in zip(modes, latent.split(2, dim=2), strict=True):
         with mode():
-            pixels.append(codec.decode(chunk, stream))
+            pixels.append(codec.decode(chunk, cache))
     torch.testing.assert_close(torch.cat(pixels, 2), codec.decode(latent), rtol=0, atol=1e-5)
 
 
 def test_what_a_gradient_needs_is_not_written_over():
     torch.manual_seed(0)
-    learning, stream = Codec(CodecConfig(latent_channels=4, base_width=8)), Stream()
+    learning, cache = Codec(CodecConfig(latent_channels=4, base_width=8)), CausalCache()
     latent = torch.randn(1, 4, 4, 4, 4)
-    loss = learning.decode(latent[:, :, :2], stream).square().sum()
+    loss = learning.decode(latent[:, :, :2], cache).square().sum()
     with torch.inference_mode():
-        learning.decode(latent[:, :, 2:], stream)
+        learning.decode(latent[:, :, 2:], cache)
     loss.backward()
 
 
@@ -258,7 +258,7 @@ def test_chunks_in_turn_are_refused_while_others_are_under_way(codec, two_thread
     with torch.inference_mode():
         pixels = decoder.decode_all(latent.split(2, dim=2))
         next(pixels)
-        with pytest.raises(AssertionError, match="under way"):
+        with pytest.raises(AssertionError, match="is running"):
             decoder.decode(latent[:, :, :1])
         release.set()
         assert len(list(pixels)) == 1

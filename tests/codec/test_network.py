@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope.codec.cache import Stream
+from vitascope.codec.cache import CausalCache
 from vitascope.codec.linear_path import LinearPath
 from vitascope.codec.network import Codec, CodecConfig, Stride, fold_pixels, unfold_pixels
 from vitascope.config import parse_config
@@ -102,10 +102,10 @@ def test_refuses_what_the_stride_does_not_divide():
         codec.encode(torch.zeros(1, 3, 1, 15, 16))
     with pytest.raises(SizeError, match=r"4k\+1"):
         codec.encode(torch.zeros(1, 3, 4, 16, 16))
-    stream = Stream()
-    codec.encode(torch.zeros(1, 3, 1, 16, 16), stream)
+    cache = CausalCache()
+    codec.encode(torch.zeros(1, 3, 1, 16, 16), cache)
     with pytest.raises(SizeError, match="needs 4k;"):
-        codec.encode(torch.zeros(1, 3, 5, 16, 16), stream)
+        codec.encode(torch.zeros(1, 3, 5, 16, 16), cache)
 
 
 @pytest.mark.parametrize("wrong", [{"temporal_downsample": [True]}, {"latent_mean": [1.0]}, {"base_widht": 8}])

@@ -45,7 +45,7 @@ def test_spans_cover_a_latent_once():
 
 
 def test_streamed_equals_one_shot(codec):
-    """Fails when a layer forgets its history: emptying the Stream between chunks moves the result by more than 0.01."""
+    """Fails when a layer forgets its past: an emptied cache between chunks moves the result by more than 0.01."""
     pixels = torch.randn(1, 3, 29, 16, 24)
     latent = codec.encode(pixels)
     chunks = [pixels[:, :, start:stop] for start, stop in chunk_spans(29, 4)]

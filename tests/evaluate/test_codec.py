@@ -16,7 +16,7 @@ from einops import repeat
 from torch import Tensor
 
 from vitascope.codec import streaming
-from vitascope.codec.cache import Stream
+from vitascope.codec.cache import CausalCache
 from vitascope.codec.losses import PerceptualDistance
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import MediaError, SizeError
@@ -103,20 +103,20 @@ class Sampler(Codec):
         super().__init__(CodecConfig(latent_channels=3, base_width=4))
         self.damage = damage
 
-    def encode(self, pixels: Tensor, stream: Stream | None = None) -> Tensor:
-        first = 0 if self._is_first(stream) else 3
+    def encode(self, pixels: Tensor, cache: CausalCache | None = None) -> Tensor:
+        first = 0 if self._is_first(cache) else 3
         return pixels[:, :, first::4, ::8, ::8]
 
-    def decode(self, latent: Tensor, stream: Stream | None = None) -> Tensor:
-        is_first = self._is_first(stream)
+    def decode(self, latent: Tensor, cache: CausalCache | None = None) -> Tensor:
+        is_first = self._is_first(cache)
         pixels = repeat(latent, "b c t h w -> b c (t time) (h row) (w column)", time=4, row=8, column=8)
         pixels = pixels[:, :, 3:] if is_first else pixels
         return pixels if self.damage is None else self.damage(latent, pixels, not is_first)
 
-    def _is_first(self, stream: Stream | None) -> bool:
-        is_first = not stream
-        if stream is not None:
-            stream[self] = torch.zeros(())
+    def _is_first(self, cache: CausalCache | None) -> bool:
+        is_first = not cache
+        if cache is not None:
+            cache[self] = torch.zeros(())
         return is_first
 
 

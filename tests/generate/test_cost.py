@@ -30,7 +30,7 @@ def test_decoding_is_counted_as_it_is_done(pipeline, num_frames, monkeypatch):
     """Chunk by chunk; 33 frames take five chunks."""
     latent = torch.zeros(pipeline.codec.latent_channels, *latent_shape(pipeline.codec, num_frames, **SIZE))
     monkeypatch.setattr("vitascope.kernels.conv.has_onednn", lambda: False)  # what the counter doesn't know
-    monkeypatch.setattr("vitascope.codec.streaming.MAX_CELLS_AT_ONCE", 0)  # it counts what its own thread does
+    monkeypatch.setattr("vitascope.codec.streaming.MAX_CELLS_TO_OVERLAP", 0)  # it counts what its own thread does
     with FlopCounterMode(display=False) as counter:
         list(decode_frames(pipeline.codec, latent, **SIZE, num_frames=num_frames))
     assert cost(pipeline, 0, num_frames).flops == pytest.approx(counter.get_total_flops(), rel=1e-6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.codec.cache import Stream
+from vitascope.codec.cache import CausalCache
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
 from vitascope.hub.wan import codec as wan_codec
@@ -87,11 +87,11 @@ def test_in_chunks_it_is_the_peer_as_well(tmp_path, config):
     theirs = peer(config)
     codec = ours(theirs, tmp_path)
     pixels = random(1, 3, 17, 32, 32).clamp(-1, 1)
-    stream = Stream()
-    latents = torch.cat([codec.encode(part, stream) for part in pixels.split([5, 4, 8], dim=2)], dim=2)
+    cache = CausalCache()
+    latents = torch.cat([codec.encode(part, cache) for part in pixels.split([5, 4, 8], dim=2)], dim=2)
     assert difference(normalised(theirs, theirs.encode(pixels).latent_dist.mean), latents) <= 1e-4
-    latent, stream = random(*latents.shape), Stream()
-    parts = [codec.decode(normalised(theirs, latent)[:, :, a:b], stream) for a, b in ((0, 1), (1, 3), (3, 5))]
+    latent, cache = random(*latents.shape), CausalCache()
+    parts = [codec.decode(normalised(theirs, latent)[:, :, a:b], cache) for a, b in ((0, 1), (1, 3), (3, 5))]
     assert difference(theirs.decode(latent).sample, torch.cat(parts, dim=2).clamp(-1, 1)) <= 1e-4
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import vitascope
-from vitascope.codec.cache import Stream
+from vitascope.codec.cache import CausalCache
 from vitascope.codec.convolution import CausalConv3d
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, decode_stream, encode_video
@@ -129,11 +129,11 @@ def test_without_kernels_nothing_is_downloaded(monkeypatch):
 @with_vnni
 def test_what_learns_stays_in_float32():
     layer, x = CausalConv3d(8, 8, (3, 3, 3)), torch.randn(1, 8, 2, 8, 8)
-    wanted = layer(x, Stream())
+    wanted = layer(x, CausalCache())
     quantize_(layer, Int8Rules())
-    assert torch.equal(layer(x, Stream()), wanted)
+    assert torch.equal(layer(x, CausalCache()), wanted)
     with torch.no_grad():
-        assert not torch.equal(layer(x, Stream()), wanted)
+        assert not torch.equal(layer(x, CausalCache()), wanted)
 
 
 @with_kernels

@@ -1,4 +1,4 @@
-"""What the codec's layers remember of the frames before a chunk, also while the chunk before is still being coded."""
+"""Past frames that the codec's layers need for the next chunk, also while the previous chunk is still being coded."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ import torch
 from torch import Tensor, nn
 
 
-class Stream:
-    """What the layers remember of the frames before a chunk; empty at the start of a video.
+class CausalCache:
+    """The last input frames of each layer, for the next chunk; empty at the start of a video.
 
-    Chunks that are coded one after the other share a stream. Two that are coded at once have one each, of which the
-    later is made by `after`: there a layer that asks what it remembers waits until the same layer has remembered it of
-    the chunk before. So the later chunk follows the earlier one a layer behind. Each layer asks, uses the answer, and
-    only then remembers anew: in inference mode that writes over the tensor that `get` gave.
+    Chunks coded one after the other share a cache. Of two chunks coded at once, each has its own, the later one made by
+    `after`. There `get` waits until the same layer has stored its frames of the previous chunk, so the later chunk
+    follows one layer behind. A layer calls `get`, uses the frames, and only then stores new ones: in inference mode,
+    storing overwrites the tensor that `get` returned.
     """
 
     def __init__(self) -> None:
-        self.is_under_way = False
-        self._memory: dict[nn.Module, Tensor] = {}
-        self._before: Stream | None = None
+        self.is_running = False
+        self._frames: dict[nn.Module, Tensor] = {}
+        self._previous: CausalCache | None = None
         self._has_failed = False
         self._changed = Condition()
 
     @classmethod
-    def after(cls, before: Stream | None) -> Stream:
-        """The stream of one chunk, which is under way until `end`; before it came another, or none."""
-        stream = cls()
-        stream._before, stream.is_under_way = before, True
-        return stream
+    def after(cls, previous: CausalCache | None) -> CausalCache:
+        """A cache for one chunk, running until `end`; `previous` is that of the chunk before it, if any."""
+        cache = cls()
+        cache._previous, cache.is_running = previous, True
+        return cache
 
     def get(self, layer: nn.Module) -> Tensor | None:
-        """What a layer remembers; None if it has seen nothing yet. In inference mode good until it remembers anew.
+        """The stored frames of a layer; None before its first chunk. In inference mode, valid until the next store.
 
         Raises:
-            CancelledError: the chunk before failed, and the layer has nothing of it.
+            CancelledError: the previous chunk failed before this layer stored anything.
         """
-        own = self._memory.get(layer)
-        if own is not None or self._before is None:
+        own = self._frames.get(layer)
+        if own is not None or self._previous is None:
             return own
-        return self._before._wait_for(layer)
+        return self._previous._wait_for(layer)
 
     def __setitem__(self, layer: nn.Module, frames: Tensor) -> None:
         if not frames.requires_grad:
-            frames = self._kept(layer, frames)
+            frames = self._copy(layer, frames)
         with self._changed:
-            self._memory[layer] = frames
+            self._frames[layer] = frames
             self._changed.notify_all()
-        if self._before is not None:
-            self._before._forget(layer)  # nobody else asks for it, and it may be large
+        if self._previous is not None:
+            self._previous._drop(layer)  # no other chunk needs it, and it may be large
 
-    def _kept(self, layer: nn.Module, frames: Tensor) -> Tensor:
+    def _copy(self, layer: nn.Module, frames: Tensor) -> Tensor:
         """A copy: a view of a few frames would keep the whole chunk in memory.
 
-        In inference mode it takes the place of what the layer remembered before, so that the heap isn't cut up.
+        In inference mode it overwrites the layer's previous frames, so that the heap doesn't fragment.
         """
         old = self.get(layer) if torch.is_inference_mode_enabled() else None
         if old is None or not old.is_inference() or (old.shape, old.dtype) != (frames.shape, frames.dtype):
@@ -66,29 +66,29 @@ class Stream:
         return self.get(layer) is not None
 
     def __bool__(self) -> bool:
-        """Whether a chunk came before."""
-        return bool(self._memory) or self._before is not None
+        """True unless this is the cache of a video's first chunk."""
+        return bool(self._frames) or self._previous is not None
 
     def end(self, *, failed: bool = False) -> None:
-        """Say that the chunk is coded, or has failed; what earlier chunks left and this one didn't touch is kept."""
-        earlier = {} if self._before is None else self._before._wait_for_end()
+        """Mark the chunk as coded or failed; frames of layers that it didn't run are taken from earlier chunks."""
+        earlier = {} if self._previous is None else self._previous._wait_for_end()
         with self._changed:
-            self._memory = {**earlier, **self._memory}
-            self._before, self.is_under_way, self._has_failed = None, False, failed
+            self._frames = {**earlier, **self._frames}
+            self._previous, self.is_running, self._has_failed = None, False, failed
             self._changed.notify_all()
 
     def _wait_for(self, layer: nn.Module) -> Tensor | None:
         with self._changed:
-            self._changed.wait_for(lambda: layer in self._memory or not self.is_under_way)
-            if self._has_failed and layer not in self._memory:
+            self._changed.wait_for(lambda: layer in self._frames or not self.is_running)
+            if self._has_failed and layer not in self._frames:
                 raise CancelledError
         return self.get(layer)
 
     def _wait_for_end(self) -> dict[nn.Module, Tensor]:
         with self._changed:
-            self._changed.wait_for(lambda: not self.is_under_way)
-            return self._memory
+            self._changed.wait_for(lambda: not self.is_running)
+            return self._frames
 
-    def _forget(self, layer: nn.Module) -> None:
+    def _drop(self, layer: nn.Module) -> None:
         with self._changed:
-            self._memory.pop(layer, None)
+            self._frames.pop(layer, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from vitascope.codec.cache import Stream
+from vitascope.codec.cache import CausalCache
 from vitascope.codec.norm import ChannelNorm
 from vitascope.kernels.conv import Conv3d, Frames, convolve_causal, has_fast_path, lay_out_causal
 
@@ -17,16 +17,16 @@ class CausalConv3d(Conv3d):
         super().__init__(in_width, out_width, kernel, padding=(0, kernel[1] // 2, kernel[2] // 2))
         self.num_past = kernel[0] - 1
 
-    def forward(self, x: Frames, stream: Stream, norm: ChannelNorm | None = None) -> Frames:
+    def forward(self, x: Frames, cache: CausalCache, norm: ChannelNorm | None = None) -> Frames:
         """The convolution of x or, with a norm, of SiLU(norm(x))."""
         if not self.num_past:
             return super().forward(x if norm is None else F.silu(norm(x)))
-        past, gain = stream.get(self), None if norm is None else norm.gain
+        past, gain = cache.get(self), None if norm is None else norm.gain
         if has_fast_path(x, *(t for t in (self.weight, past, gain) if t is not None)):
             laid_out = lay_out_causal(self, x, past, gain)
-            stream[self] = laid_out.last(self.num_past)
+            cache[self] = laid_out.last(self.num_past)
             return convolve_causal(self, laid_out)
         x = x if norm is None else F.silu(norm(x))
         x = F.pad(x, (0, 0, 0, 0, self.num_past, 0)) if past is None else torch.cat([past, x], dim=2)
-        stream[self] = x[:, :, -self.num_past :]
+        cache[self] = x[:, :, -self.num_past :]
         return super().forward(x)

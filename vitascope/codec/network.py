@@ -1,11 +1,14 @@
-"""The video compression network: a causal 3-D convolutional autoencoder, one class for every size of it.
+"""The video compression network: a causal 3-D convolutional autoencoder; one class covers all sizes.
 
-Pixels [b, 3, 1+4k, h, w] in [-1, 1] become latents [b, c, 1+k, h/8, w/8] of unit variance, and come back. Nothing looks
-ahead in time and the first frame stands alone, so an image is a one-frame video and any video can be coded in chunks:
-each layer keeps its last input frames in a `Stream` that the caller hands in (see `streaming.py`).
+It encodes pixels [b, 3, 1+4k, h, w] in [-1, 1] to latents [b, c, 1+k, h/8, w/8] of unit variance, and decodes them. No
+layer sees later frames and the first frame stands alone: an image is a one-frame video, and a video can be coded in
+chunks. Each layer keeps its last input frames in a `CausalCache` that the caller passes in (see `streaming.py`).
 
 Architecture: the Wan 2.1 video VAE (arXiv:2503.20314, section 4.1) and, with `residual_shortcuts` and `pixel_patch`,
-the Wan 2.2 one; the config of `playground` is a small member of the same family.
+the Wan 2.2 one; the config `playground` is a small member of the same family.
+
+Layers next to pixels and latents run without autocast. Their gradients are sums of many opposite terms: rounded to
+bfloat16, training stalls.
 """
 
 from __future__ import annotations
@@ -20,20 +23,21 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vitascope.codec.cache import Stream
+from vitascope.codec.cache import CausalCache
 from vitascope.codec.convolution import CausalConv3d
 from vitascope.codec.linear_path import LinearPath
 from vitascope.codec.norm import ChannelNorm
 from vitascope.config import Config
 from vitascope.errors import SizeError
 from vitascope.kernels.conv import Conv3d, DoublingConv3d, Frames
+from vitascope.kernels.device import CPU, without_autocast
 from vitascope.kernels.int8 import Int8Rules
 
 INITIAL_LOG_VARIANCE = -6.0
 
 
 class CodecConfig(Config):
-    """The shape of a codec, and the statistics of its latents."""
+    """The architecture of a codec, and the statistics of its latents."""
 
     latent_channels: int = Field(default=16, ge=1, le=256)
     base_width: int = Field(default=32, ge=4, le=512)
@@ -50,13 +54,14 @@ class CodecConfig(Config):
     @model_validator(mode="after")
     def _lengths_agree(self) -> CodecConfig:
         if len(self.temporal_downsample) != len(self.width_multipliers) - 1:
-            raise ValueError("temporal_downsample needs one entry fewer than width_multipliers")
+            num, wanted = len(self.temporal_downsample), len(self.width_multipliers) - 1
+            raise ValueError(f"temporal_downsample has {num} entries; give {wanted}, one fewer than width_multipliers")
         for name, values in (("latent_mean", self.latent_mean), ("latent_std", self.latent_std)):
             if len(values) not in (0, self.latent_channels):
-                raise ValueError(f"{name} has {len(values)} entries for {self.latent_channels} channels")
+                raise ValueError(f"{name} has {len(values)} entries; give {self.latent_channels}, one per channel")
         most = 3 * (self.pixel_patch * 2 ** len(self.temporal_downsample)) ** 2
         if self.linear_path and self.latent_channels > most:
-            raise ValueError(f"a linear path here has at most {most} latent_channels, not {self.latent_channels}")
+            raise ValueError(f"latent_channels is {self.latent_channels}; linear_path allows at most {most} here")
         return self
 
 
@@ -69,9 +74,9 @@ class Stride(NamedTuple):
 
 
 class Codec(nn.Module):
-    """Encoder and decoder with normalised latents between them."""
+    """Encoder and decoder of normalised latents."""
 
-    # encoding stays exact: it happens once, and its errors would stay
+    # the encoder stays exact: its errors would remain in the latents
     int8_rules = Int8Rules(
         exact=("encoder.*", "to_moments", "from_latent", "decoder.conv_in", "decoder.conv_out", "linear_path.*")
     )
@@ -89,12 +94,12 @@ class Codec(nn.Module):
         self.decoder = Decoder(config)
         self.linear_path = LinearPath(config.latent_channels, self.stride) if config.linear_path else None
         assert self.to_moments.bias is not None
-        with torch.no_grad():  # a posterior that starts narrow: with unit noise the decoder first learns to ignore it
+        with torch.no_grad():  # a narrow posterior at first: under unit noise the decoder learns to ignore the latents
             self.to_moments.bias[config.latent_channels :] = INITIAL_LOG_VARIANCE
         mean, std = config.latent_mean or (0.0,), config.latent_std or (1.0,)
-        # on the CPU also where the network is built on the meta device: no file of weights brings them
+        # numbers even if the network is built on the meta device, since weight files don't hold them
         for name, values in (("latent_mean", mean), ("latent_std", std)):
-            self.register_buffer(name, torch.tensor(values, device="cpu").view(1, -1, 1, 1, 1), persistent=False)
+            self.register_buffer(name, torch.tensor(values, device=CPU).view(1, -1, 1, 1, 1), persistent=False)
 
     @property
     def stride(self) -> Stride:
@@ -102,54 +107,60 @@ class Codec(nn.Module):
         space = self.config.pixel_patch * 2 ** len(self.config.temporal_downsample)
         return Stride(2 ** sum(self.config.temporal_downsample), space, space)
 
-    def encode(self, pixels: Float[Tensor, "b 3 t h w"], stream: Stream | None = None) -> Float[Tensor, "b c t2 h2 w2"]:
-        """Latents of unit variance, the mean of the posterior.
+    def encode(
+        self, pixels: Float[Tensor, "b 3 t h w"], cache: CausalCache | None = None
+    ) -> Float[Tensor, "b c t2 h2 w2"]:
+        """Latents of unit variance: the mean of the posterior.
 
-        With a stream: the first chunk has 1 + 4k frames, later ones 4k; the chunks' latents joined equal the latents of
-        the joined chunks.
+        With a cache, the first chunk has 1 + 4k frames and later ones 4k. Joined latents of chunks equal the latents of
+        the whole video.
 
         Raises:
-            SizeError: rows, columns or frames that the stride does not divide.
+            SizeError: the stride does not divide rows, columns or frames.
         """
-        mean, _ = self.encode_moments(pixels, stream)
+        mean, _ = self.encode_moments(pixels, cache)
         return (mean - self.latent_mean) / self.latent_std
 
-    def encode_moments(self, pixels: Float[Tensor, "b 3 t h w"], stream: Stream | None = None) -> tuple[Frames, Frames]:
-        """Mean and log-variance of the posterior, not normalised."""
-        stream = Stream() if stream is None else stream
-        self._check_pixels(pixels, first_chunk=not stream)
-        # first: it asks the stream whether this is the first chunk
-        with full_precision(pixels):
-            straight = 0 if self.linear_path is None else self.linear_path.encode(pixels, first_chunk=not stream)
-        features = self.encoder(fold_pixels(pixels, self.config.pixel_patch), stream)
-        with full_precision(pixels):
-            mean, log_variance = self.to_moments(features, stream).chunk(2, dim=1)
+    def encode_moments(
+        self, pixels: Float[Tensor, "b 3 t h w"], cache: CausalCache | None = None
+    ) -> tuple[Frames, Frames]:
+        """Mean and log-variance of the posterior; the mean is not normalised."""
+        cache = CausalCache() if cache is None else cache
+        self._check_pixels(pixels, first_chunk=not cache)
+        # before the encoder, which fills the cache
+        with without_autocast(pixels.device):
+            straight = 0 if self.linear_path is None else self.linear_path.encode(pixels, first_chunk=not cache)
+        features = self.encoder(fold_pixels(pixels, self.config.pixel_patch), cache)
+        with without_autocast(pixels.device):
+            mean, log_variance = self.to_moments(features, cache).chunk(2, dim=1)
         return mean + straight, log_variance.clamp(-30.0, 20.0)
 
-    def decode(self, latent: Float[Tensor, "b c t h w"], stream: Stream | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
-        """Pixels, about in [-1, 1], of normalised latents: 1 + 4k frames at a stream's start, 4k after it."""
-        return self.decode_raw(latent * self.latent_std + self.latent_mean, stream)
+    def decode(
+        self, latent: Float[Tensor, "b c t h w"], cache: CausalCache | None = None
+    ) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """Pixels, nominally in [-1, 1], of normalised latents: 1 + 4k frames in the first chunk, then 4k."""
+        return self.decode_raw(latent * self.latent_std + self.latent_mean, cache)
 
-    def decode_raw(self, latent: Frames, stream: Stream | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
-        """Pixels of latents as the posterior gives them, not normalised."""
-        stream = Stream() if stream is None else stream
-        with full_precision(latent):
-            straight = 0 if self.linear_path is None else self.linear_path.decode(latent, first_chunk=not stream)
-        pixels = unfold_pixels(self.decoder(self.from_latent(latent, stream), stream), self.config.pixel_patch)
+    def decode_raw(self, latent: Frames, cache: CausalCache | None = None) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """Pixels of latents that are not normalised."""
+        cache = CausalCache() if cache is None else cache
+        with without_autocast(latent.device):
+            straight = 0 if self.linear_path is None else self.linear_path.decode(latent, first_chunk=not cache)
+        pixels = unfold_pixels(self.decoder(self.from_latent(latent, cache), cache), self.config.pixel_patch)
         return pixels + straight
 
     def _check_pixels(self, pixels: Tensor, first_chunk: bool) -> None:
         frames, rows, columns = pixels.shape[2:]
         stride = self.stride
         if rows % stride.rows or columns % stride.columns:
-            raise SizeError(f"{columns}x{rows} pixels: both must be multiples of {stride.rows} here; pad first")
+            raise SizeError(f"{columns}x{rows} pixels: width and height must be multiples of {stride.rows}; pad first")
         if frames % stride.time != int(first_chunk) % stride.time:
             need = f"{stride.time}k+1" if first_chunk else f"{stride.time}k"
             raise SizeError(f"{frames} frames: a codec chunk needs {need}; pad first")
 
 
 class Encoder(nn.Module):
-    """Folded pixels to twice the latent channels (mean and log-variance)."""
+    """Folded pixels to features of the posterior: twice the latent channels."""
 
     def __init__(self, config: CodecConfig):
         super().__init__()
@@ -168,17 +179,17 @@ class Encoder(nn.Module):
         self.norm_out = ChannelNorm(widths[-1])
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, (3, 3, 3))
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
-        x = self.conv_in(x, stream)
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
+        x = self.conv_in(x, cache)
         for stage in self.stages:
-            x = stage(x, stream)
-        x = self.middle(x, stream)
-        with full_precision(x):
-            return self.conv_out(x.float(), stream, self.norm_out)
+            x = stage(x, cache)
+        x = self.middle(x, cache)
+        with without_autocast(x.device):
+            return self.conv_out(x.float(), cache, self.norm_out)
 
 
 class Decoder(nn.Module):
-    """Latents to folded pixels: the encoder's mirror with one block more per stage."""
+    """Latents to folded pixels: the mirrored encoder with one more block per stage."""
 
     def __init__(self, config: CodecConfig):
         super().__init__()
@@ -195,7 +206,7 @@ class Decoder(nn.Module):
             if config.residual_shortcuts:
                 up = None if last else Upsample(next_width, next_width, in_time=time)
                 shortcut = None if last else RepeatUp(width, next_width, 2 if time else 1, 2)
-            else:  # the upsampling before this stage has halved the channels
+            else:  # the upsampling before this stage halves the channels
                 width = width if i == 0 else width // 2
                 up = None if last else Upsample(next_width, next_width // 2, in_time=time)
                 shortcut = None
@@ -203,16 +214,16 @@ class Decoder(nn.Module):
         self.norm_out = ChannelNorm(widths[-1])
         self.conv_out = CausalConv3d(widths[-1], 3 * config.pixel_patch**2, (3, 3, 3))
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
-        x = self.middle(self.conv_in(x, stream), stream)
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
+        x = self.middle(self.conv_in(x, cache), cache)
         for stage in self.stages:
-            x = stage(x, stream)
-        with full_precision(x):
-            return self.conv_out(x.float(), stream, self.norm_out)
+            x = stage(x, cache)
+        with without_autocast(x.device):
+            return self.conv_out(x.float(), cache, self.norm_out)
 
 
 class Stage(nn.Module):
-    """Residual blocks at one resolution, then the change of resolution; Wan 2.2 adds a parameter-free shortcut."""
+    """Residual blocks at one resolution, then a change of resolution; Wan 2.2 adds a shortcut without parameters."""
 
     def __init__(
         self, in_width: int, out_width: int, num_blocks: int, resample: nn.Module | None, shortcut: nn.Module | None
@@ -224,13 +235,13 @@ class Stage(nn.Module):
         self.resample = resample
         self.shortcut = shortcut
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
         entering = x
         for block in self.blocks:
-            x = block(x, stream)
+            x = block(x, cache)
         if self.resample is not None:
-            x = self.resample(x, stream)
-        return x if self.shortcut is None else x + self.shortcut(entering, stream)
+            x = self.resample(x, cache)
+        return x if self.shortcut is None else x + self.shortcut(entering, cache)
 
 
 class Middle(nn.Module):
@@ -242,12 +253,12 @@ class Middle(nn.Module):
         self.attention = FrameAttention(width)
         self.block_out = ResidualBlock(width, width)
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
-        return self.block_out(self.attention(self.block_in(x, stream)), stream)
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
+        return self.block_out(self.attention(self.block_in(x, cache)), cache)
 
 
 class ResidualBlock(nn.Module):
-    """Two causal convolutions, each behind a norm and SiLU."""
+    """Two causal convolutions, each after a norm and SiLU."""
 
     def __init__(self, in_width: int, out_width: int):
         super().__init__()
@@ -257,11 +268,11 @@ class ResidualBlock(nn.Module):
         self.conv2 = CausalConv3d(out_width, out_width, (3, 3, 3))
         self.shortcut = nn.Identity() if in_width == out_width else Conv3d(in_width, out_width, 1)
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
-        y = self.conv1(x, stream, self.norm1)
-        y = self.conv2(y, stream, self.norm2)
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
+        y = self.conv1(x, cache, self.norm1)
+        y = self.conv2(y, cache, self.norm2)
         shortcut = self.shortcut(x)
-        # in place where nothing is learned, but for the sum's dtype
+        # in place in inference, unless autocast makes the dtypes differ
         return y.add_(shortcut) if torch.is_inference_mode_enabled() and y.dtype == shortcut.dtype else shortcut + y
 
 
@@ -289,14 +300,14 @@ class Downsample(nn.Module):
         self.in_space = Conv3d(width, width, (1, 3, 3), stride=(1, 2, 2))
         self.in_time = Conv3d(width, width, (3, 1, 1), stride=(2, 1, 1)) if in_time else None
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
         x = self.in_space(F.pad(x, (0, 1, 0, 1)))
         if self.in_time is None:
             return x
-        past = stream.get(self)
+        past = cache.get(self)
         if past is not None:
             x = torch.cat([past, x], dim=2)
-        stream[self] = x[:, :, -1:]  # after past is copied, since it may be written over
+        cache[self] = x[:, :, -1:]  # after the copy of past, which this may overwrite
         if past is not None:
             return self.in_time(x)
         return x if x.shape[2] == 1 else torch.cat([x[:, :, :1], self.in_time(x)], dim=2)
@@ -310,57 +321,48 @@ class Upsample(nn.Module):
         self.in_time = CausalConv3d(width, 2 * width, (3, 1, 1)) if in_time else None
         self.in_space = DoublingConv3d(width, out_width)
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
         if self.in_time is not None:
-            started = self in stream
-            stream[self] = x.new_empty(0)  # a mark, for every chunk: the one behind waits for it
+            started = self in cache
+            cache[self] = x.new_empty(0)  # marks the chunk; the next chunk waits for it
             if started:
-                x = self._double_frames(x, stream)
-            elif x.shape[2] > 1:  # the first frame stands alone and is not history for the others
-                x = torch.cat([x[:, :, :1], self._double_frames(x[:, :, 1:], stream)], dim=2)
+                x = self._double_frames(x, cache)
+            elif x.shape[2] > 1:  # the first frame stands alone; the others don't see it
+                x = torch.cat([x[:, :, :1], self._double_frames(x[:, :, 1:], cache)], dim=2)
         return self.in_space(x)
 
-    def _double_frames(self, x: Frames, stream: Stream) -> Frames:
+    def _double_frames(self, x: Frames, cache: CausalCache) -> Frames:
         assert self.in_time is not None
-        return rearrange(self.in_time(x, stream), "b (two c) t h w -> b c (t two) h w", two=2)
+        return rearrange(self.in_time(x, cache), "b (two c) t h w -> b c (t two) h w", two=2)
 
 
 class MeanDown(nn.Module):
-    """Shortcut of Wan 2.2: space and time folded into channels, groups of channels averaged."""
+    """Shortcut of Wan 2.2: fold space and time into channels, average groups of channels."""
 
     def __init__(self, in_width: int, out_width: int, time: int, space: int):
         super().__init__()
         self.out_width, self.time, self.space = out_width, time, space
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
         x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % self.time, 0))
         x = rearrange(x, "b c (t p) (h q) (w r) -> b (c p q r) t h w", p=self.time, q=self.space, r=self.space)
         return reduce(x, "b (c g) t h w -> b c t h w", "mean", c=self.out_width)
 
 
 class RepeatUp(nn.Module):
-    """Shortcut of Wan 2.2: channels repeated and unfolded into space and time."""
+    """Shortcut of Wan 2.2: repeat channels, unfold them into space and time."""
 
     def __init__(self, in_width: int, out_width: int, time: int, space: int):
         super().__init__()
         self.repeats = out_width * time * space**2 // in_width
         self.time, self.space = time, space
 
-    def forward(self, x: Frames, stream: Stream) -> Frames:
-        first_chunk = self not in stream
-        stream[self] = x.new_empty(0)  # a mark, for every chunk: the one behind waits for it
+    def forward(self, x: Frames, cache: CausalCache) -> Frames:
+        first_chunk = self not in cache
+        cache[self] = x.new_empty(0)  # marks the chunk; the next chunk waits for it
         x = repeat(x, "b c t h w -> b (c n) t h w", n=self.repeats)
         x = rearrange(x, "b (c p q r) t h w -> b c (t p) (h q) (w r)", p=self.time, q=self.space, r=self.space)
         return x[:, :, self.time - 1 :] if first_chunk else x
-
-
-def full_precision(x: Tensor) -> torch.autocast:
-    """A region where autocast is off, for what stands next to pixels and latents.
-
-    There the gradients are sums of many opposite terms: in bfloat16, rounding drowns them and training stands still.
-    """
-    device = "cpu" if x.is_meta else x.device.type  # there is no autocast to be in on the meta device
-    return torch.autocast(device, enabled=False)
 
 
 def fold_pixels(pixels: Frames, patch: int) -> Frames:

@@ -1,8 +1,8 @@
-"""Coding videos of any length and size: chunk by chunk in time, tile by tile in space, with flat memory.
+"""Encoding and decoding of videos of any length and size, in chunks of time and tiles of space, in constant memory.
 
-A chunk is what the network sees at once; its `Stream` carries what the layers remember, so the chunks joined equal the
-one-shot result. Where there are several, two are coded side by side, the later a layer behind the earlier.
-A tile has a stream of its own; neighbouring tiles overlap and are blended linearly.
+A `CausalCache` carries the layers' past frames from chunk to chunk, so joined chunks equal the one-shot result. On a
+CPU two chunks are coded at once, the later one layer behind the earlier. Each tile has its own cache; neighbouring
+tiles overlap and are blended linearly. Results are on the codec's device, wherever the input is.
 """
 
 from __future__ import annotations
@@ -20,33 +20,34 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vitascope.codec.cache import Stream
+from vitascope.codec.cache import CausalCache
 from vitascope.codec.network import Codec
 from vitascope.errors import SizeError
+from vitascope.kernels.device import CPU, device_of, is_cpu
 from vitascope.kernels.threads import can_run_pairs, split_pool
 from vitascope.video import Video
 
-LATENT_FRAMES_PER_CHUNK = 2  # of more, the activations leave the processor's caches
-SMALL_CELLS = 8 * 8  # of latent frames so small that one more stays there
-MAX_CELLS_AT_ONCE = 32 * 32  # of a tile of which two chunks are coded at once, since that takes twice the memory
-MAX_WIDTH_AT_ONCE = 128  # of the codec that does so; wider ones were not measured
+LATENT_FRAMES_PER_CHUNK = 2  # with more, activations don't fit a CPU's caches
+SMALL_CELLS = 8 * 8  # latent frames of at most this many cells leave room there for one more
+MAX_CELLS_TO_OVERLAP = 32 * 32  # of a tile; two chunks at once take twice the memory
+MAX_WIDTH_TO_OVERLAP = 128  # of a codec; wider ones were not measured
 
-Place = tuple[int, int]
+Corner = tuple[int, int]  # the first row and column of a tile, in latent cells
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tile edge and overlap in latent cells. A picture no larger than a tile is coded whole."""
+    """Tile edge and overlap in latent cells. Frames no larger than a tile are coded whole."""
 
     size: int = 64
     overlap: int = 16
 
     def __post_init__(self) -> None:
         if not 0 < self.overlap < self.size:
-            raise SizeError(f"tile overlap {self.overlap} must lie between 0 and the tile size {self.size}")
+            raise SizeError(f"tile overlap is {self.overlap}; must be above 0 and below the tile size, {self.size}")
 
     def spans(self, length: int) -> list[tuple[int, int]]:
-        """(start, stop) of each tile along an axis of `length` cells; all of equal size, the last one flush."""
+        """(start, stop) of each tile on an axis of `length` cells: equal in size, the last one flush with the end."""
         if length <= self.size:
             return [(0, length)]
         step = self.size - self.overlap
@@ -57,26 +58,25 @@ class Tiling:
 def decode_stream(
     codec: Codec, latents: Iterable[Float[Tensor, "b c _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
-    """Pixels of each chunk of latents, as it comes; peak memory doesn't depend on the video's length."""
+    """Pixels of each chunk of latents; peak memory doesn't depend on the video's length."""
     yield from StreamingDecoder(codec, tiling).decode_all(latents)
 
 
 def encode_stream(
     codec: Codec, pixels: Iterable[Float[Tensor, "b 3 _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b c t2 h2 w2"]]:
-    """Latents of each chunk of pixels (1 + 4k frames first, then 4k), as it comes."""
+    """Latents of each chunk of pixels: 1 + 4k frames first, then 4k."""
     yield from _Tiles(codec, codec.encode, tiling, 1, 1).run_all(pixels, cell=codec.stride.rows)
 
 
 @torch.inference_mode()
 def encode_video(codec: Codec, video: Video, tiling: Tiling = Tiling()) -> Float[Tensor, "c t h w"]:
     """The latent of a whole video; sizes that the stride doesn't divide are padded by repeating the edge."""
-    device = codec.latent_mean.device
 
     def chunks() -> Iterator[Tensor]:
         padded = pad_frames(video.frames, codec)
         for start, stop in chunk_spans(len(padded), codec.stride.time):
-            yield to_signal(padded[start:stop]).to(device)
+            yield to_signal(padded[start:stop])
 
     return torch.cat(list(encode_stream(codec, chunks(), tiling)), dim=2)[0]
 
@@ -85,11 +85,11 @@ def encode_video(codec: Codec, video: Video, tiling: Tiling = Tiling()) -> Float
 def decode_frames(
     codec: Codec, latent: Float[Tensor, "c t h w"], height: int, width: int, num_frames: int, tiling: Tiling = Tiling()
 ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-    """The frames of a latent, chunk by chunk, with the padding of `encode_video` cropped away."""
+    """The frames of a latent in chunks, without the padding of `encode_video`."""
     spans = latent_spans(0, latent.shape[1], *latent.shape[2:])
     chunks = (latent[None, :, start:stop] for start, stop in spans)
     written = 0
-    # map, not a variable of the loop: that would hold a chunk's pixels while the next is decoded
+    # map: a loop variable would keep a chunk's pixels while the next is decoded
     for frames in map(lambda pixels: to_frames(pixels[0]), decode_stream(codec, chunks, tiling)):  # noqa: C417
         frames = frames[: num_frames - written, :height, :width]
         written += len(frames)
@@ -98,10 +98,10 @@ def decode_frames(
 
 
 def latent_spans(start: int, stop: int, rows: int, columns: int) -> list[tuple[int, int]]:
-    """(start, stop) of the latent frames of each chunk, of those from `start` to `stop` of a video.
+    """(start, stop) of the latent frames of each chunk between two frames of a video.
 
-    A video's first frame comes alone if it is small: what the layers remember then has its place in memory before any
-    large activation has, and doesn't lie between them.
+    A small video's first frame is a chunk of its own: its cache is then allocated before large activations, and doesn't
+    fragment the heap between them.
     """
     is_small = rows * columns <= SMALL_CELLS
     step = LATENT_FRAMES_PER_CHUNK + (1 if is_small else 0)
@@ -112,7 +112,7 @@ def latent_spans(start: int, stop: int, rows: int, columns: int) -> list[tuple[i
 def decode_video(
     codec: Codec, latent: Float[Tensor, "c t h w"], *, height: int, width: int, num_frames: int, fps: float
 ) -> Video:
-    """The video of a latent, whole in memory."""
+    """The decoded video of a latent, whole in memory."""
     frames = np.empty((num_frames, height, width, 3), np.uint8)
     written = 0
     for chunk in decode_frames(codec, latent, height, width, num_frames):
@@ -122,7 +122,7 @@ def decode_video(
 
 
 def reconstruct(codec: Codec, video: Video) -> Video:
-    """The video after encoding and decoding: what the codec keeps of it."""
+    """The video after encoding and decoding."""
     latent = encode_video(codec, video)
     return decode_video(
         codec, latent, height=video.height, width=video.width, num_frames=video.num_frames, fps=float(video.fps)
@@ -130,8 +130,8 @@ def reconstruct(codec: Codec, video: Video) -> Video:
 
 
 def to_signal(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 3 t h w"]:
-    """Frames as the network's input: [-1, 1], channels first, a batch of one."""
-    # by NumPy, whose one thread leaves PyTorch's to what is coded meanwhile
+    """Frames as the network's input, on the CPU: [-1, 1], channels first, a batch of one."""
+    # NumPy uses one thread and leaves PyTorch's to the chunk that is coded meanwhile
     signal = np.divide(frames, 127.5, dtype=np.float32)
     signal -= 1
     return torch.from_numpy(signal).permute(3, 0, 1, 2)[None]
@@ -139,23 +139,23 @@ def to_signal(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 3 t h w"
 
 def to_frames(pixels: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
     """The network's output as frames: rounded, clipped to 0..255."""
-    if pixels.device.type == "cpu":  # by NumPy, as above
+    if is_cpu(pixels.device):  # NumPy for the same reason
         levels = pixels.detach().float().numpy() + 1
         levels *= 127.5
         np.rint(levels, out=levels)
         return np.clip(levels, 0, 255, out=levels).astype(np.uint8).transpose(1, 2, 3, 0)
     levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255)
-    return levels.to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()
+    return levels.to(torch.uint8).permute(1, 2, 3, 0).to(CPU).numpy()
 
 
 def latent_shape(codec: Codec, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
-    """Latent frames, rows and columns that cover a video of this size."""
+    """Latent frames, rows and columns that cover a video of a given size."""
     stride = codec.stride
     return 1 + -(-(num_frames - 1) // stride.time), -(-height // stride.rows), -(-width // stride.columns)
 
 
 def pad_frames(frames: UInt8[np.ndarray, "t h w 3"], codec: Codec) -> UInt8[np.ndarray, "t2 h2 w2 3"]:
-    """Frames with the last frame, row and column repeated up to a size that the codec takes."""
+    """Frames with the last frame, row and column repeated, up to a size that the stride divides."""
     num_frames, height, width, _ = frames.shape
     t, h, w = latent_shape(codec, num_frames, height, width)
     stride = codec.stride
@@ -173,7 +173,7 @@ def chunk_spans(num_frames: int, time_stride: int) -> list[tuple[int, int]]:
 
 
 class StreamingDecoder:
-    """Decodes a latent chunk by chunk, for those who make the next chunk of what they saw of the last."""
+    """Decodes a latent chunk by chunk, for callers whose next chunk depends on the last decoded one."""
 
     def __init__(self, codec: Codec, tiling: Tiling = Tiling()):
         self._tiles = _Tiles(codec, codec.decode, tiling, codec.stride.rows, codec.stride.columns)
@@ -183,117 +183,117 @@ class StreamingDecoder:
         return self._tiles.run(chunk, cell=1)
 
     def decode_all(self, chunks: Iterable[Float[Tensor, "b c _t h w"]]) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
-        """The pixels of the next chunks, as they come; two chunks are taken before the first is given.
+        """The pixels of the next chunks; two chunks are read before the first pixels are returned.
 
-        `decode` may be called again when the last has been given. If they aren't all taken, the decoder is of no more
-        use: it may be a chunk ahead.
+        Exhaust the iterator before calling `decode` again. If it is abandoned, so must be the decoder, which may be one
+        chunk ahead.
         """
         return self._tiles.run_all(chunks, cell=1)
 
 
 class _Tiles:
-    """Runs one direction of the codec over a grid of tiles, each with its own stream, and blends the overlaps."""
+    """Runs one direction of the codec over a grid of tiles, each with its own cache, and blends the overlaps."""
 
     def __init__(
         self,
         codec: Codec,
-        code: Callable[[Tensor, Stream], Tensor],
+        code: Callable[[Tensor, CausalCache], Tensor],
         tiling: Tiling,
         out_rows: int,
         out_columns: int,
     ):
-        self.codec, self.code, self.tiling = codec, code, tiling
+        self.codec, self.code, self.tiling, self.device = codec, code, tiling, device_of(codec)
         self.out_rows, self.out_columns = out_rows, out_columns
-        self.streams: dict[Place, Stream] = {}
+        self.caches: dict[Corner, CausalCache] = {}
 
     def run(self, x: Tensor, cell: int) -> Tensor:
-        """The coded chunk. `cell` is how many input rows (and columns) one latent cell covers."""
-        assert not any(stream.is_under_way for stream in self.streams.values()), "a chunk of `run_all` is under way"
-        for place in self._places(x, cell):
-            self.streams.setdefault(place, Stream())
-        return self._code(x, cell, self.streams)
+        """The coded chunk. `cell` is the number of input rows (and columns) per latent cell."""
+        assert not any(cache.is_running for cache in self.caches.values()), "a chunk of `run_all` is running"
+        for corner in self._corners(x, cell):
+            self.caches.setdefault(corner, CausalCache())
+        return self._code(x.to(self.device), cell, self.caches)
 
     def run_all(self, chunks: Iterable[Tensor], cell: int) -> Iterator[Tensor]:
-        """The coded chunks. Of several, two at a time are coded side by side, each on half of the threads."""
+        """The coded chunks, two at a time where `can_overlap_chunks`, each on half of the threads."""
         chunks = iter(chunks)
         ahead = list(islice(chunks, 2))
-        if len(ahead) < 2 or not can_overlap_chunks(self.codec, self._tile_cells(ahead[0], cell), ahead[0].device):
+        if len(ahead) < 2 or not can_overlap_chunks(self.codec, self._tile_cells(ahead[0], cell), self.device):
             for x in chain(ahead, chunks):
                 yield self.run(x, cell)
             return
-        with split_pool() as begin:
-            under_way: deque[Future[Tensor]] = deque()
-            for half, x in zip(cycle(begin), chain(ahead, chunks), strict=False):
-                self.streams = {place: Stream.after(self.streams.get(place)) for place in self._places(x, cell)}
-                under_way.append(half(partial(self._code_and_end, x, cell, self.streams)))
-                if len(under_way) == 2:
-                    yield under_way.popleft().result()
-            for future in under_way:
+        with split_pool() as halves:
+            running: deque[Future[Tensor]] = deque()
+            for submit, x in zip(cycle(halves), chain(ahead, chunks), strict=False):
+                self.caches = {corner: CausalCache.after(self.caches.get(corner)) for corner in self._corners(x, cell)}
+                running.append(submit(partial(self._code_and_end, x.to(self.device), cell, self.caches)))
+                if len(running) == 2:
+                    yield running.popleft().result()
+            for future in running:
                 yield future.result()
 
-    def _code_and_end(self, x: Tensor, cell: int, streams: Mapping[Place, Stream]) -> Tensor:
-        """Whatever happens, the chunk behind is told, which else would wait for ever."""
+    def _code_and_end(self, x: Tensor, cell: int, caches: Mapping[Corner, CausalCache]) -> Tensor:
+        """The coded chunk; its caches are ended even after an error, or the next chunk would wait for ever."""
         failed = True
         try:
-            y = self._code(x, cell, streams)
+            y = self._code(x, cell, caches)
             failed = False
         finally:
-            for stream in streams.values():
-                stream.end(failed=failed)
+            for cache in caches.values():
+                cache.end(failed=failed)
         return y
 
-    def _places(self, x: Tensor, cell: int) -> list[Place]:
-        """The uppermost row and leftmost column of each tile, in latent cells."""
+    def _corners(self, x: Tensor, cell: int) -> list[Corner]:
+        """The upper left corner of each tile."""
         row_spans, column_spans = self._spans(x, cell)
         return [(top, left) for top, _ in row_spans for left, _ in column_spans]
 
     def _tile_cells(self, x: Tensor, cell: int) -> int:
-        """How many latent cells a tile has."""
+        """The number of latent cells of a tile."""
         return math.prod(spans[0][1] for spans in self._spans(x, cell))
 
     def _spans(self, x: Tensor, cell: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         return self.tiling.spans(x.shape[3] // cell), self.tiling.spans(x.shape[4] // cell)
 
-    def _code(self, x: Tensor, cell: int, streams: Mapping[Place, Stream]) -> Tensor:
+    def _code(self, x: Tensor, cell: int, caches: Mapping[Corner, CausalCache]) -> Tensor:
         row_spans, column_spans = self._spans(x, cell)
         if len(row_spans) == len(column_spans) == 1:
-            return self.code(x, streams[0, 0])
+            return self.code(x, caches[0, 0])
         rows, columns = row_spans[-1][1] * self.out_rows, column_spans[-1][1] * self.out_columns
         total: Tensor | None = None
         weights: Tensor | None = None
         for top, bottom in row_spans:
             for left, right in column_spans:
                 tile = x[:, :, :, top * cell : bottom * cell, left * cell : right * cell]
-                y = self.code(tile, streams[top, left])
+                y = self.code(tile, caches[top, left])
                 if total is None or weights is None:
                     total = y.new_zeros(*y.shape[:3], rows, columns)
                     weights = y.new_zeros(rows, columns)
                 weight = torch.outer(
-                    _ramp(top, bottom, row_spans[-1][1], self.tiling.overlap, self.out_rows),
-                    _ramp(left, right, column_spans[-1][1], self.tiling.overlap, self.out_columns),
+                    _ramp(top, bottom, row_spans[-1][1], self.tiling.overlap, self.out_rows, y.device),
+                    _ramp(left, right, column_spans[-1][1], self.tiling.overlap, self.out_columns, y.device),
                 ).to(y)
-                where = (
+                area = (
                     slice(top * self.out_rows, bottom * self.out_rows),
                     slice(left * self.out_columns, right * self.out_columns),
                 )
-                total[(..., *where)] += y * weight
-                weights[where] += weight
+                total[(..., *area)] += y * weight
+                weights[area] += weight
         assert total is not None
         assert weights is not None
         return total / weights
 
 
 def can_overlap_chunks(codec: Codec, tile_cells: int, device: torch.device) -> bool:
-    """Whether a codec codes two chunks at once, of tiles of so many latent cells: not if that takes much memory."""
-    is_narrow = max(codec.config.base_width, codec.config.decoder_base_width or 0) <= MAX_WIDTH_AT_ONCE
-    return is_narrow and tile_cells <= MAX_CELLS_AT_ONCE and can_run_pairs(device)
+    """True if two chunks with tiles of `tile_cells` latent cells are coded at once, given the memory that it takes."""
+    is_narrow = max(codec.config.base_width, codec.config.decoder_base_width or 0) <= MAX_WIDTH_TO_OVERLAP
+    return is_narrow and tile_cells <= MAX_CELLS_TO_OVERLAP and can_run_pairs(device)
 
 
-def _ramp(start: int, stop: int, length: int, overlap: int, scale: int) -> Float[Tensor, " n"]:
-    """Blending weights along one axis of a tile: linear over each overlap, flat at the picture's border."""
+def _ramp(start: int, stop: int, length: int, overlap: int, scale: int, device: torch.device) -> Float[Tensor, " n"]:
+    """Blending weights along one axis of a tile: linear over each overlap, 1 up to the frame's border."""
     size, ramp = (stop - start) * scale, overlap * scale
-    rise = torch.arange(1, size + 1, dtype=torch.float32) / (ramp + 1)
-    weight = torch.ones(size)
+    rise = torch.arange(1, size + 1, dtype=torch.float32, device=device) / (ramp + 1)
+    weight = torch.ones(size, device=device)
     if start > 0:
         weight = torch.minimum(weight, rise)
     if stop < length:

@@ -82,15 +82,15 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def autocast(device: torch.device, precision: Dtype) -> AbstractContextManager[object]:
-    """A context in which matrix products and convolutions are computed in a precision; weights stay as they are."""
-    if precision == "float32":
+    """A context that computes matrix products and convolutions in a precision; weights keep theirs."""
+    if precision == "float32" or device == META:
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which everything is computed in the precision of its arguments."""
-    return torch.autocast(device.type, enabled=False)
+    """A context that computes everything in the precision of its arguments."""
+    return nullcontext() if device == META else torch.autocast(device.type, enabled=False)
 
 
 def synchronize(device: torch.device) -> None:
