@@ -22,11 +22,10 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.generate.pipeline import Pipeline
 from vitascope.hub.card import PipelineConfig
-from vitascope.hub.diffusers_folder import WEIGHTS
 from vitascope.hub.find import find_model
-from vitascope.hub.registry import load_transformer
-from vitascope.hub.wan.codec import load_wan_codec
-from vitascope.hub.wan.transformer import load_wan_transformer, save_wan_transformer
+from vitascope.hub.registry import load_codec, load_transformer
+from vitascope.hub.wan.transformer import save_wan_transformer
+from vitascope.hub.weights import WEIGHTS_FILE
 from vitascope.kernels.device import CPU
 from vitascope.model.patches import unpatchify
 from vitascope.model.transformer import Transformer
@@ -120,7 +119,7 @@ class Networks:
         torch.manual_seed(0)
         peer = diffusers().WanTransformer3DModel(**self.scale.transformer, in_channels=16, out_channels=16)
         peer.save_pretrained(self.folder / "transformer")
-        ours = load_wan_transformer(self.folder / "transformer", self.dtype).to(self.device)
+        ours = load_transformer(self.folder / "transformer", dtype=self.dtype).to(self.device)
         peer = peer.eval().requires_grad_(False).to(self.device)
         if self.dtype != torch.float32:
             peer.to(self.dtype)
@@ -130,12 +129,12 @@ class Networks:
 
     def bundled_peer(self) -> Any:
         """The bundled transformer in diffusers' class."""
-        network = load_transformer(find_model("playground") / "transformer", torch.float32)
+        network = load_transformer(find_model("playground"))
         network.config = network.config.model_copy(update={"prediction": "velocity"})  # the only one diffusers writes
         save_wan_transformer(network, self.folder / "trained")
         theirs = diffusers().WanTransformer3DModel
         peer = theirs.from_config(theirs.load_config(self.folder / "trained"))
-        peer.load_state_dict(load_file(self.folder / "trained" / WEIGHTS))
+        peer.load_state_dict(load_file(self.folder / "trained" / WEIGHTS_FILE))
         return peer.eval().requires_grad_(False)
 
     def codecs(self, base: int) -> tuple[Codec, Any]:
@@ -144,7 +143,7 @@ class Networks:
         plain = {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}
         peer = diffusers().AutoencoderKLWan(base_dim=base, z_dim=16, **plain).eval().requires_grad_(False)
         peer.save_pretrained(self.folder / "vae")
-        ours = load_wan_codec(self.folder / "vae").eval().requires_grad_(False).to(self.device)
+        ours = load_codec(self.folder / "vae").requires_grad_(False).to(self.device)
         peer = peer.to(self.device)
         if self.tuned:
             peer.to(memory_format=torch.channels_last_3d)

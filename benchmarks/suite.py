@@ -120,7 +120,8 @@ class Suite:
 
         All other benchmarks have random weights.
         """
-        ours, peer = vitascope.load("playground", dtype="int8" if int8 else "float32"), self.networks.bundled_peer()
+        ours = vitascope.load("playground", device="cpu", dtype="int8" if int8 else "float32")
+        peer = self.networks.bundled_peer()
         config, patch, fps = ours.config, ours.grid.patch, ours.config.reference_fps
         latent = torch.zeros(
             ours.codec.latent_channels, *ours.grid.shape(config.num_frames, config.height, config.width)

@@ -33,7 +33,9 @@ def test_train_passes_config_run_and_overrides_on(
         return run / "model"
 
     vars(module)["train"] = train
-    monkeypatch.setitem(sys.modules, f"vitascope.train.{network}", module)
+    monkeypatch.setitem(
+        sys.modules, "vitascope.judge.train" if network == "judge" else f"vitascope.train.{network}", module
+    )
     assert cli.main(["train", network, "configs/small.toml", "steps=3", "optimizer.lr=1e-4"]) == 0
     assert cli.main(["train", network, "configs/small.toml", "--out", "here"]) == 0
     config = Path("configs/small.toml")

@@ -23,7 +23,8 @@ from vitascope.errors import MediaError, SizeError
 from vitascope.evaluate.codec import compare, evaluate_codec
 from vitascope.evaluate.measures.report import curve
 from vitascope.evaluate.measures.seams import measure_seams
-from vitascope.hub.find import load_codec
+from vitascope.hub.find import find_model
+from vitascope.hub.registry import load_codec
 from vitascope.video import Video, read_video, write_video
 
 
@@ -148,7 +149,7 @@ def test_a_chunk_of_another_brightness_has_a_seam_of_so_many_levels_and_tiles_do
 
 def test_tiles_that_are_not_blended_have_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundled codec's blended tiles have a seam of a fraction of a level; flat weights make more of it."""
-    codec, video = load_codec("playground"), clip(1, 48)
+    codec, video = load_codec(find_model("playground")), clip(1, 48)
     blended = measure_seams(codec, video)
     monkeypatch.setattr(
         streaming, "_ramp", lambda start, stop, length, overlap, scale: torch.ones((stop - start) * scale)

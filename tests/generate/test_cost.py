@@ -79,6 +79,7 @@ def test_text_counts_as_the_encoder_gives_it(pipeline):
 
     def cost_with(min_tokens: int) -> Cost:
         encoder = SimpleNamespace(
+            width=24,
             num_parameters=0,
             num_bytes=0,
             min_tokens=min_tokens,

@@ -16,8 +16,8 @@ from vitascope.errors import ModelError, PromptError, SizeError
 from vitascope.generate.footage import fit_image, pad_to
 from vitascope.generate.guidance import ConditionedDenoiser, Guidance, guide, guided_velocity
 from vitascope.generate.pipeline import Pipeline
-from vitascope.hub.card import read_model_index
-from vitascope.hub.find import find_model, load_codec
+from vitascope.hub.find import find_model
+from vitascope.hub.registry import load_codec, load_model
 from vitascope.hub.weights import WEIGHTS_FILE
 from vitascope.model.canvas import Canvas, Pin, given_frames, make_canvas
 from vitascope.model.diffusion import to_velocity
@@ -248,7 +248,7 @@ def test_a_loaded_model_is_the_same_model(pipeline, model_folder):
 
 
 def test_half_precision_stays_near(pipeline, model_folder):
-    half = Pipeline.load(model_folder, "bfloat16")
+    half = Pipeline.load(model_folder, dtype="bfloat16")
     assert half.transformer.proj_out.weight.dtype == torch.bfloat16
     one, other = (p.generate(PROMPT).frames.astype(int) for p in (pipeline, half))
     assert 0 < np.abs(one - other).mean() < 3
@@ -286,18 +286,18 @@ def test_a_missing_part_is_refused(model_folder, tmp_path, part):
 def test_a_model_of_another_system_is_refused(model_folder, tmp_path):
     path = copy_of(model_folder, tmp_path) / "model_index.json"
     index = json.loads(path.read_text())
-    path.write_text(json.dumps({**index, "_class_name": "WanPipeline"}))
-    with pytest.raises(ModelError, match="doesn't describe a Vitascope model"):
-        read_model_index(tmp_path / "model")
+    path.write_text(json.dumps({**index, "_class_name": "FluxPipeline"}))
+    with pytest.raises(ModelError, match="describes 'FluxPipeline'; known here: VitascopePipeline, WanPipeline"):
+        load_model(tmp_path / "model")
     path.write_text("[1, 2")
     with pytest.raises(ModelError, match="not readable JSON"):
-        read_model_index(tmp_path / "model")
+        load_model(tmp_path / "model")
 
 
 def test_a_transformer_in_the_codecs_place_is_refused(model_folder, tmp_path):
     folder = copy_of(model_folder, tmp_path)
     shutil.copy(folder / "transformer" / "config.json", folder / "vae" / "config.json")
-    with pytest.raises(ModelError, match="not VitascopeCodec"):
+    with pytest.raises(ModelError, match="describes 'VitascopeTransformer'; known here: VitascopeCodec"):
         Pipeline.load(folder)
 
 

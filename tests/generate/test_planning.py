@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from tests.generate.conftest import BUNDLED
-from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.quality import psnr
 from vitascope.codec.streaming import reconstruct
 from vitascope.errors import PromptError, SizeError
@@ -25,7 +24,7 @@ from vitascope.generate.pipeline import Pipeline
 from vitascope.generate.planning import plan
 from vitascope.generate.requests import Edit, Extend, Generate
 from vitascope.hub.card import PipelineConfig
-from vitascope.hub.weights import load_network_config, load_weights
+from vitascope.hub.registry import load_codec
 from vitascope.model.canvas import Canvas
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.video import Video
@@ -38,8 +37,7 @@ QUICK = {"num_steps": 2, "guidance": 1.0}
 @pytest.fixture(scope="module")
 def keeper(pipeline: Pipeline) -> Pipeline:
     """The bundled codec and a random transformer: 48x32 pixels, windows of 17 frames."""
-    codec = Codec(load_network_config(BUNDLED / "vae", "Codec", CodecConfig))
-    load_weights(codec, BUNDLED / "vae")
+    codec = load_codec(BUNDLED)
     size = {"num_layers": 1, "num_heads": 2, "head_dim": 16, "ffn_width": 32, "text_width": 384}
     channels = codec.latent_channels
     with torch.random.fork_rng():

@@ -16,8 +16,8 @@ from tests.hub.test_wan_transformer import peer_output, sample
 from vitascope import cli
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.hub.card import PipelineConfig
-from vitascope.hub.diffusers_folder import WEIGHTS
 from vitascope.hub.export import export_model
+from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
 from vitascope.hub.weights import save_network
 from vitascope.model.patches import pack, unpatchify
 from vitascope.model.transformer import Transformer, TransformerConfig

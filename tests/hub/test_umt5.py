@@ -12,6 +12,7 @@ from torch import Tensor
 from vitascope.errors import ModelError
 from vitascope.hub.wan import umt5
 from vitascope.hub.wan.umt5 import UMT5Encoder, distance_buckets, open_umt5
+from vitascope.kernels.device import CPU
 
 transformers = pytest.importorskip("transformers")
 
@@ -29,7 +30,7 @@ def peer(peers):
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> UMT5Encoder:
-    return open_umt5(folder / "text_encoder", folder / "tokenizer").load(dtype)
+    return open_umt5(folder / "text_encoder", folder / "tokenizer").load(CPU, dtype)
 
 
 def ids(length: int) -> Tensor:

@@ -9,8 +9,9 @@ from torch import Tensor
 from vitascope.codec.cache import CausalCache
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
+from vitascope.hub.registry import load_codec
 from vitascope.hub.wan import codec as wan_codec
-from vitascope.hub.wan.codec import load_wan_codec, save_wan_codec
+from vitascope.hub.wan.codec import save_wan_codec
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -47,7 +48,7 @@ def peer(config):
 
 def ours(network, folder) -> Codec:
     network.save_pretrained(folder)
-    return load_wan_codec(folder).requires_grad_(False)
+    return load_codec(folder).requires_grad_(False)
 
 
 def random(*shape: int) -> Tensor:

@@ -14,11 +14,13 @@ from safetensors.torch import load_file, save_file
 import vitascope
 from vitascope import cli
 from vitascope.errors import ModelError
-from vitascope.hub import diffusers_folder
 from vitascope.hub import download as hub
-from vitascope.hub.diffusers_folder import INDEX_OF, WEIGHTS
-from vitascope.hub.find import load_codec
+from vitascope.hub import weights as hub_weights
+from vitascope.hub.find import find_model
+from vitascope.hub.registry import load_codec
 from vitascope.hub.wan import umt5
+from vitascope.hub.weights import SHARD_INDEX
+from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -31,10 +33,10 @@ def edit_json(path: Path, **changes: object) -> None:
 def complaint(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line of the library and of the command line, given before any weights are read."""
 
-    def load(self: object, dtype: torch.dtype) -> None:
+    def load(self: object, device: torch.device, dtype: torch.dtype) -> None:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(diffusers_folder.Stored, "load", load)
+    monkeypatch.setattr(hub_weights.LazyNetwork, "load", load)
     with pytest.raises(ModelError) as raised:
         vitascope.load(folder)
     message = str(raised.value)
@@ -60,7 +62,7 @@ def lose_shard(folder: Path) -> None:
     weight_map = {name: f"model-0000{1 + k % 2}-of-00002.safetensors" for k, name in enumerate(names)}
     for file in set(weight_map.values()):
         save_file({name: tensors[name] for name in names if weight_map[name] == file}, part / file)
-    (part / INDEX_OF.format(umt5.WEIGHTS)).write_text(json.dumps({"weight_map": weight_map}))
+    (part / SHARD_INDEX.format(umt5.WEIGHTS)).write_text(json.dumps({"weight_map": weight_map}))
     (part / umt5.WEIGHTS).unlink()
     (part / "model-00002-of-00002.safetensors").unlink()
 
@@ -212,7 +214,7 @@ def test_an_id_that_cannot_be_loaded_is_refused_before_its_weights_come(wan_fold
 
 
 def test_of_an_id_whose_codec_is_wanted_nothing_else_comes(asked):
-    assert load_codec(ID).latent_channels == 4
+    assert load_codec(find_model(ID, part="vae")).latent_channels == 4
     assert {Path(pattern).parent.name for _, patterns in asked for pattern in patterns} == {"", "vae"}
 
 

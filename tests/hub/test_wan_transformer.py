@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vitascope.errors import ModelError
-from vitascope.hub.diffusers_folder import WEIGHTS
+from vitascope.hub.registry import load_transformer
 from vitascope.hub.wan import transformer as wan_transformer
-from vitascope.hub.wan.transformer import load_wan_transformer, save_wan_transformer
+from vitascope.hub.wan.transformer import save_wan_transformer
+from vitascope.hub.weights import WEIGHTS_FILE
 from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack, unpatchify
 from vitascope.model.transformer import Transformer
 
@@ -36,7 +37,7 @@ def peer(config, *, cross_attn_norm: bool = True):
 
 def ours(network, folder, dtype: torch.dtype = torch.float32) -> Transformer:
     network.save_pretrained(folder)
-    return load_wan_transformer(folder, dtype).requires_grad_(False)
+    return load_transformer(folder, dtype=dtype).requires_grad_(False)
 
 
 def context(width: int, seed: int) -> Tensor:
@@ -122,7 +123,7 @@ def test_two_swapped_names_are_noticed(tmp_path, monkeypatch, table, one, other)
 
 
 def test_output_rows_in_the_peers_order_are_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(wan_transformer, "_output_rows", lambda spot, cells: spot)
+    monkeypatch.setattr(wan_transformer, "_output_rows", lambda tensor_map, cells: tensor_map)
     theirs = peer(WAN21)
     network = ours(theirs, tmp_path)
     grid, sigmas = (1, 4, 4), [0.5]
@@ -147,7 +148,7 @@ def test_the_peer_reads_what_we_write(tmp_path):
     save_wan_transformer(network, tmp_path / "ours")
     config = diffusers.WanTransformer3DModel.load_config(tmp_path / "ours")
     again = diffusers.WanTransformer3DModel.from_config(config)
-    again.load_state_dict(load_file(tmp_path / "ours" / WEIGHTS), strict=True)
+    again.load_state_dict(load_file(tmp_path / "ours" / WEIGHTS_FILE), strict=True)
     assert dict(again.config)["in_channels"] == WAN22["in_channels"]
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ConfigError, ModelError
 from vitascope.files import sha256
-from vitascope.hub.weights import WEIGHTS_FILE, load_network_config, load_weights, save_network, torch_dtype
+from vitascope.hub.registry import load_codec
+from vitascope.hub.weights import WEIGHTS_FILE, open_network, save_network, torch_dtype
 
 CONFIG = CodecConfig(latent_channels=4, base_width=8)
 
@@ -33,9 +34,8 @@ def change_config(folder: Path, **changes: object) -> None:
 def test_a_saved_network_comes_back(tmp_path, dtype, exact):
     network = Codec(CONFIG)
     save_network(network, CONFIG, tmp_path / "vae", dtype)
-    assert load_network_config(tmp_path / "vae", "Codec", CodecConfig) == CONFIG
-    again = Codec(CONFIG)
-    load_weights(again, tmp_path / "vae")
+    again = load_codec(tmp_path / "vae")
+    assert again.config == CONFIG
     for name, value in network.state_dict().items():
         loaded = again.state_dict()[name]
         assert loaded.dtype == torch.float32
@@ -55,7 +55,7 @@ def test_a_changed_bit_is_noticed(folder):
     content[-1] ^= 1
     (folder / WEIGHTS_FILE).write_bytes(content)
     with pytest.raises(ModelError, match="damaged"):
-        load_weights(Codec(CONFIG), folder)
+        load_codec(folder)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
@@ -71,34 +71,35 @@ def test_tensors_that_do_not_fit_are_refused(folder, change):
         tensors[name] = torch.zeros(7)
     save_file(tensors, folder / WEIGHTS_FILE)
     change_config(folder, _sha256=sha256(folder / WEIGHTS_FILE))
-    with pytest.raises(ModelError, match="doesn't fit its config"):
-        load_weights(Codec(CONFIG), folder)
+    said = {"missing": "no tensor", "extra": "tensor other is unknown", "shape": r"has shape \(7,\)"}[change]
+    with pytest.raises(ModelError, match=said):
+        load_codec(folder)
 
 
 def test_missing_files_are_named(folder, tmp_path):
     with pytest.raises(ModelError, match=r"config\.json is missing"):
-        load_network_config(tmp_path / "nowhere", "Codec", CodecConfig)
+        load_codec(tmp_path / "nowhere")
     (folder / WEIGHTS_FILE).unlink()
     with pytest.raises(ModelError, match="no weights"):
-        load_weights(Codec(CONFIG), folder)
+        load_codec(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
 def test_a_config_that_is_no_json_object_is_refused(folder, text):
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ModelError, match=r"config\.json"):
-        load_network_config(folder, "Codec", CodecConfig)
+        load_codec(folder)
 
 
 def test_another_class_or_an_unknown_key_is_refused(folder):
     with pytest.raises(ModelError, match="not VitascopeTransformer"):
-        load_network_config(folder, "Transformer", CodecConfig)
+        open_network(folder, "Transformer", CodecConfig, Codec)
     change_config(folder, dropuot=0.1)
     with pytest.raises(ConfigError, match="dropuot"):
-        load_network_config(folder, "Codec", CodecConfig)
+        load_codec(folder)
 
 
 def test_what_weights_are_held_in():
     assert torch_dtype("bfloat16") == torch.bfloat16
-    with pytest.raises(ModelError, match="'half': give one of float32, bfloat16"):
+    with pytest.raises(ModelError, match="'half' of weights: give one of float32, bfloat16"):
         torch_dtype("half")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,16 +14,10 @@ from vitascope.codec.streaming import reconstruct, to_signal
 from vitascope.config import load_config
 from vitascope.data.clips import Clip, Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError
-from vitascope.hub.weights import load_network_config, load_weights
+from vitascope.hub.registry import load_codec
 from vitascope.train import codec
 from vitascope.train.codec import ClipBatches, CodecTrainConfig, CodecTrainer, channel_gain, finish
 from vitascope.train.run import step_generator
-
-
-def load_codec(folder: Path) -> Codec:
-    network = Codec(load_network_config(folder, "Codec", CodecConfig))
-    load_weights(network, folder)
-    return network.eval().requires_grad_(False)
 
 
 def test_one_clip_is_learned_by_heart(codec_config, drawn_dataset):
@@ -77,8 +70,7 @@ def test_the_finished_codec_has_latents_of_unit_variance(codec_config, drawn_dat
     config = load_config(codec_config, CodecTrainConfig)
     trainer, clips = CodecTrainer(config), list_clips(drawn_dataset)
     folder = finish(trainer.ema, [clip.read() for clip in clips], tmp_path / "vae", config)
-    network = Codec(load_network_config(folder, "Codec", CodecConfig))
-    load_weights(network, folder)
+    network = load_codec(folder)
     latents = torch.cat([codec.encode_video(network, clip.read()).flatten(1) for clip in clips], dim=1)
     assert latents.mean(dim=1).tolist() == pytest.approx([0.0] * 4, abs=0.02)
     assert latents.std(dim=1).tolist() == pytest.approx([1.0] * 4, abs=0.02)

@@ -11,7 +11,8 @@ from torch import Tensor
 from vitascope.codec.streaming import encode_video
 from vitascope.config import load_config
 from vitascope.errors import ConfigError
-from vitascope.hub.weights import load_weights, save_network
+from vitascope.hub.registry import load_codec, load_transformer
+from vitascope.hub.weights import save_network
 from vitascope.model.patches import make_sample, pack, patchify, token_group
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.train import transformer as training
@@ -90,17 +91,14 @@ def test_another_shape_or_too_few_tokens_are_refused():
 
 def test_a_run_begins_with_what_was_learned_of_another_codec(transformer_config, codec_folder, tmp_path):
     """The other codec holds the same latents at half the size, so the map between them is known."""
-    config = load_config(transformer_config, TransformerTrainConfig)
-    codec = training._load_codec(codec_folder)
+    codec = load_codec(codec_folder)
     louder = codec.config.model_copy(update={"latent_std": tuple(0.5 * s for s in codec.config.latent_std)})
     save_network(codec, louder, tmp_path / "louder")
     first = training.train(transformer_config, tmp_path / "first", ["learning_rate=1e-2", "sample_prompts=[]"])
     overrides = [f"init={first / 'transformer'}", f"init_vae={codec_folder}", f"vae={tmp_path / 'louder'}"]
     overrides += ["steps=1", "learning_rate=1e-9", "sample_prompts=[]"]
     second = training.train(transformer_config, tmp_path / "second", overrides)
-    old, new = Transformer(config.transformer), Transformer(config.transformer)
-    load_weights(old, first / "transformer")
-    load_weights(new, second / "transformer")
+    old, new = load_transformer(first / "transformer"), load_transformer(second / "transformer")
     torch.testing.assert_close(new.proj_out.weight, 2 * old.proj_out.weight, atol=2e-3, rtol=2e-2)
     torch.testing.assert_close(new.patch_in.weight, 0.5 * old.patch_in.weight, atol=2e-3, rtol=2e-2)
     torch.testing.assert_close(new.blocks[0].ffn[0].weight, old.blocks[0].ffn[0].weight, atol=2e-3, rtol=2e-2)
@@ -112,7 +110,7 @@ def test_a_codec_without_weights_for_it_is_refused(transformer_config, codec_fol
 
 
 def test_tokens_are_those_of_first_frames(drawn_dataset, codec_folder):
-    codec = training._load_codec(codec_folder)
+    codec = load_codec(codec_folder)
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(drawn_dataset.glob("clips/*.json"))[:2]]
     videos = [read_video(drawn_dataset / "clips" / f"{record['id']}.mp4") for record in records]
     tokens = first_frame_tokens(codec, videos, (1, 2, 2))

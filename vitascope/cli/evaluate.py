@@ -60,9 +60,12 @@ def evaluate_codec(
         if not source.exists():
             refuse(f"{source}: no such file or folder")
     from vitascope.evaluate.codec import evaluate_codec as evaluate_clips
-    from vitascope.hub.find import load_codec
+    from vitascope.hub.find import find_model
+    from vitascope.hub.registry import load_codec
 
-    codec = load_codec(model or "playground") if videos is None else None
+    codec = None
+    if videos is None:
+        codec = load_codec(find_model(model or "playground", part="vae")).requires_grad_(False)
     with progress("codec") as on_progress:
         report = evaluate_clips(codec, sources, copies=videos, rows=rows, max_frames=frames, on_progress=on_progress)
     _tell(report, out)

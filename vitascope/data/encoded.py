@@ -13,7 +13,7 @@ from vitascope.codec.network import Codec
 from vitascope.data.clips import Clip, Reader
 from vitascope.data.latents import cached_latents
 from vitascope.data.text_states import cached_text_states
-from vitascope.model.text import TextEncoder
+from vitascope.model.text import PromptEncoder
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (what is being encoded, clips done, clips in all)."""
@@ -37,7 +37,7 @@ def encode_clips(
     clips: Sequence[Clip],
     codec: Codec,
     latent_folder: Path,
-    text_encoder: TextEncoder,
+    text_encoder: PromptEncoder,
     text_folder: Path,
     captions_per_language: int,
     reader: Reader,

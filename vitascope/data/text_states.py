@@ -14,13 +14,13 @@ from torch import Tensor
 
 from vitascope.data.latents import CLIPS_PER_SHARD
 from vitascope.files import replacing
-from vitascope.model.text import TextEncoder
+from vitascope.model.text import PromptEncoder
 
 States = Float[Tensor, "_l e"]
 
 
 def cached_text_states(
-    encoder: TextEncoder,
+    encoder: PromptEncoder,
     texts_of_clips: Sequence[Sequence[str]],
     folder: Path,
     on_progress: Callable[[int, int], None] | None = None,
@@ -49,7 +49,7 @@ def cached_text_states(
     return states
 
 
-def _encode(encoder: TextEncoder, texts: Sequence[str]) -> list[States]:
+def _encode(encoder: PromptEncoder, texts: Sequence[str]) -> list[States]:
     """Each distinct text encoded once, those of like length together."""
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     by_text = dict(zip(distinct, (state.half() for state in encoder.encode(distinct)), strict=True))

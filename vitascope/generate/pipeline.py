@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import latent_shape
-from vitascope.config import parse_config
 from vitascope.errors import ModelError, SizeError
 from vitascope.generate.cost import Cost, card_of, cost_of_pipeline
 from vitascope.generate.guidance import ConditionedDenoiser, EncodedPrompt, Guidance, guided_velocity
@@ -36,15 +35,15 @@ from vitascope.generate.requests import (
 from vitascope.generate.rollout import Rollout
 from vitascope.generate.sampler import SOLVERS, OnStep, Velocity
 from vitascope.generate.timeline import LatentGrid, Timeline
-from vitascope.hub.card import PipelineConfig, read_model_index
-from vitascope.hub.registry import load_codec, load_transformer
-from vitascope.hub.wan.folder import is_wan, load_wan
+from vitascope.hub.card import PipelineConfig
+from vitascope.hub.find import find_model
+from vitascope.hub.registry import load_model
 from vitascope.hub.weights import torch_dtype
 from vitascope.kernels.device import CPU, device_of, resolve_device, resolve_precision
 from vitascope.kernels.int8 import check_eight_bit, quantize_
 from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import MAX_STEPS, add_noise, sigma_schedule
-from vitascope.model.text import PromptEncoder, TextEncoder, distinct_states
+from vitascope.model.text import PromptEncoder, distinct_states
 from vitascope.model.transformer import Transformer
 from vitascope.types import DtypeChoice, Number
 from vitascope.video import Video
@@ -93,27 +92,20 @@ class Pipeline:
             ModelError: no such model, or a part of it is missing or damaged.
             DeviceError: a device that this machine lacks, or a dtype that the device doesn't support.
         """
-        from vitascope.hub.find import find_model
-
-        folder = find_model(model, weights=weights)
         where = resolve_device(device)
         precision = resolve_precision(dtype, where)
         if precision == "int8":
-            check_eight_bit()
+            check_eight_bit()  # before anything is downloaded
         stored = torch_dtype("float32" if precision == "int8" else precision)
-        if is_wan(folder):
-            wan = load_wan(folder, stored, weights=weights)
-            config = parse_config(wan.settings, PipelineConfig, source=str(folder))
-            pipeline = cls(wan.codec, wan.transformer, wan.text_encoder, config)
-        else:
-            config = read_model_index(folder)
-            codec = load_codec(folder / "vae", weights=weights)
-            transformer = load_transformer(folder / "transformer", stored, weights=weights)
-            text_encoder = TextEncoder.load(folder / "text_encoder", folder / "tokenizer", weights=weights)
-            pipeline = cls(codec, transformer, text_encoder, config)
-        if precision == "int8" and weights:
+        folder = find_model(model, weights=weights)
+        parts = load_model(folder, device=CPU if offload else where, dtype=stored, weights=weights)
+        pipeline = cls(parts.codec, parts.transformer, parts.text_encoder, parts.config)
+        if not weights:
+            return pipeline
+        if precision == "int8":
             quantize_(pipeline.transformer, pipeline.transformer.int8_rules)
             quantize_(pipeline.codec, pipeline.codec.int8_rules)
+        pipeline.device, pipeline.offload = where, offload
         return pipeline
 
     def to(self, device: torch.device, *, offload: bool = False) -> Pipeline:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from pydantic import Field
 
 from vitascope.config import Config, parse_config
-from vitascope.errors import ModelError
-from vitascope.files import read_json
-from vitascope.hub.wan.folder import PIPELINES
 from vitascope.model.diffusion import MAX_STEPS, shift_factor
 from vitascope.video.shape import MAX_FRAMES, MAX_SIDE, MIN_SIDE
+
+MODEL_INDEX = "model_index.json"
 
 
 class PipelineConfig(Config):
@@ -30,7 +29,7 @@ class PipelineConfig(Config):
     fps: float = Field(default=8.0, gt=0, le=240)
     reference_fps: float = Field(default=8.0, gt=0, le=240)
     num_steps: int = Field(default=40, ge=1, le=MAX_STEPS)
-    solver: Literal["euler", "heun", "multistep"] = "multistep"
+    solver: str = "multistep"
     guidance: float = Field(default=4.0, ge=0, le=100)
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
@@ -47,15 +46,10 @@ class PipelineConfig(Config):
         return shift_factor(num_tokens, reference_tokens=reference, base=self.shift)
 
 
-def read_model_index(folder: Path) -> PipelineConfig:
-    """The pipeline config in a model folder.
+def read_own_card(folder: Path, index: dict[str, Any]) -> PipelineConfig:
+    """The config that one of our models' model_index.json holds.
 
     Raises:
-        ModelError: no model_index.json, or one of another system.
+        ConfigError: an unknown key, a wrong type or a value out of range.
     """
-    path = folder / "model_index.json"
-    tree = read_json(path, cure="of Wan's models take those in diffusers' layout")
-    found = tree.get("_class_name")
-    if found != "VitascopePipeline":
-        raise ModelError(f"{path} doesn't describe a Vitascope model or a {' or '.join(PIPELINES)}, but {found!r}")
-    return parse_config(tree.get("pipeline", {}), PipelineConfig, source=str(path))
+    return parse_config(index.get("pipeline", {}), PipelineConfig, source=str(folder / MODEL_INDEX))

@@ -10,12 +10,12 @@ import torch
 
 from vitascope.errors import ModelError
 from vitascope.files import read_json, replacing_folder
+from vitascope.hub.card import MODEL_INDEX
 from vitascope.hub.registry import load_codec, load_transformer
 from vitascope.hub.wan import codec as wan_codec
 from vitascope.hub.wan import transformer as wan_transformer
 from vitascope.hub.weights import save_network
 
-INDEX = "model_index.json"
 COPIED = ("text_encoder", "tokenizer")
 
 
@@ -27,8 +27,8 @@ def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
     Raises:
         ModelError: a part is missing or damaged.
     """
-    index = read_json(source / INDEX, cure="give the folder of a model")
-    codec, transformer = load_codec(source / "vae"), load_transformer(source / "transformer", dtype)
+    index = read_json(source / MODEL_INDEX, cure="give the folder of a model")
+    codec, transformer = load_codec(source / "vae"), load_transformer(source / "transformer", dtype=dtype)
     notes = []
     with replacing_folder(out) as temporary:
         try:
@@ -51,5 +51,5 @@ def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
             shutil.copytree(source / part, temporary / part)
         if "quantization" in read_json(temporary / "text_encoder" / "config.json", cure="download the model again"):
             notes.append("text_encoder is copied in Vitascope's own layout: its weights lie in 4-bit blocks")
-        (temporary / INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (temporary / MODEL_INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return notes

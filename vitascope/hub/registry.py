@@ -1,74 +1,183 @@
-"""A network's folder, by the class that its config names: ours, or a peer's that is ours by other names."""
+"""Loaders of networks and whole models, chosen by the class that a folder's JSON names.
+
+To add a codec, a transformer or a text encoder, write an opener for its folder and add a line to a table below.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
 from vitascope.files import read_json
-from vitascope.hub.diffusers_folder import Stored
+from vitascope.hub import bert
+from vitascope.hub.card import MODEL_INDEX, PipelineConfig, read_own_card
 from vitascope.hub.wan import codec as wan_codec
+from vitascope.hub.wan import folder as wan_folder
 from vitascope.hub.wan import original as wan_original
 from vitascope.hub.wan import transformer as wan_transformer
-from vitascope.hub.weights import NetworkT, SavedNetwork, load_network_config
+from vitascope.hub.wan import umt5
+from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, open_network
+from vitascope.kernels.device import CPU
+from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, TransformerConfig
 
 OpenedT = TypeVar("OpenedT")
+LazyTextEncoder = bert.LazyBert | umt5.LazyUMT5
 
 
-def load_codec(folder: Path, *, weights: bool = True) -> Codec:
-    """The codec in a folder, float32; with weights=False it has a shape only, on the meta device.
+@dataclass(frozen=True)
+class Model:
+    """The three networks of a model, and how to use them."""
 
-    Raises:
-        ModelError: a file is missing or damaged, holds a pickle, or another network.
-    """
-    codec = _opened(folder, _CODECS)
-    return codec.load(torch.float32) if weights else codec.network
-
-
-def load_transformer(folder: Path, dtype: torch.dtype, *, weights: bool = True) -> Transformer:
-    """The transformer in a folder; with weights=False it has a shape only, on the meta device.
-
-    Raises:
-        ModelError: a file is missing or damaged, holds a pickle, or another network.
-    """
-    transformer = _opened(folder, _TRANSFORMERS)
-    return transformer.load(dtype) if weights else transformer.network.to(dtype)
+    codec: Codec
+    transformer: Transformer
+    text_encoder: PromptEncoder
+    config: PipelineConfig
 
 
-def _open_our_codec(folder: Path) -> SavedNetwork[Codec]:
-    config = load_network_config(folder, "Codec", CodecConfig)
-    return SavedNetwork(lambda: Codec(config), folder)
+def _open_codec(folder: Path) -> LazyNetwork[Codec]:
+    return open_network(folder, "Codec", CodecConfig, Codec)
 
 
-def _open_our_transformer(folder: Path) -> SavedNetwork[Transformer]:
-    config = load_network_config(folder, "Transformer", TransformerConfig)
-    return SavedNetwork(lambda: Transformer(config), folder)
+def _open_transformer(folder: Path) -> LazyNetwork[Transformer]:
+    return open_network(folder, "Transformer", TransformerConfig, Transformer)
 
 
-Opened = SavedNetwork[NetworkT] | Stored[NetworkT]
-"""A network without its weights: `network` has its shape, `load` reads them."""
-
-_CODECS: dict[str, Callable[[Path], Opened[Codec]]] = {
-    "VitascopeCodec": _open_our_codec,
+# by _class_name in config.json
+_CODECS: dict[str, Callable[[Path], LazyNetwork[Codec]]] = {
+    "VitascopeCodec": _open_codec,
     wan_codec.CLASS: wan_codec.open_wan_codec,
 }
-_TRANSFORMERS: dict[str, Callable[[Path], Opened[Transformer]]] = {
-    "VitascopeTransformer": _open_our_transformer,
+_TRANSFORMERS: dict[str, Callable[[Path], LazyNetwork[Transformer]]] = {
+    "VitascopeTransformer": _open_transformer,
     wan_transformer.CLASS: wan_transformer.open_wan_transformer,
     wan_original.CLASS: wan_original.open_original_transformer,
 }
+# by model_type in config.json, as transformers writes it; the second path is the tokenizer's folder
+_TEXT_ENCODERS: dict[str, Callable[[Path, Path], LazyTextEncoder]] = {
+    "bert": bert.open_bert,
+    "umt5": umt5.open_umt5,
+}
+# by _class_name in model_index.json
+_CARDS: dict[str, Callable[[Path, dict[str, Any]], PipelineConfig]] = {
+    "VitascopePipeline": read_own_card,
+    **dict.fromkeys(wan_folder.PIPELINES, wan_folder.read_wan_card),
+}
 
 
-def _opened(folder: Path, kinds: Mapping[str, Callable[[Path], OpenedT]]) -> OpenedT:
-    """What opens this class of network, with the folder opened."""
-    path = folder / "config.json"
-    found = str(read_json(path, cure="give the folder of a whole model").get("_class_name"))
-    if found not in kinds:
-        raise ModelError(f"{path} describes {found!r}, not {' or '.join(kinds)}")
-    return kinds[found](folder)
+def load_model(
+    folder: Path, *, device: torch.device = CPU, dtype: torch.dtype = torch.float32, weights: bool = True
+) -> Model:
+    """The model in a folder in diffusers' layout: ours, or another project's.
+
+    `dtype` applies to the transformer and to large text encoders; the codec stays float32. All files are checked before
+    the first weight is read. With weights=False only JSON files are read, and the networks stay on the meta device.
+
+    Raises:
+        ModelError: a part is missing, damaged, a pickle, or of an unsupported form.
+        ModuleNotFoundError: the extra `interop` is missing, and the text encoder needs it.
+    """
+    path = folder / MODEL_INDEX
+    index = read_json(path, cure="give the folder of a model in diffusers' layout")
+    config = _choose(_CARDS, index.get("_class_name"), path)(folder, index)
+    codec = _open(_CODECS, folder / "vae")
+    transformer = _open(_TRANSFORMERS, folder / "transformer")
+    text_encoder = _open_text_encoder(folder / "text_encoder", folder / "tokenizer")
+    _check_fit(codec.network, transformer.network, text_encoder.width, folder)
+    if not weights:
+        return Model(codec.network, transformer.network.to(dtype), text_encoder.empty(dtype), config)
+    for part in (codec, transformer, text_encoder):
+        part.check()
+    return Model(
+        codec.load(device, torch.float32), transformer.load(device, dtype), text_encoder.load(device, dtype), config
+    )
+
+
+def load_codec(
+    folder: Path, *, device: torch.device = CPU, dtype: torch.dtype = torch.float32, weights: bool = True
+) -> Codec:
+    """The codec in a folder, its own or a model's. With weights=False it stays on the meta device.
+
+    Raises:
+        ModelError: a file is missing, damaged or a pickle, or describes no known codec.
+    """
+    codec = _open(_CODECS, _part(folder, "vae"))
+    return codec.load(device, dtype) if weights else codec.network.to(dtype)
+
+
+def load_transformer(
+    folder: Path, *, device: torch.device = CPU, dtype: torch.dtype = torch.float32, weights: bool = True
+) -> Transformer:
+    """The transformer in a folder, its own or a model's. With weights=False it stays on the meta device.
+
+    Raises:
+        ModelError: a file is missing, damaged or a pickle, or describes no known transformer.
+    """
+    transformer = _open(_TRANSFORMERS, _part(folder, "transformer"))
+    return transformer.load(device, dtype) if weights else transformer.network.to(dtype)
+
+
+def load_text_encoder(
+    folder: Path,
+    tokenizer_folder: Path | None = None,
+    *,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+    weights: bool = True,
+) -> PromptEncoder:
+    """The text encoder in a folder, its own or a model's.
+
+    Without `tokenizer_folder`, tokenizer.json is read from the encoder's folder or from `tokenizer` next to it.
+
+    Raises:
+        ModelError: a file is missing, damaged or a pickle, or describes no known text encoder.
+        ModuleNotFoundError: the extra `interop` is missing, and this encoder needs it.
+    """
+    folder = _part(folder, "text_encoder")
+    if tokenizer_folder is None:
+        tokenizer_folder = folder if (folder / "tokenizer.json").is_file() else folder.parent / "tokenizer"
+    encoder = _open_text_encoder(folder, tokenizer_folder)
+    return encoder.load(device, dtype) if weights else encoder.empty(dtype)
+
+
+def _part(folder: Path, name: str) -> Path:
+    """The part's folder within a model's; the folder itself if it has no such part."""
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def _open(openers: Mapping[str, Callable[[Path], OpenedT]], folder: Path) -> OpenedT:
+    path = folder / CONFIG_FILE
+    tree = read_json(path, cure="give the folder of a whole model")
+    return _choose(openers, tree.get("_class_name"), path)(folder)
+
+
+def _open_text_encoder(folder: Path, tokenizer_folder: Path) -> LazyTextEncoder:
+    path = folder / CONFIG_FILE
+    tree = read_json(path, cure="give the folder of a text encoder")
+    return _choose(_TEXT_ENCODERS, tree.get("model_type"), path)(folder, tokenizer_folder)
+
+
+def _choose(table: Mapping[str, OpenedT], found: object, path: Path) -> OpenedT:
+    if found not in table:
+        raise ModelError(f"{path} describes {found!r}; known here: {', '.join(table)}")
+    return table[str(found)]
+
+
+def _check_fit(codec: Codec, transformer: Transformer, text_width: int, folder: Path) -> None:
+    channels, config = codec.latent_channels, transformer.config
+    if (config.in_channels, config.out_channels) != (channels, channels):
+        raise ModelError(
+            f"{folder}: the transformer takes {config.in_channels} channels and gives {config.out_channels}, the "
+            f"latents have {channels}; a model that takes its image as extra channels can't be loaded"
+        )
+    if config.text_width != text_width:
+        raise ModelError(
+            f"{folder}: the text encoder's states are {text_width} wide and the transformer takes "
+            f"{config.text_width}; both must come from the same model"
+        )

@@ -1,23 +1,33 @@
-"""One network in a folder, as diffusers lays it out: config.json and diffusion_pytorch_model.safetensors."""
+"""One network's folder: config.json and safetensors files, whole or in shards, ours or another project's.
+
+Only safetensors files are read: a pickle can run code. Files are memory-mapped and loaded straight to the device. On a
+CPU, weights already in the requested dtype are never copied.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from vitascope.config import Config, parse_config
 from vitascope.errors import ModelError, reason
 from vitascope.files import read_json, replacing_folder, sha256
+from vitascope.kernels.device import CPU, META
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+CONFIG_FILE = "config.json"
+SHARD_INDEX = "{}.index.json"  # lists which shard holds which tensor
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -26,79 +36,232 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """What weights are held in, by name.
+    """PyTorch's dtype of weights, by name.
 
     Raises:
-        ModelError: another name than float32 or bfloat16.
+        ModelError: neither float32 nor bfloat16.
     """
     if name not in _DTYPES:
-        raise ModelError(f"weights can't be held as {name!r}: give one of {', '.join(_DTYPES)}")
+        raise ModelError(f"dtype {name!r} of weights: give one of {', '.join(_DTYPES)}")
     return _DTYPES[name]
 
 
-def save_network(network: nn.Module, config: Config, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write a network's config and weights, with the weights' SHA-256, since safetensors has no checksum of its own."""
-    with replacing_folder(folder) as temporary:
-        tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in network.state_dict().items()}
-        save_file(tensors, temporary / WEIGHTS_FILE)
-        tree = {
-            "_class_name": f"Vitascope{type(network).__name__}",
-            "_sha256": sha256(temporary / WEIGHTS_FILE),
-            **config.model_dump(mode="json", exclude_none=True),
-        }
-        (temporary / "config.json").write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class TensorMap:
+    """Name and shape of one of our tensors in a file, and the conversions between both layouts."""
+
+    name: str
+    shape: tuple[int, ...]
+    to_ours: Callable[[Tensor], Tensor]
+    to_theirs: Callable[[Tensor], Tensor]
+
+
+TensorMaps = Mapping[str, TensorMap]
+"""The map of each tensor of a network, by our name."""
+
+
+def reshape_map(name: str, ours: Tensor, shape: tuple[int, ...] | None = None) -> TensorMap:
+    """Map of a tensor that differs at most in name and shape; the order of its values is the same."""
+    our_shape = tuple(ours.shape)
+    their_shape = our_shape if shape is None else shape
+    return TensorMap(name, their_shape, lambda x: x.reshape(our_shape), lambda x: x.reshape(their_shape))
 
 
 @dataclass(frozen=True)
-class SavedNetwork(Generic[NetworkT]):
-    """A network in the folder that `save_network` wrote, without its weights."""
+class LazyNetwork(Generic[NetworkT]):
+    """A network on the meta device, and the description of the files that hold its weights.
 
-    build: Callable[[], NetworkT]
+    weights_file names the file, or the whole that its shards make up. digest is the file's SHA-256, None if the folder
+    states none. Tensors named in `unused` may be in the files and are ignored.
+    """
+
+    network: NetworkT
     folder: Path
+    maps: TensorMaps
+    weights_file: str = WEIGHTS_FILE
+    digest: str | None = None
+    unused: frozenset[str] = frozenset()
 
-    @property
-    def network(self) -> NetworkT:
-        """On the meta device: it has a shape only."""
-        with torch.device("meta"):
-            return self.build().eval()
-
-    def load(self, dtype: torch.dtype) -> NetworkT:
-        """The network with its weights.
+    def check(self) -> None:
+        """Check digest, names and shapes; file headers suffice for the latter.
 
         Raises:
-            ModelError: as `load_weights`.
+            ModelError: a file is missing, damaged or a pickle, or its tensors are not exactly this network's.
         """
-        network = self.build()
-        load_weights(network, self.folder)
-        return network.to(dtype).eval()
+        _ = self._files
+
+    def load(self, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> NetworkT:
+        """The network in eval mode, with its weights on the device.
+
+        Raises:
+            ModelError: as `check`.
+        """
+        files = self._files
+        owners = defaultdict[str, list[str]](list)  # two of our tensors with one name share their memory
+        for ours, tensor_map in self.maps.items():
+            owners[tensor_map.name].append(ours)
+        tensors: dict[str, Tensor] = {}
+        for path in sorted(set(files.values())):
+            try:
+                with safe_open(path, framework="pt", device=str(device)) as file:
+                    for name in (name for name, holder in files.items() if holder == path):
+                        tensor = file.get_tensor(name).to(dtype)
+                        tensors |= {ours: self.maps[ours].to_ours(tensor) for ours in owners[name]}
+            except (OSError, SafetensorError) as error:
+                raise ModelError(f"{path} can't be read ({reason(error)}); download it again") from None
+        self.network.load_state_dict(tensors, strict=True, assign=True)
+        return self.network.to(device).eval()  # moves the buffers that no file holds
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        """The file of each tensor, by its name in the file, all checked."""
+        held = file_of_tensor(self.folder, self.weights_file)
+        path = self.folder / self.weights_file
+        if self.digest is not None and sha256(path) != self.digest:
+            raise ModelError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG_FILE}; copy it again")
+        files = {name: path for name, path in held.items() if name not in self.unused}
+        _check_names(self.folder, files, self.maps)
+        _check_shapes(files, self.maps)
+        return files
 
 
-def load_network_config(folder: Path, class_name: str, kind: type[ConfigT]) -> ConfigT:
-    """The config of a network's folder.
+def open_network(
+    folder: Path, class_name: str, config_type: type[ConfigT], build: Callable[[ConfigT], NetworkT]
+) -> LazyNetwork[NetworkT]:
+    """A network in the layout of `save_network`, without its weights.
 
     Raises:
-        ModelError: no config.json, not JSON, or of another class.
+        ModelError: config.json is missing, is not JSON, or describes another class.
     """
-    tree = read_json(folder / "config.json", cure="give the folder of a network")
+    path = folder / CONFIG_FILE
+    tree = read_json(path, cure="give the folder of a network")
     if tree.get("_class_name") != f"Vitascope{class_name}":
-        raise ModelError(f"{folder / 'config.json'} describes {tree.get('_class_name')!r}, not Vitascope{class_name}")
+        raise ModelError(f"{path} describes {tree.get('_class_name')!r}, not Vitascope{class_name}")
     public = {key: value for key, value in tree.items() if not key.startswith("_")}
-    return parse_config(public, kind, source=str(folder / "config.json"))
+    config = parse_config(public, config_type, source=str(path))
+    with META:
+        network = build(config)
+    maps = {name: reshape_map(name, tensor) for name, tensor in network.state_dict().items()}
+    return LazyNetwork(network.eval(), folder, maps, digest=str(tree.get("_sha256")))
 
 
-def load_weights(network: nn.Module, folder: Path) -> None:
-    """Fill a network with its folder's weights, as float32.
+def save_network(network: nn.Module, config: Config, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write a network's config and weights in our layout, with the SHA-256 of the weights file."""
+    maps = {name: reshape_map(name, tensor) for name, tensor in network.state_dict().items()}
+    tree = config.model_dump(mode="json", exclude_none=True)
+    save_component(network, folder, f"Vitascope{type(network).__name__}", tree, maps, dtype, with_digest=True)
+
+
+def save_component(
+    network: nn.Module,
+    folder: Path,
+    class_name: str,
+    config: Mapping[str, object],
+    maps: TensorMaps,
+    dtype: torch.dtype,
+    *,
+    with_digest: bool = False,
+) -> None:
+    """Write a network as a folder in diffusers' layout, replacing an existing one."""
+    state = network.state_dict()
+    tensors = {
+        tensor_map.name: tensor_map.to_theirs(state[ours].detach().to(CPU, dtype)).clone().contiguous()
+        for ours, tensor_map in maps.items()
+    }
+    with replacing_folder(folder) as temporary:
+        save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        tree: dict[str, object] = {"_class_name": class_name}
+        if with_digest:  # safetensors has no checksum of its own
+            tree["_sha256"] = sha256(temporary / WEIGHTS_FILE)
+        text = json.dumps({**tree, **config}, indent=2)
+        (temporary / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
+
+
+def copy_weights(network: nn.Module, source: nn.Module, name: str) -> None:
+    """Copy the weights of one network to another of the same shape.
 
     Raises:
-        ModelError: a file is missing or damaged, or doesn't hold exactly this network's tensors.
+        ModelError: networks of different shapes; the message calls the source by `name`.
     """
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise ModelError(f"no weights {path}")
-    if sha256(path) != read_json(folder / "config.json", cure="give the folder of a network").get("_sha256"):
-        raise ModelError(f"{path} is damaged: its SHA-256 is not the one in config.json")
     try:
-        tensors = {name: value.float() for name, value in load_file(path).items()}
-        network.load_state_dict(tensors, strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path} doesn't fit its config: {reason(error)[:300]}") from None
+        network.load_state_dict(source.state_dict(), strict=True)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{name} doesn't fit this network ({reason(error)[:200]}); give the config that it was trained with"
+        ) from None
+
+
+def file_of_tensor(folder: Path, weights_file: str = WEIGHTS_FILE) -> dict[str, Path]:
+    """The file of each tensor, by its name in the file; all files exist and hold what the shard index lists.
+
+    Raises:
+        ModelError: a file is missing, damaged or a pickle.
+    """
+    whole = folder / weights_file
+    if whole.suffix in PICKLE_SUFFIXES:
+        raise ModelError(_pickle_message(whole))
+    if whole.is_file():
+        return dict.fromkeys(_tensor_names(whole), whole)
+    index_path = folder / SHARD_INDEX.format(weights_file)
+    if not index_path.is_file():
+        if pickles := sorted(path for suffix in PICKLE_SUFFIXES for path in folder.glob(f"*{suffix}")):
+            raise ModelError(_pickle_message(pickles[0]))
+        raise ModelError(f"no weights {whole} and no {index_path.name}; download the folder again")
+    index = read_json(index_path, cure="download it again").get("weight_map")
+    if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
+        raise ModelError(f"{index_path} has no weight_map of file names; download it again")
+    held: dict[str, Path] = {}
+    for shard in sorted(set(index.values())):
+        path = folder / shard
+        if Path(shard).name != shard or path.suffix != ".safetensors":
+            raise ModelError(f"{index_path} names {shard!r}; a shard must be a .safetensors file in that folder")
+        if not path.is_file():
+            raise ModelError(f"missing shard {path}, listed in {index_path.name}; download it again")
+        for name in _tensor_names(path):
+            held[name] = path
+    for name, shard in index.items():
+        if held.get(name) != folder / shard:
+            raise ModelError(f"{folder / shard} lacks {name}, listed in {index_path.name}; download both again")
+    return held
+
+
+def _pickle_message(path: Path) -> str:
+    return (
+        f"{path} is a pickle, which can run code and is not read; "
+        "get the model's safetensors files, or save it again with diffusers' save_pretrained"
+    )
+
+
+def _tensor_names(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} can't be read ({reason(error)}); download it again") from None
+
+
+def _check_names(folder: Path, files: Mapping[str, Path], maps: TensorMaps) -> None:
+    wanted = {tensor_map.name for tensor_map in maps.values()}
+    if missing := sorted(wanted - files.keys()):
+        raise ModelError(
+            f"{folder}: no tensor {missing[0]} in its weights ({len(missing)} missing); "
+            "config and weights must come from the same model"
+        )
+    if extra := sorted(files.keys() - wanted):
+        raise ModelError(
+            f"{files[extra[0]]}: tensor {extra[0]} is unknown to our network ({len(extra)} such); "
+            "this form of the model can't be loaded"
+        )
+
+
+def _check_shapes(files: Mapping[str, Path], maps: TensorMaps) -> None:
+    shapes = {tensor_map.name: tensor_map.shape for tensor_map in maps.values()}
+    for path in sorted(set(files.values())):
+        with safe_open(path, framework="pt") as file:
+            for name in (name for name, holder in files.items() if holder == path):
+                found = tuple(file.get_slice(name).get_shape())
+                if found != shapes[name]:
+                    raise ModelError(
+                        f"{path}: {name} has shape {found}, and {CONFIG_FILE} calls for {shapes[name]}; "
+                        "config and weights must come from the same model"
+                    )

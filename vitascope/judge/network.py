@@ -24,10 +24,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitascope.config import Config
-from vitascope.hub.weights import load_network_config, load_weights
+from vitascope.hub.weights import open_network
 from vitascope.judge.sentence import Sentence, Slot, attributes_of, next_slot, write
 from vitascope.judge.vocabulary import Vocabulary
 from vitascope.kernels.attention import packed_attention
+from vitascope.kernels.device import CPU
 from vitascope.video import Video
 from vitascope.video.cuts import strongest_cuts
 from vitascope.video.pixels import resized
@@ -94,15 +95,13 @@ class Judge(nn.Module):
         self.decoder = Decoder(config, len(self.vocabulary))
 
     @classmethod
-    def load(cls, folder: str | Path) -> Judge:
-        """The judge in a folder, ready to read.
+    def load(cls, folder: str | Path, *, device: torch.device = CPU) -> Judge:
+        """The judge in a folder, without gradients.
 
         Raises:
             ModelError: config or weights are missing or damaged.
         """
-        judge = cls(load_network_config(Path(folder), "Judge", JudgeConfig))
-        load_weights(judge, Path(folder))
-        return judge.eval().requires_grad_(False)
+        return open_network(Path(folder), "Judge", JudgeConfig, cls).load(device).requires_grad_(False)
 
     def forward(
         self, pixels: Float[Tensor, "b 3 t h w"], seconds: Float[Tensor, "b t"], words: Int64[Tensor, "b l"]

@@ -33,6 +33,11 @@ class PromptEncoder(Protocol):
     """What generating asks of a text encoder. `TextEncoder` is the bundled one; other models bring theirs."""
 
     @property
+    def width(self) -> int:
+        """Values in a token's state."""
+        ...
+
+    @property
     def num_parameters(self) -> int:
         """How many numbers the network's weights hold."""
         ...

@@ -29,7 +29,8 @@ from vitascope.codec.streaming import encode_video, reconstruct, to_signal
 from vitascope.config import Config, load_config
 from vitascope.data.clips import Clip, Reader, list_clips, pick, split_validation
 from vitascope.errors import DatasetError
-from vitascope.hub.weights import load_network_config, load_weights, save_network
+from vitascope.hub.registry import load_codec
+from vitascope.hub.weights import copy_weights, save_network
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.video import Video, contact_sheet, write_video
@@ -122,7 +123,7 @@ class CodecTrainer:
         self.model = Codec(config.codec)
         nn.utils.convert_conv3d_weight_memory_format(self.model, torch.channels_last_3d)  # oneDNN's fast path on a CPU
         if config.init:
-            load_weights(self.model, Path(config.init))
+            copy_weights(self.model, load_codec(Path(config.init)), config.init)
         if config.decoder_only:
             for fixed in (self.model.encoder, self.model.to_moments):
                 fixed.requires_grad_(False)
@@ -261,7 +262,7 @@ def finish(codec: Codec, videos: Iterable[Video], folder: Path, config: CodecTra
         DatasetError: a channel that never varies, which no statistics can normalise.
     """
     if config.decoder_only:
-        save_network(codec, load_network_config(Path(config.init), "Codec", CodecConfig), folder)
+        save_network(codec, load_codec(Path(config.init), weights=False).config, folder)
         return folder
     latents = torch.cat([encode_video(codec, video).flatten(1) for video in videos], dim=1)
     deviation = latents.std(dim=1)

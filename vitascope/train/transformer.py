@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.network import Codec
 from vitascope.config import load_config
 from vitascope.data.clips import Clip, Reader, list_clips, pick, split_validation
 from vitascope.data.encoded import EncodedClip, encode_clips
@@ -26,11 +26,12 @@ from vitascope.errors import ConfigError, DatasetError
 from vitascope.files import sha256, write_text
 from vitascope.generate.pipeline import Pipeline
 from vitascope.hub.card import PipelineConfig
-from vitascope.hub.weights import load_network_config, load_weights, save_network
+from vitascope.hub.registry import load_codec, load_text_encoder, load_transformer
+from vitascope.hub.weights import copy_weights, save_network
 from vitascope.model.canvas import Shot, make_canvas, reference_pin
 from vitascope.model.diffusion import add_noise, velocity_loss
 from vitascope.model.patches import Pack, Sample, pack
-from vitascope.model.text import TextEncoder
+from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.patterns import NoiseConfig, PatternConfig, draw_given, draw_given_sigma, draw_sigmas
@@ -172,7 +173,7 @@ class TransformerTrainer:
         self.config = config
         self.model = Transformer(config.transformer, torch.Generator().manual_seed(config.seed))
         if config.init and not config.init_vae:
-            load_weights(self.model, Path(config.init))
+            copy_weights(self.model, load_transformer(Path(config.init)), config.init)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizers = make_optimizers(
             self.model,
@@ -184,10 +185,9 @@ class TransformerTrainer:
     def adopt(self, codec: Codec, videos: Sequence[Video]) -> None:
         """Begin with the weights of `init`, refitted from the latents of `init_vae` to this run's codec's."""
         folder, patch = Path(self.config.init), self.config.transformer.patch
-        learned = Transformer(load_network_config(folder, "Transformer", TransformerConfig))
-        load_weights(learned, folder)
+        learned = load_transformer(folder)
         before, after = (
-            first_frame_tokens(each, videos, patch) for each in (_load_codec(Path(self.config.init_vae)), codec)
+            first_frame_tokens(each, videos, patch) for each in (load_codec(Path(self.config.init_vae)), codec)
         )
         refit(self.model, learned, before, after)
         self.ema.load_state_dict(self.model.state_dict())
@@ -238,7 +238,8 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     """
     config = load_config(config_path, TransformerTrainConfig, overrides)
     clips, validation = split_validation(list_clips(config.data), config.num_validation)
-    codec, text_encoder = _load_codec(Path(config.vae)), _load_text_encoder(Path(config.text_encoder))
+    codec = load_codec(Path(config.vae)).requires_grad_(False)
+    text_encoder = load_text_encoder(Path(config.text_encoder))
     _check_shapes(config, codec, text_encoder)
     trainer = TransformerTrainer(config)  # first: a run whose networks can't be made leaves no folder
     run = Run(out, config)
@@ -324,7 +325,7 @@ def _write_samples(pipeline: Pipeline, prompts: Sequence[str], picture: Path) ->
 
 
 def _encode(
-    config: TransformerTrainConfig, clips: Sequence[Clip], codec: Codec, text_encoder: TextEncoder, name: str
+    config: TransformerTrainConfig, clips: Sequence[Clip], codec: Codec, text_encoder: PromptEncoder, name: str
 ) -> list[EncodedClip]:
     # the config names the weights' digest, and says how latents are normalised
     latents = f"latents-{sha256(Path(config.vae) / 'config.json')[:12]}"
@@ -350,21 +351,11 @@ def _encode(
     return [replace(clip, latent=clip.latent[:, : config.max_latent_frames].clone()) for clip in encoded]
 
 
-def _load_codec(folder: Path) -> Codec:
-    codec = Codec(load_network_config(folder, "Codec", CodecConfig))
-    load_weights(codec, folder)
-    return codec.eval().requires_grad_(False)
-
-
-def _load_text_encoder(folder: Path) -> TextEncoder:
-    return TextEncoder.load(folder, _tokenizer(folder))
-
-
 def _tokenizer(text_encoder: Path) -> Path:
     return text_encoder.parent / "tokenizer"
 
 
-def _check_shapes(config: TransformerTrainConfig, codec: Codec, text_encoder: TextEncoder) -> None:
+def _check_shapes(config: TransformerTrainConfig, codec: Codec, text_encoder: PromptEncoder) -> None:
     """Refuse a transformer that doesn't fit its neighbours, before anything long begins."""
     for name, has, needs in (
         ("in_channels", config.transformer.in_channels, codec.latent_channels),

@@ -12,15 +12,9 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
-from vitascope.hub.diffusers_folder import (
-    PeerConfig,
-    Places,
-    Stored,
-    our_config,
-    place,
-    read_config,
-    save_component,
-)
+from vitascope.hub.wan.peer import PeerConfig, our_config, read_config
+from vitascope.hub.weights import LazyNetwork, TensorMaps, reshape_map, save_component
+from vitascope.kernels.device import META
 
 CLASS = "AutoencoderKLWan"
 
@@ -71,22 +65,11 @@ class WanCodecConfig(PeerConfig):
         return self
 
 
-def load_wan_codec(folder: str | Path) -> Codec:
-    """The codec in a folder of diffusers' layout, such as `vae/` of a Wan model.
-
-    Always float32: next to pixels and latents a codec computes so, and autocast makes the rest half.
+def open_wan_codec(folder: Path) -> LazyNetwork[Codec]:
+    """The codec in a folder in diffusers' layout, such as `vae/` of a Wan model, without its weights.
 
     Raises:
-        ModelError: a file is missing or damaged, holds a pickle, or another network.
-    """
-    return open_wan_codec(Path(folder)).load(torch.float32)
-
-
-def open_wan_codec(folder: Path) -> Stored[Codec]:
-    """The codec without its weights, as the folder's config describes it.
-
-    Raises:
-        ModelError: as `load_wan_codec`.
+        ModelError: config.json is missing, or describes another class or an unsupported form.
     """
     theirs = read_config(folder, CLASS, WanCodecConfig)
     config = our_config(
@@ -105,9 +88,9 @@ def open_wan_codec(folder: Path) -> Stored[Codec]:
         CodecConfig,
         folder,
     )
-    with torch.device("meta"):
+    with META:
         codec = Codec(config)
-    return Stored(codec, tensor_places(codec), folder)
+    return LazyNetwork(codec, folder, tensor_maps(codec))
 
 
 def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
@@ -138,13 +121,13 @@ def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.
         "scale_factor_temporal": codec.stride.time,
         "scale_factor_spatial": codec.stride.rows,
     }
-    save_component(codec, Path(folder), CLASS, tree, tensor_places(codec), dtype)
+    save_component(codec, Path(folder), CLASS, tree, tensor_maps(codec), dtype)
 
 
-def tensor_places(codec: Codec) -> Places:
+def tensor_maps(codec: Codec) -> TensorMaps:
     """Where each of our tensors lies in the peer's files."""
     return {
-        name: place(their_name(name, codec.config), tensor, _their_shape(name, tensor))
+        name: reshape_map(their_name(name, codec.config), tensor, _their_shape(name, tensor))
         for name, tensor in codec.state_dict().items()
     }
 

@@ -11,16 +11,9 @@ from einops import rearrange
 from torch import Tensor
 
 from vitascope.errors import ModelError
-from vitascope.hub.diffusers_folder import (
-    PeerConfig,
-    Place,
-    Places,
-    Stored,
-    our_config,
-    place,
-    read_config,
-    save_component,
-)
+from vitascope.hub.wan.peer import PeerConfig, our_config, read_config
+from vitascope.hub.weights import LazyNetwork, TensorMap, TensorMaps, reshape_map, save_component
+from vitascope.kernels.device import META
 from vitascope.model.transformer import Transformer, TransformerConfig
 
 CLASS = "WanTransformer3DModel"
@@ -71,20 +64,11 @@ class WanTransformerConfig(PeerConfig):
     added_kv_proj_dim: None = None
 
 
-def load_wan_transformer(folder: str | Path, dtype: torch.dtype = torch.float32) -> Transformer:
-    """The transformer in a folder of diffusers' layout, such as `transformer/` of a Wan model.
-
-    Raises:
-        ModelError: a file is missing or damaged, holds a pickle, or another network.
-    """
-    return open_wan_transformer(Path(folder)).load(dtype)
-
-
-def open_wan_transformer(folder: Path) -> Stored[Transformer]:
+def open_wan_transformer(folder: Path) -> LazyNetwork[Transformer]:
     """The transformer without its weights, as the folder's config describes it.
 
     Raises:
-        ModelError: as `load_wan_transformer`.
+        ModelError: config.json is missing, or describes another class or an unsupported form.
     """
     theirs = read_config(folder, CLASS, WanTransformerConfig)
     config = our_config(
@@ -105,9 +89,9 @@ def open_wan_transformer(folder: Path) -> Stored[Transformer]:
         TransformerConfig,
         folder,
     )
-    with torch.device("meta"):
+    with META:
         network = Transformer(config)
-    return Stored(network, tensor_places(network), folder)
+    return LazyNetwork(network, folder, tensor_maps(network))
 
 
 def save_wan_transformer(transformer: Transformer, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
@@ -133,21 +117,21 @@ def save_wan_transformer(transformer: Transformer, folder: str | Path, dtype: to
         "qk_norm": "rms_norm_across_heads",
         "eps": config.eps,
     }
-    save_component(transformer, Path(folder), CLASS, tree, tensor_places(transformer), dtype)
+    save_component(transformer, Path(folder), CLASS, tree, tensor_maps(transformer), dtype)
 
 
-def tensor_places(network: Transformer) -> Places:
+def tensor_maps(network: Transformer) -> TensorMaps:
     """Where each of our tensors lies in the peer's files."""
     config = network.config
-    places = {name: place(their_name(name), tensor) for name, tensor in network.state_dict().items()}
+    maps = {name: reshape_map(their_name(name), tensor) for name, tensor in network.state_dict().items()}
     # theirs is a Conv3d over the patch; flattened it is our Linear, since our tokens are laid out as (c, t, h, w)
     weight = network.patch_in.weight
-    places["patch_in.weight"] = place(
+    maps["patch_in.weight"] = reshape_map(
         their_name("patch_in.weight"), weight, (len(weight), config.in_channels, *config.patch)
     )
     for name in ("proj_out.weight", "proj_out.bias"):
-        places[name] = _output_rows(places[name], math.prod(config.patch))
-    return places
+        maps[name] = _output_rows(maps[name], math.prod(config.patch))
+    return maps
 
 
 def their_name(ours: str) -> str:
@@ -165,7 +149,7 @@ def _renamed(ours: str, names: dict[str, str]) -> str:
     return f"{names[layer]}.{kind}"
 
 
-def _output_rows(spot: Place, cells: int) -> Place:
+def _output_rows(tensor_map: TensorMap, cells: int) -> TensorMap:
     """Rows of the output projection: the peer counts channels within a cell of the patch, we cells within a channel."""
 
     def to_ours(x: Tensor) -> Tensor:
@@ -174,4 +158,4 @@ def _output_rows(spot: Place, cells: int) -> Place:
     def to_theirs(x: Tensor) -> Tensor:
         return rearrange(x, "(c cell) ... -> (cell c) ...", cell=cells)
 
-    return Place(spot.name, spot.shape, to_ours, to_theirs)
+    return TensorMap(tensor_map.name, tensor_map.shape, to_ours, to_theirs)

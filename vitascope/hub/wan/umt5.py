@@ -9,6 +9,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,9 @@ from torch import Tensor, nn
 
 from vitascope.errors import ModelError, PromptError, reason
 from vitascope.files import read_json
-from vitascope.hub.diffusers_folder import PeerConfig, Places, Stored, file_of_tensor, parse_peer, place
+from vitascope.hub.wan.peer import PeerConfig, parse_peer
+from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, TensorMaps, file_of_tensor, reshape_map
+from vitascope.kernels.device import META
 from vitascope.kernels.linear import Linear
 
 CLASS = "UMT5EncoderModel"
@@ -159,9 +162,14 @@ class UMT5Encoder:
         """States of the longest prompt."""
         return NUM_STATES
 
-    def to(self, target: torch.dtype | torch.device) -> UMT5Encoder:
-        """This encoder in another number format, or on another device."""
-        return UMT5Encoder(self.network.to(target), self.tokenizer)
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights and of the states."""
+        return self.network.words.device
+
+    def to(self, device: torch.device | str) -> UMT5Encoder:
+        """The same encoder on another device."""
+        return UMT5Encoder(self.network.to(device), self.tokenizer)
 
     def encode(self, prompts: Sequence[str]) -> list[Float[Tensor, "l e"]]:
         """Float32 states of each prompt, in order.
@@ -177,72 +185,77 @@ class UMT5Encoder:
         if len(ids) > NUM_STATES:
             raise PromptError(f"the prompt has {len(ids)} tokens; the limit is {NUM_STATES}, shorten it")
         # without padding: a token attends to the prompt alone, so only what follows it has to be filled up
-        states = self.network(torch.tensor(ids)).float()
+        states = self.network(torch.tensor(ids, device=self.device)).float()
         return F.pad(states, (0, 0, 0, NUM_STATES - len(ids)))
 
 
 @dataclass(frozen=True)
-class StoredUMT5:
-    """An encoder without its weights, as a folder's config describes it, and its tokenizer."""
+class LazyUMT5:
+    """A tokenizer, and an encoder on the meta device with the folder that holds its weights."""
 
     network: UMT5
     tokenizer: Tokenizer
     folder: Path
 
     @property
-    def empty(self) -> UMT5Encoder:
-        """The encoder on the meta device: it has a size, and can't encode."""
-        return UMT5Encoder(self.network, self.tokenizer)
+    def width(self) -> int:
+        """Values in a token's state."""
+        return self.network.words.shape[1]
 
-    def check(self) -> Stored[UMT5]:
-        """Where its weights lie, after all names and shapes were checked.
+    def check(self) -> None:
+        """Check names and shapes in the headers of the weights files.
 
         Raises:
-            ModelError: as `Stored.check`.
+            ModelError: as `LazyNetwork.check`.
         """
-        held = file_of_tensor(self.folder, WEIGHTS)
-        words = next((name for name in TIED if name in held), WORDS)
-        stored = Stored(
-            self.network, tensor_places(self.network, words), self.folder, WEIGHTS, unused=frozenset(TIED) - {words}
-        )
-        stored.check()
-        return stored
+        self._weights.check()
 
-    def load(self, dtype: torch.dtype) -> UMT5Encoder:
+    def empty(self, dtype: torch.dtype) -> UMT5Encoder:
+        """The encoder on the meta device: it has a size, and can't encode."""
+        return UMT5Encoder(self.network.to(dtype), self.tokenizer)
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> UMT5Encoder:
         """The encoder with its weights.
 
         Raises:
             ModelError: as `check`.
         """
-        return UMT5Encoder(self.check().load(dtype).requires_grad_(False), self.tokenizer)
+        return UMT5Encoder(self._weights.load(device, dtype).requires_grad_(False), self.tokenizer)
+
+    @cached_property
+    def _weights(self) -> LazyNetwork[UMT5]:
+        held = file_of_tensor(self.folder, WEIGHTS)
+        words = next((name for name in TIED if name in held), WORDS)
+        maps = tensor_maps(self.network, words)
+        return LazyNetwork(self.network, self.folder, maps, WEIGHTS, unused=frozenset(TIED) - {words})
 
 
-def open_umt5(folder: Path, tokenizer_folder: Path) -> StoredUMT5:
+def open_umt5(folder: Path, tokenizer_folder: Path) -> LazyUMT5:
     """The encoder in a folder that `transformers` wrote, without its weights.
 
     Raises:
-        ModelError: a file is missing or damaged, holds a pickle, or another network.
+        ModelError: config.json or tokenizer.json is missing or damaged, or describes an unsupported form.
         ModuleNotFoundError: the extra `interop` isn't installed.
     """
-    import ftfy  # noqa: F401  (here, so that what is missing is told before anything is loaded)
+    import ftfy  # noqa: F401  (here, so that a missing package is reported before anything is loaded)
 
-    path = folder / "config.json"
+    path = folder / CONFIG_FILE
     tree = read_json(path, cure=f"give the folder of a {CLASS}")
-    if tree.get("model_type") != "umt5":
-        raise ModelError(f"{path} describes {tree.get('model_type')!r}; give the folder of a {CLASS}")
     config = parse_peer(tree, UMT5Config, CLASS, path)
-    with torch.device("meta"):
+    with META:
         network = UMT5(config)
-    return StoredUMT5(network, _read_tokenizer(tokenizer_folder, config.vocab_size), folder)
+    return LazyUMT5(network, _read_tokenizer(tokenizer_folder, config.vocab_size), folder)
 
 
-def tensor_places(network: UMT5, words: str = WORDS) -> Places:
+def tensor_maps(network: UMT5, words: str = WORDS) -> TensorMaps:
     """Where each of our tensors lies in the peer's files; `words` is the name that the table of words has there."""
     names = {"words": words, "norm_out": "encoder.final_layer_norm.weight"}
     for number in range(len(network.blocks)):
         block = {ours: f"encoder.block.{number}.{theirs}.weight" for ours, theirs in BLOCK_NAMES.items()}
         names |= {f"blocks.{number}.{ours}": theirs for ours, theirs in block.items()}
-    return {name: place(names[name.removesuffix(".weight")], tensor) for name, tensor in network.state_dict().items()}
+    return {
+        name: reshape_map(names[name.removesuffix(".weight")], tensor) for name, tensor in network.state_dict().items()
+    }
 
 
 def clean_prompt(prompt: str) -> str:

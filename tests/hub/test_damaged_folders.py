@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vitascope.errors import ModelError
-from vitascope.hub.diffusers_folder import INDEX_OF, WEIGHTS
-from vitascope.hub.wan.codec import load_wan_codec
-from vitascope.hub.wan.transformer import load_wan_transformer, save_wan_transformer
+from vitascope.hub.registry import load_codec, load_transformer
+from vitascope.hub.wan.transformer import save_wan_transformer
+from vitascope.hub.weights import SHARD_INDEX
+from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
 from vitascope.model.transformer import Transformer, TransformerConfig
 
-INDEX = INDEX_OF.format(WEIGHTS)
+INDEX = SHARD_INDEX.format(WEIGHTS)
 CONFIG = TransformerConfig(
     in_channels=4, out_channels=4, num_layers=2, num_heads=2, head_dim=8, ffn_width=24, text_width=12,
     frequency_width=16, prediction="velocity",
@@ -49,7 +50,7 @@ def shard(folder: Path) -> list[Path]:
     return [folder / file for file in parts]
 
 
-def complaint(folder: Path, load=load_wan_transformer) -> str:
+def complaint(folder: Path, load=load_transformer) -> str:
     with pytest.raises(ModelError) as raised:
         load(folder)
     message = str(raised.value)
@@ -58,23 +59,23 @@ def complaint(folder: Path, load=load_wan_transformer) -> str:
 
 
 def test_a_round_trip_keeps_every_number_and_the_config(folder):
-    network = load_wan_transformer(folder)
+    network = load_transformer(folder)
     assert network.config == CONFIG
     for name, tensor in Transformer(CONFIG, torch.Generator().manual_seed(0)).state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor), name
 
 
 def test_shards_are_one_model(folder):
-    whole = load_wan_transformer(folder).state_dict()
+    whole = load_transformer(folder).state_dict()
     shard(folder)
-    parts = load_wan_transformer(folder).state_dict()
+    parts = load_transformer(folder).state_dict()
     assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
 
 
 def test_changing_a_loaded_network_leaves_its_file_alone(folder):
     """Fails when the mapped file is shared instead of copied on write."""
     before = (folder / WEIGHTS).read_bytes()
-    network = load_wan_transformer(folder)
+    network = load_transformer(folder)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
@@ -145,8 +146,8 @@ def test_another_class(folder):
     edit_json(folder / "config.json", _class_name="FluxTransformer2DModel")
     message = complaint(folder)
     assert "FluxTransformer2DModel" in message
-    assert "give the folder of a WanTransformer3DModel" in message
-    assert "AutoencoderKLWan" in complaint(folder, load_wan_codec)
+    assert "known here: VitascopeTransformer, WanTransformer3DModel, WanModel" in message
+    assert "AutoencoderKLWan" in complaint(folder, load_codec)
 
 
 @pytest.mark.parametrize("change", [{"image_dim": 1280}, {"added_kv_proj_dim": 16}, {"attention_head_dim": 7}])
@@ -159,7 +160,7 @@ def test_a_form_that_our_network_lacks(folder, change):
 
 def test_a_codec_without_statistics(folder):
     (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKLWan"}))
-    assert "latents_mean" in complaint(folder, load_wan_codec)
+    assert "latents_mean" in complaint(folder, load_codec)
 
 
 def test_no_config(folder):
