@@ -12,9 +12,9 @@ from pathlib import Path
 
 import vitascope
 from vitascope.video import contact_sheet
+from vitascope.worlds.language import LANGUAGES
 from vitascope.worlds.solids.captions import captions
 from vitascope.worlds.solids.sampling import sample_scene
-from vitascope.worlds.solids.words import LANGUAGES
 
 
 def held_out_prompts(num: int, seed: int, variety: float) -> list[str]:

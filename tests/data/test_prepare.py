@@ -11,9 +11,9 @@ import pytest
 from vitascope.cli import main
 from vitascope.config import load_config
 from vitascope.data import prepare
+from vitascope.data.captioned_files import by_language, find_captioned_files
 from vitascope.data.clips import list_clips
 from vitascope.data.prepare import PrepareConfig, prepare_videos
-from vitascope.data.sources import by_language, find_sources
 from vitascope.errors import ConfigError, DatasetError, MediaError
 from vitascope.video import Video, write_video
 
@@ -42,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_captions_are_found_in_every_layout(folder):
-    found = find_sources(folder)
-    assert {source.name: source.captions for source in found.sources} == {
+    found = find_captioned_files(folder)
+    assert {source.name: source.captions for source in found.files} == {
         "a.mp4": {"en": ["a grey film"], "zh": ["一段灰色的视频"]},
         "b.mkv": {"en": ["b one", "b two"]},
         "deep/c.mp4": {"en": ["the film c"]},
@@ -64,12 +64,12 @@ def test_what_is_no_source_is_counted_by_reason(folder):
         '{"file_name": "../outside.mp4", "caption": "x"}\n{"file_name": 3}\n[\n{"file_name": "none.mp4"}\n'
     )
     film(folder.parent / "outside.mp4")
-    found = find_sources(folder)
-    assert [source.name for source in found.sources] == ["deep/c.mp4", "deep/d.png"]
+    found = find_captioned_files(folder)
+    assert [source.name for source in found.files] == ["deep/c.mp4", "deep/d.png"]
     assert found.problems == {
         "no caption": 3,
-        "unreadable .json beside a file": 1,
-        "row of metadata.jsonl that names no file of the folder": 4,
+        "unreadable .json caption file": 1,
+        "row of metadata.jsonl without a file in the folder": 4,
     }
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_left_out_with_its_reason(folder, tmp_path):
 
 def test_too_many_bad_files_stop_the_run(folder, tmp_path):
     (folder / "a.mp4").write_bytes(b"not a film")
-    with pytest.raises(DatasetError, match=r"1 of 5 files can't be used .* --max-bad"):
+    with pytest.raises(DatasetError, match=r"1 of 5 files are unusable .* --max-bad"):
         prepare_videos(folder, tmp_path / "data", CONFIG.model_copy(update={"max_bad_share": 0.1}))
 
 
@@ -183,7 +183,7 @@ def test_rows_about_files_that_are_elsewhere_are_no_bad_files(folder, tmp_path):
         table.writelines(f'{{"file_name": "{n}.mp4", "caption": "x"}}\n' for n in range(50))
     prepared = prepare_videos(folder, tmp_path / "data", CONFIG.model_copy(update={"max_bad_share": 0.0}))
     assert prepared.num_clips == 9
-    assert prepared.problems == {"row of metadata.jsonl that names no file of the folder": 50}
+    assert prepared.problems == {"row of metadata.jsonl without a file in the folder": 50}
 
 
 def test_other_settings_are_refused(folder, tmp_path):

@@ -9,11 +9,12 @@ import pytest
 from vitascope.errors import PromptError
 from vitascope.generate.expand.rules import expand, expand_storyboard
 from vitascope.generate.requests import Storyboard, StoryboardShot
-from vitascope.worlds.solids.words import CAMERAS_SAID, COLOURS, SETTINGS, TIMES_SAID
+from vitascope.worlds.language import CAMERA_PHRASES
+from vitascope.worlds.solids.words import COLOURS, SETTING_PHRASES, TIME_PHRASES
 
-PLACES = [phrase for language in SETTINGS.values() for said in language.values() for phrase in said]
-CAMERAS = [phrase for language in CAMERAS_SAID.values() for said in language.values() for phrase in said]
-TIMES = [phrase for language in TIMES_SAID.values() for said in language.values() for phrase in said if phrase]
+PLACES = [phrase for language in SETTING_PHRASES.values() for said in language.values() for phrase in said]
+CAMERAS = [phrase for language in CAMERA_PHRASES.values() for said in language.values() for phrase in said]
+TIMES = [phrase for language in TIME_PHRASES.values() for said in language.values() for phrase in said if phrase]
 
 
 def added(prompt: str, seed: int = 0, **options: bool) -> set[str]:
@@ -122,8 +123,8 @@ def test_the_shots_of_a_storyboard_share_what_is_added():
     for seed in range(5):
         first, second, third = (shot.text for shot in expand_storyboard(Storyboard(shots=shots), seed).shots)
         assert first.removeprefix("a robot waves") == second.removeprefix("the robot jumps") != ""
-        place = next(name for name, said in SETTINGS["en"].items() if any(phrase in first for phrase in said))
-        assert any(phrase in third for phrase in SETTINGS["zh"][place])
+        place = next(name for name, said in SETTING_PHRASES["en"].items() if any(phrase in first for phrase in said))
+        assert any(phrase in third for phrase in SETTING_PHRASES["zh"][place])
     told = expand_storyboard(Storyboard(text="in a kitchen at night", shots=shots), 0)
     assert all(shot.text.startswith(before.text) for shot, before in zip(told.shots[:2], shots, strict=False))
     assert not any(phrase in shot.text for shot in told.shots for phrase in (*PLACES, *TIMES))

@@ -15,7 +15,7 @@ import torch
 
 from vitascope.cli import main
 from vitascope.config import load_config
-from vitascope.data.clips import Reader, list_clips
+from vitascope.data.clips import Reader, list_clips, shot_prompts
 from vitascope.errors import ConfigError, DatasetError, ModelError
 from vitascope.hub.weights import save_network
 from vitascope.judge import train as training
@@ -40,9 +40,9 @@ from vitascope.judge.vocabulary import collect, split
 from vitascope.train.run import read_checkpoint, step_generator
 from vitascope.video import Video
 from vitascope.video.cuts import strongest_cuts
+from vitascope.worlds.language import LANGUAGES
 from vitascope.worlds.solids.captions import captions
 from vitascope.worlds.solids.sampling import sample_scene
-from vitascope.worlds.solids.words import LANGUAGES
 
 
 def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
@@ -217,7 +217,9 @@ def test_shots_are_learned_alone_too(judge_config):
     assert [reader.read(clip) for clip in (missing, *missing.shots_alone())] == [None] * 3
     assert len(reader.problems) == 1  # one file
     for number, clip in enumerate(alone):
-        assert clip.captions == {k: [told.prompts[number] for told in ways] for k, ways in whole.storyboards.items()}
+        assert clip.captions == {
+            k: [shot_prompts(told)[number] for told in ways] for k, ways in whole.storyboards.items()
+        }
         sentence = true_sentence(clip)
         assert sentence[Slot("shots")] == "1"
         assert sentence[Slot("setting", None, 0)] == true_sentence(whole)[Slot("setting", None, number)]

@@ -1,4 +1,4 @@
-"""`vitascope render` and `vitascope prepare`: datasets to train on."""
+"""`vitascope render` and `vitascope prepare`: make datasets for training."""
 
 from __future__ import annotations
 
@@ -10,43 +10,62 @@ from typing import Annotated, Any
 import typer
 
 from vitascope.cli.options import MAX_SEED, check_folder, check_positive, check_size_texts, refuse
+from vitascope.data.sources import SOURCES, Source
 from vitascope.progress import progress
 
 prepare = typer.Typer(
-    help="Make a dataset of what you have. To go on after an interruption, run it again.",
+    help="Make a dataset from existing footage. Run the same command again to resume.",
     add_completion=False,
     rich_markup_mode=None,
 )
 
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Write the dataset here.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed the dataset; clip k depends on it and k.")]
+MixedSizes = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WxH", callback=check_size_texts, help="Set the size; repeat for a mixture."),
+]
+MixedFrames = Annotated[list[int] | None, typer.Option(min=1, help="Set the frames per video; repeat for a mixture.")]
+MixedRates = Annotated[
+    list[float] | None, typer.Option(min=0.1, max=1000, help="Set the frames per second; repeat for a mixture.")
+]
+ImageShare = Annotated[float | None, typer.Option(min=0, max=1, help="Set the share of clips that are images.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Set the number of processes.", show_default="one per core")]
+
 
 class Split(StrEnum):
-    """Which combinations of colour, object, motion and setting a render may show."""
+    """Combinations of colour, object, motion and setting that a dataset may show."""
 
     train = "train"
     held_out = "held_out"
 
 
+SplitOption = Annotated[Split | None, typer.Option(help="Choose ordinary combinations or only held-out ones.")]
+
+
 def render(
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the dataset.", show_default=False)],
-    clips: Annotated[int | None, typer.Option(min=1, help="How many clips; needed unless the config says it.")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="TOML", help="Settings; options given here win.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Clip k of a seed is always the same.")] = None,
-    size: Annotated[
-        list[str] | None,
-        typer.Option(metavar="WxH", callback=check_size_texts, help="Repeat it for a mixture of sizes."),
+    out: Out,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Set the number of clips; required without --config.")
     ] = None,
-    frames: Annotated[list[int] | None, typer.Option(min=1, help="Frames per video; repeatable.")] = None,
-    fps: Annotated[list[float] | None, typer.Option(min=0.1, max=1000, help="Frames per second; repeatable.")] = None,
-    image_share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of clips that are images.")] = None,
-    split: Annotated[Split | None, typer.Option(help="Ordinary combinations, or only those held out.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="TOML", help="Read settings; options override it.")] = None,
+    seed: Seed = None,
+    size: MixedSizes = None,
+    frames: MixedFrames = None,
+    fps: MixedRates = None,
+    image_share: ImageShare = None,
+    split: SplitOption = None,
     variety: Annotated[
-        float | None, typer.Option(min=0, max=1, help="How much goes on: 0 is one thing in one shot.", show_default="1")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Set the complexity of scenes; 0 is a single action in one shot.", show_default="1"
+        ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
+    workers: Workers = None,
 ) -> None:
-    """Render captioned clips of the simulated world. To go on after an interruption, run it again."""
+    """Render captioned clips of a simulated world. Run the same command again to resume."""
     if clips is None and config is None:
-        refuse("say how many with --clips, or give a --config")
+        refuse("the number of clips is missing; give --clips or a --config")
     check_folder(out)
     from vitascope.config import load_config, parse_config
     from vitascope.data.render import RenderConfig, render_dataset
@@ -63,58 +82,69 @@ def render(
     typer.echo(out)
 
 
-@prepare.command("videos")
-def prepare_videos(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of videos and images with captions.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the dataset.", show_default=False)],
-    size: Annotated[
-        list[str] | None,
-        typer.Option(metavar="WxH", callback=check_size_texts, help="Repeat it: each video takes the nearest shape."),
-    ] = None,
-    fps: Annotated[float | None, typer.Option(callback=check_positive, help="Frames per second.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Most frames of a clip.")] = None,
-    max_clips: Annotated[int | None, typer.Option(min=1, help="Most clips of one video.")] = None,
-    max_bad: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of files that may be unusable before the run stops.")
-    ] = None,
-) -> None:
-    """Cut your own videos into clips to train on. Captions: FILE.txt or FILE.json, or metadata.csv or .jsonl."""
-    check_folder(out)
-    from vitascope.config import parse_config
-    from vitascope.data.prepare import PrepareConfig
-    from vitascope.data.prepare import prepare_videos as prepare_folder
+def _add_source(kind: str, entry: Source) -> None:
+    """Add the command that prepares one kind of source."""
 
-    options: dict[str, Any] = {
-        "sizes": size,
-        "fps": fps,
-        "num_frames": frames,
-        "max_clips": max_clips,
-        "max_bad_share": max_bad,
-    }
-    given = {key: value for key, value in options.items() if value not in (None, [])}
-    with progress(str(out)) as on_progress:
-        prepared = prepare_folder(source, out, parse_config(given, PrepareConfig, source="prepare videos"), on_progress)
-    typer.echo(prepared, err=True)
-    typer.echo(out)
+    def prepare_source(
+        source: Path,
+        out: Out,
+        size: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="WxH",
+                callback=check_size_texts,
+                help="Set the size; repeat it and each video takes the nearest aspect ratio.",
+            ),
+        ] = None,
+        fps: Annotated[float | None, typer.Option(callback=check_positive, help="Set the frames per second.")] = None,
+        frames: Annotated[int | None, typer.Option(min=1, help="Limit the frames of a clip.")] = None,
+        max_clips: Annotated[int | None, typer.Option(min=1, help="Limit the clips per video.")] = None,
+        max_bad: Annotated[
+            float | None, typer.Option(min=0, max=1, help="Stop when more than this share of files is unusable.")
+        ] = None,
+    ) -> None:
+        check_folder(out)
+        from vitascope.config import parse_config
+        from vitascope.data.prepare import PrepareConfig, prepare_videos
+
+        options: dict[str, Any] = {
+            "sizes": size,
+            "fps": fps,
+            "num_frames": frames,
+            "max_clips": max_clips,
+            "max_bad_share": max_bad,
+        }
+        config = parse_config(_given(options), PrepareConfig, source=f"prepare {kind}")
+        with progress(str(out)) as on_progress:
+            prepared = prepare_videos(source, out, config, on_progress, kind)
+        typer.echo(prepared, err=True)
+        typer.echo(out)
+
+    argument = typer.Argument(metavar=entry.metavar, help=entry.help, show_default=False)
+    prepare_source.__annotations__["source"] = Annotated[Path, argument]
+    prepare.command(kind, help=entry.summary)(prepare_source)
+
+
+for _kind, _entry in SOURCES.items():
+    _add_source(_kind, _entry)
 
 
 @prepare.command("emoji")
 def prepare_emoji(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder with the unpacked npm packages.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the dataset.", show_default=False)],
-    clips: Annotated[int, typer.Option(min=1, help="How many clips.", show_default=False)],
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Clip k of a seed is always the same.")] = None,
-    size: Annotated[
-        list[str] | None,
-        typer.Option(metavar="WxH", callback=check_size_texts, help="Repeat it for a mixture of sizes."),
-    ] = None,
-    frames: Annotated[list[int] | None, typer.Option(min=1, help="Frames per video; repeatable.")] = None,
-    fps: Annotated[list[float] | None, typer.Option(min=0.1, max=1000, help="Frames per second; repeatable.")] = None,
-    image_share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of clips that are images.")] = None,
-    split: Annotated[Split | None, typer.Option(help="Ordinary combinations, or only those held out.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Read the unpacked npm packages here.", show_default=False)
+    ],
+    out: Out,
+    clips: Annotated[int, typer.Option(min=1, help="Set the number of clips.", show_default=False)],
+    seed: Seed = None,
+    size: MixedSizes = None,
+    frames: MixedFrames = None,
+    fps: MixedRates = None,
+    image_share: ImageShare = None,
+    split: SplitOption = None,
+    workers: Workers = None,
 ) -> None:
-    """Make captioned clips of Microsoft's animated emoji on generated settings."""
+    """Make captioned clips of Microsoft's animated emoji on painted backdrops."""
     check_folder(out)
     from vitascope.config import parse_config
     from vitascope.data.production import ProductionConfig
@@ -129,11 +159,14 @@ def prepare_emoji(
 
 @prepare.command("shards")
 def prepare_shards(
-    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that `render` or `prepare` made.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the shards.", show_default=False)],
-    clips: Annotated[int, typer.Option(min=1, help="Clips in a shard.")] = 256,
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="DATASET", help="Read a dataset made by `render` or `prepare`.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Write the shards here.", show_default=False)],
+    clips: Annotated[int, typer.Option(min=1, help="Set the clips per shard.")] = 256,
 ) -> None:
-    """Pack a dataset into few large files, to be trained on as they are: tar, in WebDataset's layout, with an index."""
+    """Pack a dataset into a few tar files in WebDataset's layout, with an index; training reads them directly."""
     check_folder(out)
     from vitascope.data.shards import write_shards
 
@@ -150,7 +183,7 @@ def _production(
     image_share: float | None,
     split: Split | None,
 ) -> dict[str, Any]:
-    """What of a `ProductionConfig` was given as options."""
+    """Fields of a `ProductionConfig` for the options that were given."""
     options = {
         "num_clips": clips,
         "seed": seed,
@@ -160,6 +193,10 @@ def _production(
         "image_share": image_share,
         "split": split.value if split else None,
     }
+    return _given(options)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value not in (None, [])}
 
 

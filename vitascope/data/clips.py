@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 from vitascope.data.layout import media_path
 from vitascope.errors import DatasetError, MediaError, SizeError, reason
 from vitascope.model.text import shot_prompt
 from vitascope.video import Video, read_video
+from vitascope.worlds.language import ShotCaptions
 
 SHARD_INDEX = "index.jsonl"
 
@@ -29,18 +30,6 @@ class Member:
     offset: int
     num_bytes: int
     sha256: str
-
-
-class Told(NamedTuple):
-    """A clip told shot by shot: what holds for all of it, which may be nothing, and what each shot shows."""
-
-    text: str
-    shots: list[str]
-
-    @property
-    def prompts(self) -> list[str]:
-        """The prompt of each shot."""
-        return [shot_prompt(self.text, shot) for shot in self.shots]
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,7 @@ class Clip:
     attributes: dict[str, Any] | None = None
     member: Member | None = None
     cuts: tuple[int, ...] = ()
-    storyboards: dict[str, list[Told]] = field(default_factory=dict)
+    storyboards: dict[str, list[ShotCaptions]] = field(default_factory=dict)
     part: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -108,7 +97,8 @@ class Clip:
                 id=f"{self.id}-{number + 1}",
                 num_frames=stop - start,
                 captions={
-                    language: [told.prompts[number] for told in ways] for language, ways in self.storyboards.items()
+                    language: [shot_prompts(told)[number] for told in ways]
+                    for language, ways in self.storyboards.items()
                 },
                 attributes={**self.attributes, "shots": [self.attributes["shots"][number]]},
                 cuts=(),
@@ -131,7 +121,7 @@ class Clip:
         """The first captions of each language, in a fixed order; clips differ in which phrasings come first."""
         return [text for language in sorted(self.captions) for text in self.captions[language][:per_language]]
 
-    def some_storyboards(self, per_language: int) -> list[Told]:
+    def some_storyboards(self, per_language: int) -> list[ShotCaptions]:
         """The first storyboards of each language, in a fixed order."""
         return [told for language in sorted(self.storyboards) for told in self.storyboards[language][:per_language]]
 
@@ -165,6 +155,11 @@ class Reader:
         reasons = Counter(self.problems.values()).most_common(3)
         named = ", ".join(f"{count} x {reason}" for reason, count in reasons)
         return f"{len(self.problems)} of {self.num_clips} clips can't be read: {named}"
+
+
+def shot_prompts(captions: ShotCaptions) -> list[str]:
+    """The prompt of each shot: the text that holds for all shots, followed by the shot's own."""
+    return [shot_prompt(captions.text, shot) for shot in captions.shots]
 
 
 def list_clips(folder: str | Path) -> list[Clip]:
@@ -230,7 +225,7 @@ def _clip(record: dict[str, Any], path: Path, member: Member | None = None) -> C
     told = {"captions": record["captions"], "attributes": record.get("attributes")}
     told["cuts"] = tuple(int(frame) for frame in record.get("cuts", ()))
     told["storyboards"] = {
-        language: [Told(str(each["text"]), [str(text) for text in each["shots"]]) for each in ways]
+        language: [ShotCaptions(str(each["text"]), [str(text) for text in each["shots"]]) for each in ways]
         for language, ways in record.get("storyboards", {}).items()
     }
     return Clip(id=record["id"], path=path, member=member, **told, **shape)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitascope.codec.network import Codec
-from vitascope.data.clips import Clip, Reader
+from vitascope.data.clips import Clip, Reader, shot_prompts
 from vitascope.data.latents import cached_latents
 from vitascope.data.text_states import cached_text_states
 from vitascope.model.text import PromptEncoder
@@ -49,7 +49,8 @@ def encode_clips(
     )
     captions = [clip.some_captions(captions_per_language) for clip in clips]
     by_shots = [
-        [prompt for told in clip.some_storyboards(captions_per_language) for prompt in told.prompts] for clip in clips
+        [prompt for told in clip.some_storyboards(captions_per_language) for prompt in shot_prompts(told)]
+        for clip in clips
     ]
     texts = cached_text_states(
         text_encoder,

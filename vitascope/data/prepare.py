@@ -1,7 +1,7 @@
-"""A user's own videos and images as a dataset that can be trained on: cut into clips, fitted in size and rate.
+"""Datasets made from existing footage: files are cut into clips of the sizes, lengths and rate asked for.
 
-What a source became is written to `sources.jsonl`, a line each, when it is done: an interrupted run goes on from there,
-and whatever was left out is there with its reason.
+A ledger, `sources.jsonl`, gets one line per finished file: the number of clips, or the reason why there are none. An
+interrupted run resumes from it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from vitascope.config import Config
+from vitascope.data.captioned_files import CaptionedFile
 from vitascope.data.layout import CRF, claim, media_path, parse_size
-from vitascope.data.sources import Source, find_sources
+from vitascope.data.sources import SOURCES
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
 from vitascope.files import write_text
 from vitascope.video import Video, read_video, write_video
@@ -28,10 +29,10 @@ LEDGER = "sources.jsonl"
 
 
 class PrepareConfig(Config):
-    """What the clips shall be. A source takes the size, of those given as WIDTHxHEIGHT, whose shape is nearest its own.
+    """Settings of the clips. Each file takes the size (WIDTHxHEIGHT) whose aspect ratio is nearest its own.
 
-    `num_frames` is the most that a clip has; a video makes at most `max_clips` of them, one after the other. More than
-    `max_bad_share` of sources that can't be used stop the run.
+    A video yields up to `max_clips` consecutive clips of up to `num_frames` frames. The run stops when more than
+    `max_bad_share` of the files are unusable.
     """
 
     sizes: tuple[str, ...] = Field(default=("64x64", "80x48", "48x80", "64x48", "48x64"), min_length=1)
@@ -42,22 +43,22 @@ class PrepareConfig(Config):
 
     @field_validator("sizes")
     @classmethod
-    def _are_sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
         for size in sizes:
             parse_size(size)
         return sizes
 
     @field_validator("num_frames")
     @classmethod
-    def _is_whole(cls, num_frames: int) -> int:
-        if num_frames % 4 != 1:  # a codec takes the first frame, and then four at a time
+    def _check_num_frames(cls, num_frames: int) -> int:
+        if num_frames % 4 != 1:  # a codec takes the first frame, then groups of four
             raise ValueError(f"{num_frames} frames: need 4k+1, such as {num_frames - (num_frames - 1) % 4}")
         return num_frames
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """How many clips there are, of how many sources, and what was left out, by reason."""
+    """Result of a run: the number of clips and of files, and the unusable files counted by reason."""
 
     num_clips: int
     num_sources: int
@@ -69,63 +70,67 @@ class Prepared:
 
 
 def prepare_videos(
-    folder: str | Path, out: str | Path, config: PrepareConfig, on_progress: Callable[[int, int], None] | None = None
+    source: str | Path,
+    out: str | Path,
+    config: PrepareConfig,
+    on_progress: Callable[[int, int], None] | None = None,
+    kind: str = "videos",
 ) -> Prepared:
-    """Make a dataset of the captioned videos and images below a folder; what is done already is kept.
+    """Cut the captioned files of a source into a dataset; finished files are kept. `kind` is a key of `SOURCES`.
 
     Raises:
-        ConfigError: `out` was prepared with other settings.
-        DatasetError: nothing to prepare, or too large a share of it is bad.
+        ConfigError: `out` was prepared with other settings, or lies inside the source.
+        DatasetError: nothing to prepare, or too many unusable files.
     """
-    folder, out = Path(folder), Path(out)
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise ConfigError(f"--out {out} lies inside {folder}, and would be read as more videos; choose another")
-    found = find_sources(folder)
+    source, out = Path(source), Path(out)
+    if out.resolve().is_relative_to(source.resolve()):
+        raise ConfigError(f"--out {out} is inside {source} and would be read as footage; choose another folder")
+    found = SOURCES[kind].find(source)
     problems, bad = Counter(found.problems), found.problems["no caption"]
-    total = len(found.sources) + bad
+    total = len(found.files) + bad
     _check_share(bad, total, problems, config.max_bad_share)
     settings = config.model_dump(mode="json", exclude={"max_bad_share"})
-    claim(out, {"kind": "videos", "folder": str(folder.resolve()), **settings})
+    claim(out, {"kind": kind, "folder": str(source.resolve()), **settings})
     done = _read_ledger(out / LEDGER)
-    for number, source in enumerate(found.sources, start=1):
-        if source.name not in done:
-            done[source.name] = _prepare(source, out, config)
+    for number, file in enumerate(found.files, start=1):
+        if file.name not in done:
+            done[file.name] = _prepare(file, out, config)
             with (out / LEDGER).open("a", encoding="utf-8") as ledger:
-                ledger.write(_ledger_line(source.name, done[source.name]))
-        if "problem" in done[source.name]:
-            problems[str(done[source.name]["problem"])] += 1
+                ledger.write(_ledger_line(file.name, done[file.name]))
+        if "problem" in done[file.name]:
+            problems[str(done[file.name]["problem"])] += 1
             bad += 1
             _check_share(bad, total, problems, config.max_bad_share)
         if on_progress is not None:
-            on_progress(number, len(found.sources))
-    prepared = Prepared(sum(int(done[source.name]["clips"]) for source in found.sources), len(found.sources), problems)
+            on_progress(number, len(found.files))
+    prepared = Prepared(sum(int(done[file.name]["clips"]) for file in found.files), len(found.files), problems)
     if not prepared.num_clips:
-        raise DatasetError(f"{folder} gives no clip: {prepared}")
+        raise DatasetError(f"{source} gives no clip: {prepared}")
     return prepared
 
 
-def _prepare(source: Source, out: Path, config: PrepareConfig) -> dict[str, int | str]:
-    """Write a source's clips: how many, and what was wrong with it, if anything.
+def _prepare(file: CaptionedFile, out: Path, config: PrepareConfig) -> dict[str, int | str]:
+    """Write a file's clips and return its ledger entry: the number of clips and, on failure, the problem.
 
     Raises:
-        MediaError: a clip can't be written; a full disk is no fault of the source.
+        MediaError: a clip can't be written, such as on a full disk.
     """
-    key, written, videos = hashlib.sha256(os.fsencode(source.name)).hexdigest()[:12], 0, _clips(source.path, config)
+    key, written, videos = hashlib.sha256(os.fsencode(file.name)).hexdigest()[:12], 0, _clips(file.path, config)
     while True:
         try:
             video = next(videos, None)
         except (MediaError, SizeError) as error:
-            return {"clips": written, "problem": _kind(error, source.path), "message": str(error)}
+            return {"clips": written, "problem": _kind(error, file.path), "message": str(error)}
         if video is None:
             return {"clips": written}
         record = out / "clips" / f"{key}_{written:04d}.json"
         write_video(video, media_path(record, video.num_frames), crf=CRF)
-        _write_record(record, video, source)
+        _write_record(record, video, file)
         written += 1
 
 
 def _clips(path: Path, config: PrepareConfig) -> Iterator[Video]:
-    """A source's clips, one after the other, until it ends.
+    """Yield a file's consecutive clips.
 
     Raises:
         MediaError, SizeError: the file can't be read.
@@ -135,7 +140,7 @@ def _clips(path: Path, config: PrepareConfig) -> Iterator[Video]:
         try:
             video = read_video(path, fps=config.fps, start=number * seconds, max_frames=config.num_frames)
         except PastEndError:
-            return  # the clip before was the last, and whole
+            return  # the previous clip ended exactly at the end of the file
         num_frames = video.num_frames - (video.num_frames - 1) % 4
         if num_frames > 1 or number == 0:
             width, height = _nearest_size(video, config.sizes)
@@ -145,37 +150,37 @@ def _clips(path: Path, config: PrepareConfig) -> Iterator[Video]:
 
 
 def _nearest_size(video: Video, sizes: tuple[str, ...]) -> tuple[int, int]:
-    """(width, height) of the size that crops least."""
+    """(width, height) of the size that crops the video least."""
     return min(map(parse_size, sizes), key=lambda pair: abs(math.log(pair[0] / pair[1] * video.height / video.width)))
 
 
-def _write_record(path: Path, video: Video, source: Source) -> None:
+def _write_record(path: Path, video: Video, file: CaptionedFile) -> None:
     record = {
         "id": path.stem,
         "num_frames": video.num_frames,
         "fps": video.fps,
         "height": video.height,
         "width": video.width,
-        "captions": source.captions,
-        "source": source.name,
+        "captions": file.captions,
+        "source": file.name,
     }
     write_text(path, json.dumps(record) + "\n")
 
 
 def _kind(error: Exception, path: Path) -> str:
-    """An error's reason without the file's name, so that like ones are counted together."""
+    """An error's message without the file's path, so that equal problems are counted together."""
     return " ".join(str(error).replace(str(path), "").split()).lstrip(": ")[:80]
 
 
 def _check_share(bad: int, total: int, problems: Counter[str], max_bad_share: float) -> None:
-    """Stop when more of the files are bad than may be, whatever is still to come."""
+    """Raise as soon as the share of unusable files exceeds the limit."""
     if bad > max_bad_share * total:
         worst = ", ".join(f"{count} {reason}" for reason, count in problems.most_common(3))
-        raise DatasetError(f"{bad} of {total} files can't be used ({worst}); allow more with --max-bad")
+        raise DatasetError(f"{bad} of {total} files are unusable ({worst}); allow more with --max-bad")
 
 
 def _read_ledger(path: Path) -> dict[str, dict[str, int | str]]:
-    """What is done already. Sources that failed are tried again, and a line left unfinished is forgotten."""
+    """Finished files by name. Failed files are dropped, so that they are tried again; a truncated line is ignored."""
     done: dict[str, dict[str, int | str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:

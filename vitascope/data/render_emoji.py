@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vitascope.data.emoji_packages import digest, find_characters
 from vitascope.data.layout import claim
 from vitascope.data.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
 from vitascope.errors import ConfigError
@@ -15,7 +16,6 @@ from vitascope.files import remove_leftovers, write_text
 from vitascope.worlds.emoji.captions import captions
 from vitascope.worlds.emoji.drawing import draw_frames
 from vitascope.worlds.emoji.scene import EMOJI_VERSION, Scene, has_combinations, sample_scene
-from vitascope.worlds.emoji.source import digest, find_characters
 
 
 def prepare_emoji(

@@ -1,153 +1,29 @@
-"""A user's own media files and what their captions say, in the layouts that people already have.
-
-Captions are looked for beside each file (`clip.txt`: a caption a line; `clip.json`: one of the keys below) and in
-tables (`metadata.csv` or `metadata.jsonl` with `file_name` and one of those keys, as in Hugging Face's video folders).
-"""
+"""Dataset sources: the table of what `vitascope prepare` can read. Adding one takes a module and an entry here."""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from vitascope.errors import DatasetError
-from vitascope.video.formats import MOVING, STILL
-
-MEDIA = {*MOVING, *STILL, ".mpg", ".mpeg", ".bmp", ".tif", ".tiff"}  # what is written, and what is only read
-CAPTION_KEYS = ("caption", "captions", "text", "prompt")
-Captions = dict[str, list[str]]
+from vitascope.data.captioned_files import FoundFiles, find_captioned_files
 
 
-@dataclass(frozen=True)
-class Source:
-    """A media file and its captions by language; `name` is its path inside the folder."""
+class Source(NamedTuple):
+    """A kind of footage: `find` lists its captioned media files; `metavar` and `help` describe its argument."""
 
-    name: str
-    path: Path
-    captions: Captions
-
-
-@dataclass
-class Found:
-    """The sources of a folder by name, and how many files could not be one, by reason."""
-
-    sources: list[Source] = field(default_factory=list)
-    problems: Counter[str] = field(default_factory=Counter)
+    find: Callable[[Path], FoundFiles]
+    metavar: str
+    help: str
+    summary: str
 
 
-def find_sources(folder: Path) -> Found:
-    """Every captioned media file below a folder, hidden ones left out; nothing is decoded yet.
-
-    Raises:
-        DatasetError: no such folder, or no media file in it.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"no folder {folder}")
-    paths = sorted(path for path in folder.rglob("*") if _is_media(path, folder))
-    if not paths:
-        raise DatasetError(f"no video or image in {folder}")
-    found = Found()
-    captions = _tabled_captions(folder, found.problems)
-    for path in paths:
-        texts = captions.get(path, []) + _captions_beside(path, found.problems)
-        if texts:
-            found.sources.append(Source(path.relative_to(folder).as_posix(), path, by_language(texts)))
-        else:
-            found.problems["no caption"] += 1
-    return found
-
-
-def _is_media(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and path.suffix.lower() in MEDIA and path.is_file()
-
-
-def by_language(texts: list[str]) -> Captions:
-    """Distinct captions, told apart by their script: one with a Han character is Chinese, any other English."""
-    captions: Captions = defaultdict(list)
-    for text in dict.fromkeys(texts):
-        captions["zh" if re.search(r"[\u3400-\u9fff]", text) else "en"].append(text)
-    return dict(captions)
-
-
-def _captions_beside(path: Path, problems: Counter[str]) -> list[str]:
-    texts: list[str] = []
-    for suffix, read in ((".txt", str.splitlines), (".json", lambda text: _captions_of(json.loads(text)))):
-        try:
-            texts += _clean(read(path.with_suffix(suffix).read_text(encoding="utf-8-sig")))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError):
-            problems[f"unreadable {suffix} beside a file"] += 1
-    return texts
-
-
-def _tabled_captions(folder: Path, problems: Counter[str]) -> dict[Path, list[str]]:
-    """The captions that the folder's tables give, by the path that each row names."""
-    captions: dict[Path, list[str]] = defaultdict(list)
-    for table in sorted((*folder.rglob("metadata.csv"), *folder.rglob("metadata.jsonl"))):
-        try:
-            rows = list(_rows(table))
-        except (OSError, UnicodeDecodeError, csv.Error):
-            problems[f"unreadable {table.name}"] += 1
-            continue
-        for row in rows:
-            path = _named_file(row, table, folder)
-            if path is None:
-                problems[f"row of {table.name} that names no file of the folder"] += 1
-            else:
-                captions[path] += _clean(_captions_of(row))
-    return captions
-
-
-def _rows(table: Path) -> Iterator[Any]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        if table.suffix == ".csv":
-            yield from csv.DictReader(file)
-        else:
-            yield from (_parsed(line) for line in file if line.strip())
-
-
-def _parsed(line: str) -> Any:
-    """A line's record; None, which names no file, if it isn't one."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def _named_file(row: Any, table: Path, folder: Path) -> Path | None:
-    """The file that a row is about; names that lead out of the folder are no file of it."""
-    name = row.get("file_name") if isinstance(row, dict) else None
-    if not isinstance(name, str):
-        return None
-    try:
-        path = table.parent / name
-        inside = path.resolve().is_relative_to(folder.resolve())
-        return path if inside and path.is_file() and ".." not in Path(name).parts else None
-    except (OSError, ValueError):
-        return None
-
-
-def _captions_of(record: Any) -> list[str]:
-    """The texts under a record's caption keys: a string, a list of them, or either by language."""
-    if not isinstance(record, dict):
-        raise ValueError("not a record")
-    return [text for key in CAPTION_KEYS for text in _texts(record.get(key))]
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [text for part in value for text in _texts(part)] if isinstance(value, list) else []
-
-
-def _clean(texts: list[str]) -> list[str]:
-    return [" ".join(text.split()) for text in texts if text.strip()]
+SOURCES: dict[str, Source] = {
+    "videos": Source(
+        find_captioned_files,
+        metavar="DIR",
+        help="Read captioned videos and images here.",
+        summary="Cut your own videos into clips for training. "
+        "Captions: FILE.txt or FILE.json, or metadata.csv or metadata.jsonl.",
+    ),
+}

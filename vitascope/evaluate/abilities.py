@@ -28,8 +28,7 @@ from vitascope.judge.scoring import verdicts
 from vitascope.judge.sentence import describe
 from vitascope.video import Video, contact_sheet
 from vitascope.video.shape import VideoShape
-from vitascope.worlds.solids.captions import DETAILED
-from vitascope.worlds.solids.captions import describe as say
+from vitascope.worlds.solids.captions import DETAILED, write_caption
 from vitascope.worlds.solids.words import COLOURS
 
 INSIDE = 95.0  # percentile of the steps inside a clip, beyond which one across a join stands out
@@ -286,7 +285,7 @@ def recoloured(question: Question) -> Question:
     free = [colour for colour in COLOURS if colour not in taken]
     colour = free[question.scene.seed % len(free)]
     scene = replace(question.scene, actors=(replace(first, colour=colour), *others))
-    prompt = say(scene, question.language, np.random.default_rng([scene.seed, 8]), telling=DETAILED)
+    prompt = write_caption(scene, question.language, np.random.default_rng([scene.seed, 8]), verbosity=DETAILED)
     return replace(question, scene=scene, prompt=prompt)
 
 

@@ -26,12 +26,11 @@ from vitascope.judge.scoring import OVERALL, REPORTED, Verdict, verdicts
 from vitascope.judge.sentence import Sentence, describe
 from vitascope.video import Video, contact_sheet
 from vitascope.video.shape import VideoShape
-from vitascope.worlds.solids.captions import DETAILED
-from vitascope.worlds.solids.captions import describe as say
+from vitascope.worlds.language import LANGUAGES, Language
+from vitascope.worlds.solids.captions import DETAILED, write_caption
 from vitascope.worlds.solids.render import render_scene
 from vitascope.worlds.solids.sampling import sample_scene
 from vitascope.worlds.solids.scene import Scene
-from vitascope.worlds.solids.words import LANGUAGES, Language
 from vitascope.worlds.splits import Split
 
 FIRST_SEED = 10**12  # far beyond the seeds of datasets: no scene here was trained on
@@ -75,7 +74,7 @@ def make_questions(num: int, seed: int = 0, variety: float = 1.0) -> list[Questi
     for k in range(num):
         language, split = LANGUAGES[k % 2], SPLITS[k // 2 % 2]
         scene = sample_scene(FIRST_SEED + seed * 1_000_000 + k, split, variety=variety, seconds=SECONDS)
-        prompt = say(scene, language, np.random.default_rng([scene.seed, 8]), telling=DETAILED)
+        prompt = write_caption(scene, language, np.random.default_rng([scene.seed, 8]), verbosity=DETAILED)
         questions.append(Question(f"{language}_{split}_{k:04d}", scene, split, language, prompt))
     return questions
 

@@ -30,11 +30,11 @@ from vitascope.judge.sentence import Slot
 from vitascope.video import Video, contact_sheet
 from vitascope.video.cuts import cut_strengths
 from vitascope.video.shape import VideoShape
-from vitascope.worlds.solids.captions import Told, storyboards
+from vitascope.worlds.language import LANGUAGES, Language, ShotCaptions
+from vitascope.worlds.solids.captions import storyboards
 from vitascope.worlds.solids.render import render_scene
 from vitascope.worlds.solids.sampling import sample_scene
 from vitascope.worlds.solids.scene import Scene
-from vitascope.worlds.solids.words import LANGUAGES, Language
 
 NEAR = 2  # frames: a cut so near to where it was asked for is where it was asked for
 # Times the steps around it: where one looks for a cut, less will do. Of 283 renders of one shot, 2 at most have as much
@@ -49,7 +49,7 @@ class Board(NamedTuple):
 
     name: str
     scene: Scene
-    told: Told
+    told: ShotCaptions
     language: Language
 
     def storyboard(self, shape: VideoShape) -> Storyboard:

@@ -32,7 +32,7 @@ from vitascope.kernels.device import CPU
 from vitascope.video import Video
 from vitascope.video.cuts import strongest_cuts
 from vitascope.video.pixels import resized
-from vitascope.worlds.solids.words import Language
+from vitascope.worlds.language import Language
 
 CELL = 8  # pixels that the stem makes one, in each of rows and columns
 PAIR = 2  # frames in a token

@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vitascope.errors import DatasetError
+from vitascope.worlds.language import CAMERA_MOVES
 from vitascope.worlds.solids.words import (
     ACCESSORIES,
-    CAMERAS,
     COLOURS,
     EXPRESSIONS,
     KINDS,
     MATERIALS,
     MOTIONS,
     PASSIVE,
-    PLACES,
+    SETTINGS,
     STYLES,
     TIMES,
     WEATHERS,
@@ -54,8 +54,8 @@ VALUES: dict[str, tuple[str, ...]] = {  # what may stand in the slots of each at
     "material": MATERIALS,
     "accessory": (NONE, *ACCESSORIES),
     "expression": (NONE, *EXPRESSIONS),
-    "setting": PLACES,
-    "camera": (NONE, *CAMERAS),
+    "setting": SETTINGS,
+    "camera": (NONE, *CAMERA_MOVES),
     "motion": (NONE, *MOTIONS),
     "partner": (NONE, *_numbers(MAX_GROUPS)),  # the group's place in the sentence, from 1
 }

@@ -44,7 +44,7 @@ from vitascope.judge.vocabulary import Vocabulary, collect
 from vitascope.train.optimizer import descend, load_optimizer_tensors, make_optimizers, optimizer_tensors
 from vitascope.train.run import Checkpoint, Run, RunConfig, step_generator, update_ema
 from vitascope.video import Video, write_video
-from vitascope.worlds.solids.words import LANGUAGES
+from vitascope.worlds.language import LANGUAGES
 
 MAX_DRAWS = 1000  # of clips in a row for one batch, all of which can't be read
 PADDING = -1

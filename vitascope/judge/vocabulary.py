@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from vitascope.errors import ModelError
 from vitascope.judge.mirror import mirrored_words
 from vitascope.judge.sentence import VALUES, Sentence, write
-from vitascope.worlds.solids.words import Language
+from vitascope.worlds.language import Language
 
 Tongue = Literal["attributes", "en", "zh"]  # what a sentence is written in; its mark comes first
 END, UNKNOWN = "<end>", "<unknown>"

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 COARSE = 8  # cells along the shorter side of a picture
 SMALL_CUT = 2.0  # levels of 255: less than this at half of the picture is no cut, however still the rest is
 FAINT = 0.25  # strength: a cut that one knows to be there is stronger
-LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
+LUMA_BT709 = np.array([0.2126, 0.7152, 0.0722])  # BT.709
 
 Cells = Float[np.ndarray, "t rows columns 3"]
 
@@ -33,7 +33,7 @@ def cut_strengths(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " s
         return np.zeros(0)
     picture = cells(frames, COARSE)
     before, after = picture[:-1], picture[1:]
-    gains = np.median(np.maximum(before @ LUMA, 1.0) / np.maximum(after @ LUMA, 1.0), axis=(1, 2))
+    gains = np.median(np.maximum(before @ LUMA_BT709, 1.0) / np.maximum(after @ LUMA_BT709, 1.0), axis=(1, 2))
     steps = reduce(np.abs(after * gains[:, None, None, None] - before), "t r c rgb -> t r c", "mean")
     change = np.median(steps, axis=(1, 2))
     around = [_shifted(change, by) for by in (-2, -1, 1, 2)]

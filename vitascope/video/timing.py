@@ -17,7 +17,7 @@ class SeekMissed(Exception):
     """The container landed after the instant wanted, or has no timestamps to tell."""
 
 
-class Timed(NamedTuple):
+class TimedFrame(NamedTuple):
     """A frame and when it is on screen, in seconds from the stream's first one."""
 
     time: Fraction
@@ -25,7 +25,7 @@ class Timed(NamedTuple):
     frame: av.VideoFrame
 
 
-def timed_frames(container: Any, stream: Any, begin: Fraction, seek: bool) -> Iterator[Timed]:
+def timed_frames(container: Any, stream: Any, begin: Fraction, seek: bool) -> Iterator[TimedFrame]:
     """Every frame that decodes, from the key frame before `begin` or from the beginning.
 
     Raises:
@@ -52,7 +52,7 @@ def timed_frames(container: Any, stream: Any, begin: Fraction, seek: bool) -> It
         if seek and not begun and time - origin > begin:
             raise SeekMissed
         begun, last_end = True, time + ((getattr(frame, "duration", 0) or 0) * tick or usual)
-        yield Timed(time - origin, last_end - origin, frame)
+        yield TimedFrame(time - origin, last_end - origin, frame)
     if seek and not begun:
         raise SeekMissed
 
@@ -75,7 +75,7 @@ def _decodable(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
 
 
 def shown_frames(
-    timed: Iterable[Timed], begin: Fraction, rate: Fraction, count: int | None, slack: Fraction
+    timed: Iterable[TimedFrame], begin: Fraction, rate: Fraction, count: int | None, slack: Fraction
 ) -> Iterator[av.VideoFrame]:
     """The frame on screen at begin + k / rate, for k from 0 until `count` or the end.
 

@@ -1,4 +1,4 @@
-"""Held-out combinations: which of them never appear in training data, decided by a hash."""
+"""Held-out combinations: a hash decides which ones never appear in training data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ Split = Literal["train", "held_out"]
 
 
 def is_within_share(combination: str, share: float) -> bool:
-    """Whether a combination falls into a share of all, by a hash, so that the answer never changes."""
+    """True if the hash of a combination falls into the given share of all hashes; the answer never changes."""
     digest = hashlib.sha256(combination.encode()).digest()
     return int.from_bytes(digest[:4], "big") < share * 2**32

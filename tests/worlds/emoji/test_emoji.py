@@ -21,18 +21,30 @@ import pytest
 from vitascope.cli import main
 from vitascope.config import parse_config
 from vitascope.data.clips import list_clips
+from vitascope.data.emoji_packages import find_characters
 from vitascope.data.production import ProductionConfig
 from vitascope.data.render_emoji import prepare_emoji
 from vitascope.errors import ConfigError, DatasetError, MediaError
 from vitascope.video import read_video
 from vitascope.video.shape import VideoShape
 from vitascope.worlds.emoji import drawing
+from vitascope.worlds.emoji.animation import read_animation
+from vitascope.worlds.emoji.backdrops import Light, PaintedBackdrop, paint
 from vitascope.worlds.emoji.captions import captions
 from vitascope.worlds.emoji.drawing import draw_frames
 from vitascope.worlds.emoji.names import name_of
-from vitascope.worlds.emoji.places import Backdrop, Light, paint
-from vitascope.worlds.emoji.scene import MOTIONS, PLACES, SHOTS, Actor, Scene, is_held_out, pose, sample_scene, view
-from vitascope.worlds.emoji.source import Character, find_characters, read_animation
+from vitascope.worlds.emoji.scene import (
+    BACKDROPS,
+    CAMERA_MOVES,
+    MOTIONS,
+    Actor,
+    Character,
+    Scene,
+    is_held_out,
+    pose,
+    sample_scene,
+    viewport,
+)
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -246,7 +258,7 @@ def test_held_out_combinations_are_never_trained_on(characters, share):
             combinations |= kept if split == "held_out" else found
     assert not held_out & trained
     assert len(held_out) > 20
-    every = [is_held_out(c, m, p, share) for c in characters for m in MOTIONS for p in PLACES]
+    every = [is_held_out(c, m, p, share) for c in characters for m in MOTIONS for p in BACKDROPS]
     assert np.mean(every) == pytest.approx(share, abs=0.05)
 
 
@@ -362,14 +374,14 @@ def test_movements_go_where_their_names_say(characters):
     assert len({(at.x, at.depth, at.lift, at.angle) for at in ways["stay"]}) == 1
 
 
-@pytest.mark.parametrize("shot", SHOTS)
+@pytest.mark.parametrize("shot", CAMERA_MOVES)
 def test_the_camera_moves_as_its_name_says(characters, shot):
-    begin, end = (view(scene_of((characters[0], "stay"), shot=shot), seconds, 1.0) for seconds in (0.0, 3.0))
+    begin, end = (viewport(scene_of((characters[0], "stay"), shot=shot), seconds, 1.0) for seconds in (0.0, 3.0))
     assert np.sign(end.x - begin.x) == {"pan_left": -1, "pan_right": 1}.get(shot, 0)
     assert np.sign(end.zoom - begin.zoom) == {"zoom_in": 1, "zoom_out": -1}.get(shot, 0)
 
 
-@pytest.mark.parametrize("shot", SHOTS)
+@pytest.mark.parametrize("shot", CAMERA_MOVES)
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_truth_is_where_the_picture_differs(characters, monkeypatch, motion, shot):
     """The centre of mass of what an actor adds to a plain setting, and its bounds.
@@ -378,8 +390,8 @@ def test_truth_is_where_the_picture_differs(characters, monkeypatch, motion, sho
     Pillow's Hamming filter.
     """
 
-    def plain(place: str, seed: int, x: np.ndarray, y: np.ndarray) -> Backdrop:
-        return Backdrop(np.full((y.size, x.size, 3), 128, np.uint8), Light(shadow=0.0))
+    def plain(place: str, seed: int, x: np.ndarray, y: np.ndarray) -> PaintedBackdrop:
+        return PaintedBackdrop(np.full((y.size, x.size, 3), 128, np.uint8), Light(shadow=0.0))
 
     monkeypatch.setattr(drawing, "paint", plain)
     scene = scene_of((characters[0], motion), shot=shot)
@@ -418,7 +430,7 @@ def test_a_shadow_lies_beneath_who_stands_and_fades_beneath_who_floats(character
     assert darkness["stay"] > 1.3 * darkness["rise"] > 0
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", BACKDROPS)
 def test_every_place_is_painted_in_several_ways(place):
     x, y = np.linspace(-1, 1, 60), np.linspace(-0.8, 0.6, 42)
     pictures = [paint(place, seed, x, y) for seed in (0, 0, 1, 2, 3)]

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
-from vitascope.worlds.solids.events import Draw, Story, _own_act, _with_falls
+from vitascope.worlds.language import CameraMove
+from vitascope.worlds.solids.events import Draw, Event, _own_act, _with_falls
 from vitascope.worlds.solids.sampling import sample_scene
-from vitascope.worlds.solids.scene import Act, Actor, Scene, Shot
-from vitascope.worlds.solids.words import Camera, Kind, Motion, Place
+from vitascope.worlds.solids.scene import Action, Actor, Scene, Shot
+from vitascope.worlds.solids.words import (
+    Kind,
+    Motion,
+    Setting,
+)
+
+_SCENES: list[Scene] = []
 
 
-@cache
 def scenes(count: int) -> list[Scene]:
-    """The scenes of the first seeds."""
-    return [sample_scene(seed) for seed in range(count)]
+    """The scenes of the first seeds, drawn once per process."""
+    _SCENES.extend(sample_scene(seed) for seed in range(len(_SCENES), count))
+    return _SCENES[:count]
 
 
-def own_act(draw: Draw, motion: Motion, room: float = 2.5) -> Act:
+def own_act(draw: Draw, motion: Motion, room: float = 2.5) -> Action:
     """What an actor does by itself at the middle of the picture."""
     return _own_act(draw, motion, room, (0.0, 0.0))
 
 
-def fall(draw: Draw, actor: Actor) -> Story:
+def fall(draw: Draw, actor: Actor) -> Event:
     """A story of one fall."""
-    return _with_falls(draw, Story((actor,), (own_act(draw, "fall"),), 2.5))
+    return _with_falls(draw, Event((actor,), (own_act(draw, "fall"),), 2.5))
 
 
-def shot_of(act: Act, camera: Camera = "still", place: Place = "grass") -> Shot:
+def shot_of(act: Action, camera: CameraMove = "still", place: Setting = "grass") -> Shot:
     """A shot of one actor, two and a half metres wide."""
     return Shot((act,), place, camera, camera_height=1.3, camera_speed=1.0, view_width=2.5)
 
 
-def alone(actor: Actor, act: Act, place: Place = "grass", camera: Camera = "still") -> Scene:
+def alone(actor: Actor, act: Action, place: Setting = "grass", camera: CameraMove = "still") -> Scene:
     """A plain scene by day of one actor and one shot."""
     return Scene(0, (actor,), (shot_of(act, camera, place),), (), "day", "clear", "plain", (0.3, 0.9), (1.0, 1.0, 1.0))
 

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
 from tests.worlds.solids.stages import scenes, shot_of
+from vitascope.worlds.language import CameraMove
 from vitascope.worlds.solids.camera import project, unproject, view
-from vitascope.worlds.solids.motion import Performance
-from vitascope.worlds.solids.scene import Act, Scene
-from vitascope.worlds.solids.words import Camera
+from vitascope.worlds.solids.motion import Pose, ShotMotion
+from vitascope.worlds.solids.scene import Action, Scene
 
 SIZES = ((64, 64), (48, 80), (80, 48), (48, 64), (64, 48))  # (height, width)
-SHOT = shot_of(Act("spin"))
+SHOT = shot_of(Action("spin"))
+
+
+@cache
+def first_poses(scene: Scene, times: tuple[float, ...]) -> list[Pose]:
+    """The first actor's poses in the first shot, which no picture's size changes."""
+    shot_motion = ShotMotion(scene.actors, scene.shots[0], times[-1])
+    return [shot_motion.poses(seconds)[0] for seconds in times]
 
 
 def visible(scene: Scene, times: np.ndarray, height: int, width: int) -> list[bool]:
     """Whether the first actor's middle is in the picture of the first shot, at each time."""
     shot, found = scene.shots[0], []
-    performance = Performance(scene.actors, shot, float(times[-1]))
-    for seconds in times.tolist():
-        at = performance.poses(seconds)[0]
+    for seconds, at in zip(times.tolist(), first_poses(scene, tuple(times.tolist())), strict=True):
         centre = at.foot + at.turn @ (0.0, 0.0, 0.5 * scene.actors[0].height)
         look = view(shot, seconds, width / height, (float(at.foot[0]), scene.actors[0].height))
         row, column, depth = project(tuple(centre.tolist()), look, height, width)
@@ -59,14 +65,14 @@ def test_half_a_minute_keeps_who_acts_in_the_picture(height: int, width: int) ->
         ("zoom_out", 2, 1),
     ],
 )
-def test_camera_moves(camera: Camera, what: int, sign: int) -> None:
+def test_camera_moves(camera: CameraMove, what: int, sign: int) -> None:
     """A pan to the left moves things to the right, a tilt up moves them down; zooming in brings them nearer.
 
     Checked to fail: with the two pans exchanged, and the two tilts.
     """
     shot = replace(SHOT, camera=camera)
-    looks = [view(shot, seconds, 1.0, (0.0, 1.0)) for seconds in np.arange(0, 4, 0.1).tolist()]
-    places = np.array([project((0.0, 0.0, 0.5), look, 64, 64) for look in looks])
+    appearance = [view(shot, seconds, 1.0, (0.0, 1.0)) for seconds in np.arange(0, 4, 0.1).tolist()]
+    places = np.array([project((0.0, 0.0, 0.5), look, 64, 64) for look in appearance])
     assert (sign * np.diff(places[:, what]) > 0).all()
 
 
@@ -85,7 +91,7 @@ def test_an_orbit_keeps_its_distance() -> None:
 
 
 @pytest.mark.parametrize("camera", ["follow", "close"])
-def test_some_cameras_keep_the_actor_in_the_middle(camera: Camera) -> None:
+def test_some_cameras_keep_the_actor_in_the_middle(camera: CameraMove) -> None:
     shot = replace(SHOT, camera=camera)
     for x in (-1.5, 0.0, 2.0):
         assert project((x, 0.0, 0.5), view(shot, 1.0, 1.0, (x, 1.0)), 64, 64)[1] == pytest.approx(32)

@@ -6,44 +6,48 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
 from tests.worlds.solids.stages import scenes
-from vitascope.worlds.solids.captions import captions, describe, groups, storyboards
-from vitascope.worlds.solids.phrases import DOING_EN, DOING_ZH, TRAVEL_EN, TRAVEL_ZH, conjugate
+from vitascope.worlds.language import CAMERA_MOVES, CAMERA_PHRASES, LANGUAGES, Language
+from vitascope.worlds.solids.captions import captions, groups, storyboards, write_caption
+from vitascope.worlds.solids.phrases import (
+    MOTION_PHRASES_EN,
+    MOTION_PHRASES_ZH,
+    TRAVEL_VERBS_EN,
+    TRAVEL_VERBS_ZH,
+    conjugate,
+)
 from vitascope.worlds.solids.sampling import sample_scene
 from vitascope.worlds.solids.scene import Actor, Scene
 from vitascope.worlds.solids.words import (
     ACCESSORIES,
-    ACCESSORIES_SAID,
-    CAMERAS,
-    CAMERAS_SAID,
+    ACCESSORY_PHRASES,
     COLOURS,
     COLOURS_ZH,
     EXPRESSIONS,
     EXPRESSIONS_ZH,
     KINDS,
-    LANGUAGES,
+    MATERIAL_PHRASES,
     MATERIALS,
-    MATERIALS_SAID,
     MOTIONS,
     NOUNS,
     PASSIVE,
-    PLACES,
+    SETTING_PHRASES,
     SETTINGS,
+    STYLE_PHRASES,
     STYLES,
-    STYLES_SAID,
+    TIME_PHRASES,
     TIMES,
-    TIMES_SAID,
+    WEATHER_PHRASES,
     WEATHERS,
-    WEATHERS_SAID,
-    Language,
     Motion,
 )
 
-SCENES = scenes(500)[:250]
+SCENES = scenes(500)[:150]
 PARTICIPLES = {
     "bounce": "bouncing",
     "bump": "bumping",
@@ -123,15 +127,24 @@ SIGNS_ZH: dict[Motion, str] = {
 }
 
 
+@cache
+def caption_stream(scene: Scene, language: Language, is_image: bool) -> tuple[list[str], np.random.Generator]:
+    """Captions drawn so far, and the generator of the next: tests that ask for the same ones share them."""
+    return [], np.random.default_rng(scene.seed)
+
+
 def drawn(scene: Scene, language: Language, count: int = 40, *, is_image: bool = False) -> list[str]:
-    draw = np.random.default_rng(scene.seed)
-    return [describe(scene, language, draw, is_image=is_image) for _ in range(count)]
+    """The first captions of a scene, in a fixed order."""
+    texts, draw = caption_stream(scene, language, is_image)
+    while len(texts) < count:
+        texts.append(write_caption(scene, language, draw, is_image=is_image))
+    return texts[:count]
 
 
 def named(actor: Actor, scene: Scene, caption: str) -> bool:
     """Whether an English caption names an actor, one or several, with its colour, and with no other material."""
     noun, noir = NOUNS[actor.kind], scene.style == "noir"
-    stuff = MATERIALS_SAID["en"][actor.material]
+    stuff = MATERIAL_PHRASES["en"][actor.material]
     words = ("" if noir else f"{actor.colour} ") + (f"({stuff} )?" if stuff else "")
     return re.search(rf"\b{words}({noun.en}|{noun.plural})\b", caption, re.IGNORECASE) is not None
 
@@ -154,7 +167,7 @@ def test_every_actor_is_named_with_its_colour(is_image: bool) -> None:
             assert scene.style != "noir" or not re.search(rf"\b({'|'.join(COLOURS)})\b", rest), caption
         for caption in drawn(scene, "zh", 8, is_image=is_image):
             for actor in scene.actors:
-                stuff = MATERIALS_SAID["zh"][actor.material]
+                stuff = MATERIAL_PHRASES["zh"][actor.material]
                 noun = f"({stuff})?{NOUNS[actor.kind].zh}" if stuff else NOUNS[actor.kind].zh
                 colour = "" if scene.style == "noir" else f"({'|'.join(COLOURS_ZH[actor.colour])})"
                 assert re.search(colour + noun, caption), caption
@@ -179,14 +192,14 @@ def test_looks_are_said_only_of_who_has_them(language: Language) -> None:
             a for shot in scene.shots for a, act in zip(scene.actors, shot.acts, strict=True) if act.motion != "leave"
         }
         for accessory in ACCESSORIES:
-            words = ACCESSORIES_SAID[language][accessory].removeprefix("a ").removesuffix("f")
+            words = ACCESSORY_PHRASES[language][accessory].removeprefix("a ").removesuffix("f")
             seen = faces if accessory in ("glasses", "bow") else scene.actors  # these aren't seen from behind
             assert (words in said) == any(a.accessory == accessory for a in seen)
         for expression in EXPRESSIONS:
             word = expression if language == "en" else EXPRESSIONS_ZH[expression]
             assert (word in said) == any(a.expression == expression for a in faces), said
         for material in ("rubber", "metal", "glass"):  # "wooden" is also said of floors
-            words = {"en": rf"\b{material}\b", "zh": rf"{MATERIALS_SAID['zh'][material]}"}[language]
+            words = {"en": rf"\b{material}\b", "zh": rf"{MATERIAL_PHRASES['zh'][material]}"}[language]
             assert (re.search(words, said) is not None) == any(a.material == material for a in scene.actors)
 
 
@@ -198,7 +211,7 @@ def test_a_video_s_caption_says_every_motion_and_no_other() -> None:
         for language, signs in (("en", SIGNS_EN), ("zh", SIGNS_ZH)):
             for caption in drawn(scene, language, 12):
                 for shot in scene.shots:
-                    for camera in CAMERAS_SAID[language][shot.camera]:
+                    for camera in CAMERA_PHRASES[language][shot.camera]:
                         caption = caption.replace(camera, "")
                 said = {motion for motion, sign in signs.items() if re.search(sign, caption)}
                 assert said == wanted, caption
@@ -249,11 +262,13 @@ def test_a_storyboard_tells_each_shot_what_it_shows_and_no_other() -> None:
             assert len(way.shots) == len(scene.shots)
             common += bool(way.text)
             for text, shot in zip(way.shots, scene.shots, strict=True):
-                for camera in CAMERAS_SAID["en"][shot.camera]:
+                for camera in CAMERA_PHRASES["en"][shot.camera]:
                     text = text.replace(camera, "")
                 said = {motion for motion, sign in SIGNS_EN.items() if re.search(sign, text)}
                 assert said == {group.act.motion for group in groups(scene, shot)}, text
-                places = {place for place, ways in SETTINGS["en"].items() if any(where in text for where in ways)}
+                places = {
+                    place for place, ways in SETTING_PHRASES["en"].items() if any(where in text for where in ways)
+                }
                 assert places == {shot.place} or (not way.text and not places), text
                 assert all(named(actor, scene, f"{way.text} {text}") for actor in scene.actors), text
         for way in told["zh"]:
@@ -267,15 +282,15 @@ def test_a_storyboard_tells_each_shot_what_it_shows_and_no_other() -> None:
 @pytest.mark.parametrize("motion", ["right", "left"])
 def test_right_is_never_called_left(motion: Motion) -> None:
     other, other_zh = ("left", "向左") if motion == "right" else ("right", "向右")
-    for way in DOING_EN[motion]:
+    for way in MOTION_PHRASES_EN[motion]:
         assert way.endswith(f"to the {motion}") or way == f"{{move}} {motion}" or f"{other} to {motion}" in way
-    assert not [way for way in DOING_ZH[motion] if other_zh in way]
+    assert not [way for way in MOTION_PHRASES_ZH[motion] if other_zh in way]
 
 
 def test_an_image_s_caption_has_no_motion_and_no_camera() -> None:
     """Checked to fail: on the captions of videos."""
     verbs = {*PARTICIPLES, *PARTICIPLES.values(), "camera", "shot", "video", "clip", "animation"}
-    moving_zh = {re.sub(r"\{\w+\}", "", way) for ways in DOING_ZH.values() for way in ways}
+    moving_zh = {re.sub(r"\{\w+\}", "", way) for ways in MOTION_PHRASES_ZH.values() for way in ways}
     moving_zh |= {"镜头", "视频", "动画", "向右", "向左"}
     for scene in SCENES:
         for caption in drawn(scene, "en", 10, is_image=True):
@@ -286,8 +301,8 @@ def test_an_image_s_caption_has_no_motion_and_no_camera() -> None:
 
 def test_every_verb_has_right_forms() -> None:
     """Every verb that is used, against a list written by hand. Fails without the doubled p of "hopping"."""
-    verbs = {verb for ways in DOING_EN.values() for way in ways for verb in re.findall(r"\{(\w+)\}", way)}
-    verbs |= {verb for ways in TRAVEL_EN.values() for verb in ways}
+    verbs = {verb for ways in MOTION_PHRASES_EN.values() for way in ways for verb in re.findall(r"\{(\w+)\}", way)}
+    verbs |= {verb for ways in TRAVEL_VERBS_EN.values() for verb in ways}
     assert verbs - {"travel", "partner", "gift"} == set(PARTICIPLES)
     for verb, participle in PARTICIPLES.items():
         assert conjugate(verb, "participle") == participle
@@ -310,7 +325,8 @@ def test_sentences_are_well_formed() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_there_are_many_ways_to_say_it(language: Language, is_image: bool) -> None:
     for scene in SCENES[:40]:
-        assert len(set(drawn(scene, language, 400, is_image=is_image))) >= 12
+        counts = (40, 100, 400)  # most scenes show their variety early
+        assert any(len(set(drawn(scene, language, count, is_image=is_image))) >= 12 for count in counts)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -319,18 +335,18 @@ def test_settings_air_style_and_cameras_are_said_sometimes_and_truly(language: L
     for scene in SCENES[:80]:
         said = " / ".join(drawn(scene, language, 60)).lower()
         for shot in scene.shots:
-            assert any(way in said for way in SETTINGS[language][shot.place])
-            assert any(way in said for way in CAMERAS_SAID[language][shot.camera])
+            assert any(way in said for way in SETTING_PHRASES[language][shot.place])
+            assert any(way in said for way in CAMERA_PHRASES[language][shot.camera])
         for table, value in (
-            (TIMES_SAID, scene.time),
-            (WEATHERS_SAID, scene.weather),
-            (STYLES_SAID, scene.style),
+            (TIME_PHRASES, scene.time),
+            (WEATHER_PHRASES, scene.weather),
+            (STYLE_PHRASES, scene.style),
         ):
             for name, ways in table[language].items():
                 found = any(way in said for way in ways if way)
                 assert found == (name == value and ways != ("",)), (name, said)
-        for camera in set(CAMERAS) - {shot.camera for shot in scene.shots}:
-            assert not [way for way in CAMERAS_SAID[language][camera] if way in said]
+        for camera in set(CAMERA_MOVES) - {shot.camera for shot in scene.shots}:
+            assert not [way for way in CAMERA_PHRASES[language][camera] if way in said]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -344,10 +360,10 @@ def test_what_is_out_of_the_ordinary_is_always_said(language: Language) -> None:
         every += [(caption.lower(), True) for caption in drawn(scene, language, 20, is_image=True)]
         for said, is_image in every:
             for table, value, ordinary in (
-                (TIMES_SAID, scene.time, "day"),
-                (WEATHERS_SAID, scene.weather, "clear"),
-                (STYLES_SAID, scene.style, "plain"),
-                *((CAMERAS_SAID, shot.camera, "still") for shot in scene.shots if not is_image),
+                (TIME_PHRASES, scene.time, "day"),
+                (WEATHER_PHRASES, scene.weather, "clear"),
+                (STYLE_PHRASES, scene.style, "plain"),
+                *((CAMERA_PHRASES, shot.camera, "still") for shot in scene.shots if not is_image),
             ):
                 assert value == ordinary or any(way in said for way in table[language][value]), (value, said)
 
@@ -359,7 +375,7 @@ def test_captions_are_short_and_detailed() -> None:
 
 
 def test_a_record_s_captions_are_different_and_always_the_same() -> None:
-    for scene in SCENES[:60]:
+    for scene in SCENES[:30]:
         for is_image in (False, True):
             found = captions(scene, is_image=is_image)
             assert found == captions(scene, is_image=is_image)
@@ -370,17 +386,17 @@ def test_a_record_s_captions_are_different_and_always_the_same() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_word_is_in_both_languages(language: Language) -> None:
-    assert set(NOUNS) == set(TRAVEL_EN) == set(TRAVEL_ZH) == set(KINDS)
+    assert set(NOUNS) == set(TRAVEL_VERBS_EN) == set(TRAVEL_VERBS_ZH) == set(KINDS)
     assert set(COLOURS_ZH) == set(COLOURS)
     for table, words in (
-        (SETTINGS, PLACES),
-        (CAMERAS_SAID, CAMERAS),
-        (TIMES_SAID, TIMES),
-        (WEATHERS_SAID, WEATHERS),
-        (STYLES_SAID, STYLES),
-        (ACCESSORIES_SAID, ACCESSORIES),
-        (MATERIALS_SAID, MATERIALS),
+        (SETTING_PHRASES, SETTINGS),
+        (CAMERA_PHRASES, CAMERA_MOVES),
+        (TIME_PHRASES, TIMES),
+        (WEATHER_PHRASES, WEATHERS),
+        (STYLE_PHRASES, STYLES),
+        (ACCESSORY_PHRASES, ACCESSORIES),
+        (MATERIAL_PHRASES, MATERIALS),
     ):
         assert set(table[language]) == set(words)
-    assert {key.split()[0] for key in DOING_EN} == set(MOTIONS) - set(PASSIVE) | {"stand"}
-    assert set(DOING_EN) == set(DOING_ZH)
+    assert {key.split()[0] for key in MOTION_PHRASES_EN} == set(MOTIONS) - set(PASSIVE) | {"stand"}
+    assert set(MOTION_PHRASES_EN) == set(MOTION_PHRASES_ZH)

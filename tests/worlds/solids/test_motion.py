@@ -10,22 +10,22 @@ import pytest
 
 from tests.worlds.solids.stages import fall, own_act, scenes, shot_of
 from vitascope.worlds.solids.camera import project, view
-from vitascope.worlds.solids.motion import Performance, pose
+from vitascope.worlds.solids.motion import ShotMotion, pose
 from vitascope.worlds.solids.rotations import about_x, about_y, about_z, from_quaternion, to_quaternion
-from vitascope.worlds.solids.scene import Act, Actor, Scene, Shot
+from vitascope.worlds.solids.scene import Action, Actor, Scene, Shot
 from vitascope.worlds.solids.words import CHARACTERS, OBJECTS, SOLO, Kind, Motion
 
 DRAWS = [np.random.default_rng(seed) for seed in range(12)]
-STILL = shot_of(Act("spin"))
+STILL = shot_of(Action("spin"))
 TIMES = np.arange(0, 2.11, 0.05)  # a clip of 17 frames at 8 a second
 
 
-def middle(actor: Actor, act: Act, seconds: float) -> np.ndarray:
+def middle(actor: Actor, act: Action, seconds: float) -> np.ndarray:
     at = pose(actor, act, seconds)
     return at.foot + at.turn @ (0.0, 0.0, 0.5 * actor.height)
 
 
-def track(actor: Actor, act: Act, times: np.ndarray = TIMES, size: int = 64) -> np.ndarray:
+def track(actor: Actor, act: Action, times: np.ndarray = TIMES, size: int = 64) -> np.ndarray:
     """(row, column, depth) of an actor's middle at each time, before a still camera."""
     look = view(STILL, 0.0, 1.0, (0.0, 1.0))
     return np.array([project(tuple(middle(actor, act, t).tolist()), look, size, size) for t in times.tolist()])
@@ -38,10 +38,10 @@ def first_story(motion: Motion) -> tuple[Scene, Shot]:
 def centres(motion: Motion, times: np.ndarray) -> np.ndarray:
     """[times, actors, 3] of the first scene in which the first actor does this."""
     scene, shot = first_story(motion)
-    performance = Performance(scene.actors, shot, float(times[-1]))
+    shot_motion = ShotMotion(scene.actors, shot, float(times[-1]))
     return np.array(
         [
-            [p.foot + p.turn @ (0, 0, 0.5 * a.height) for p, a in zip(performance.poses(t), scene.actors, strict=True)]
+            [p.foot + p.turn @ (0, 0, 0.5 * a.height) for p, a in zip(shot_motion.poses(t), scene.actors, strict=True)]
             for t in times.tolist()
         ]
     )
@@ -103,7 +103,7 @@ def test_a_spin_turns_in_place() -> None:
 
 @pytest.mark.parametrize("motion", ["circle", "chase", "flee", "orbit"])
 def test_who_goes_round_comes_back_and_faces_its_way(motion: Motion) -> None:
-    robot, act = Actor("robot", "red", 1.0), Act(motion, (0.0, 0.1), 0.7, period=2.5, phase=0.3)
+    robot, act = Actor("robot", "red", 1.0), Action(motion, (0.0, 0.1), 0.7, period=2.5, phase=0.3)
     around = track(robot, act, np.linspace(0, act.period, 60))
     assert around[0, 1] == pytest.approx(around[-1, 1], abs=0.5)
     assert (np.ptp(around, axis=0)[1:] > (64 / 10, 0.2)).all()  # from side to side, and in depth
@@ -145,11 +145,11 @@ def test_who_walks_moves_its_legs_and_who_waves_an_arm() -> None:
 def test_a_fall_is_simulated_and_ends_on_the_ground(kind: Kind) -> None:
     """It starts within the picture, lands, bounces, and never sinks in. Checked to fail: without gravity."""
     actor = Actor(kind, "red", 1.0, material="rubber" if kind not in CHARACTERS else "plastic")
-    story = fall(np.random.default_rng(1), actor)
-    shot = replace(STILL, acts=story.acts, experiment=story.experiment)
-    performance = Performance(story.actors, shot, 4.0)
+    event = fall(np.random.default_rng(1), actor)
+    shot = replace(STILL, acts=event.acts, experiment=event.experiment)
+    shot_motion = ShotMotion(event.actors, shot, 4.0)
     times = np.arange(0, 4, 0.02)
-    heights = np.array([(p.foot + p.turn @ (0, 0, 0.5))[2] for t in times.tolist() for p in performance.poses(t)])
+    heights = np.array([(p.foot + p.turn @ (0, 0, 0.5))[2] for t in times.tolist() for p in shot_motion.poses(t)])
     assert heights[0] == pytest.approx(1.6, abs=0.02)
     landing = int((np.diff(heights) > 0).argmax())
     assert 0.5 < times[landing] < 0.9
@@ -198,9 +198,9 @@ def test_a_gift_goes_from_hand_to_hand_and_back() -> None:
 def test_what_is_struck_moves_only_then() -> None:
     """By true mechanics. Checked to fail: when the second body is left where it stands."""
     scene, shot = first_story("collide")
-    performance = Performance(scene.actors, shot, 2.0)
-    assert performance.course is not None
-    struck = next(c.seconds for c in performance.course.contacts if c.other is not None)
+    shot_motion = ShotMotion(scene.actors, shot, 2.0)
+    assert shot_motion.trajectory is not None
+    struck = next(c.seconds for c in shot_motion.trajectory.contacts if c.other is not None)
     places = centres("collide", np.array([0.0, struck - 0.05, struck + 0.4]))
     assert places[1, 1] == pytest.approx(places[0, 1], abs=1e-3)
     assert abs(places[2, 1, 0] - places[0, 1, 0]) > 0.05

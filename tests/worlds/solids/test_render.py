@@ -14,31 +14,31 @@ import pytest
 from tests.worlds.solids.stages import alone, scenes
 from vitascope.errors import SizeError
 from vitascope.worlds.solids.cast import BUILDS
-from vitascope.worlds.solids.places import setting_of
-from vitascope.worlds.solids.postprocess import finish
+from vitascope.worlds.solids.environments import environment_of
+from vitascope.worlds.solids.postprocess import postprocess
 from vitascope.worlds.solids.render import render_frames, render_scene
 from vitascope.worlds.solids.sampling import sample_scene
-from vitascope.worlds.solids.scene import Act, Actor, Scene
+from vitascope.worlds.solids.scene import Action, Actor, Scene
 from vitascope.worlds.solids.words import (
     CHARACTERS,
     COLOURS,
     KINDS,
     MATERIALS,
-    PLACES,
+    SETTINGS,
     TIMES,
     Colour,
     Kind,
     Material,
-    Place,
+    Setting,
     Style,
     Time,
 )
 
 rendering = pytest.mark.rendering
-TURNING = Act("stand", (0.4, 0.1))
+TURNING = Action("stand", (0.4, 0.1))
 
 
-def spot(kind: Kind, colour: Colour, place: Place = "grass", height: float = 0.6) -> Scene:
+def spot(kind: Kind, colour: Colour, place: Setting = "grass", height: float = 0.6) -> Scene:
     """One actor that stands before a still camera, in the lower right of the picture."""
     return alone(Actor(kind, colour, height), TURNING, place)
 
@@ -128,14 +128,14 @@ def test_an_actor_has_its_colour(colour: Colour, time: Time) -> None:
     scene = replace(spot("cube", colour, "snow"), light=(0.0, 0.9), time=time)
     places = painted(scene)
     seen = np.median(first_frame(scene)[places[:, 0], places[:, 1]], axis=0)
-    light = np.array(setting_of("snow", time).sunlight)
+    light = np.array(environment_of("snow", time).sunlight)
     likeness = {name: float(rgb @ seen / np.linalg.norm(rgb)) for name, rgb in ((n, light * c) for n, c in web.items())}
     assert max(likeness, key=lambda name: likeness[name]) == colour
 
 
 @rendering
 def test_truth_and_pixels_move_together() -> None:
-    scene = alone(Actor("cube", "red", 0.6), Act("right", (0.0, 0.1), 0.8, period=4.4))
+    scene = alone(Actor("cube", "red", 0.6), Action("right", (0.0, 0.1), 0.8, period=4.4))
     frames = render_scene(scene, num_frames=2, fps=1.0, height=96, width=96).truth["frames"]
     told = frames[1]["actors"][0]["pixel"][1] - frames[0]["actors"][0]["pixel"][1]
     seen = painted(scene, 1.0)[:, 1].mean() - painted(scene, 0.0)[:, 1].mean()
@@ -173,12 +173,12 @@ def test_who_hides_cannot_be_seen_for_a_while() -> None:
 
 @rendering
 @pytest.mark.parametrize("time", TIMES)
-@pytest.mark.parametrize("place", PLACES)
-def test_every_place_stands_upright(place: Place, time: Time) -> None:
+@pytest.mark.parametrize("place", SETTINGS)
+def test_every_place_stands_upright(place: Setting, time: Time) -> None:
     """Sky, trees or wall are above and the ground below, in its own colour. Checked to fail: upside down."""
     scene = replace(spot("ball", "red", place), time=time)
     frame = first_frame(scene, 64).astype(float)
-    setting = setting_of(place, time)
+    setting = environment_of(place, time)
     hue = np.mean(setting.ground, axis=0) * setting.sunlight
     above, below = frame[0].mean(axis=0), frame[-1].mean(axis=0)
     assert below @ hue / np.linalg.norm(below) / np.linalg.norm(hue) > 0.985
@@ -205,7 +205,7 @@ def test_fog_hides_what_is_far_away() -> None:
 @rendering
 @pytest.mark.parametrize("material", [material for material in MATERIALS if material != "plastic"])
 def test_materials_look_different(material: Material) -> None:
-    plastic = alone(Actor("ball", "blue", 1.2), Act("stand"))
+    plastic = alone(Actor("ball", "blue", 1.2), Action("stand"))
     other = replace(plastic, actors=(replace(plastic.actors[0], material=material),))
     assert (difference(plastic, other) > 8).sum() > 300
 
@@ -214,7 +214,7 @@ def test_materials_look_different(material: Material) -> None:
 @pytest.mark.parametrize("kind", CHARACTERS)
 def test_clothes_and_faces_are_seen(kind: Kind) -> None:
     """Every one changes some of the picture, and none most of the character."""
-    plain = alone(Actor(kind, "blue", 1.2), Act("stand"), camera="close")
+    plain = alone(Actor(kind, "blue", 1.2), Action("stand"), camera="close")
     whole = len(painted(plain))
     for accessory in ("hat", "crown", "scarf", "glasses", "bow"):
         dressed = replace(plain, actors=(replace(plain.actors[0], accessory=accessory),))
@@ -260,7 +260,7 @@ def test_styles_are_what_they_are_called() -> None:
     picture = draw.integers(0, 256, (32, 32, 3), np.uint8)
 
     def styled(style: Style) -> np.ndarray:
-        return finish(picture, "clear", style, 0, 0.0).astype(int)
+        return postprocess(picture, "clear", style, 0, 0.0).astype(int)
 
     assert (styled("plain") == picture).all()
     noir = styled("noir")
@@ -270,21 +270,21 @@ def test_styles_are_what_they_are_called() -> None:
     assert styled("pastel").std() < 0.8 * picture.std()
     flat = np.full((32, 32, 3), 200, np.uint8)
     flat[:, 16:] = (60, 60, 200)
-    sketch = finish(flat, "clear", "sketch", 0, 0.0).astype(int)
+    sketch = postprocess(flat, "clear", "sketch", 0, 0.0).astype(int)
     assert sketch[:, 15:17].mean() < 0.5 * sketch[:, 5].mean()  # a line along the edge, and none elsewhere
 
 
 def test_rain_falls_and_snow_falls_slowly() -> None:
     """Frame to frame the snow's spots move down, by a little. Checked to fail: with the speed negated."""
     grey = np.full((96, 96, 3), 90, np.uint8)
-    snow = [finish(grey, "snowfall", "plain", 3, t).astype(float).mean(axis=-1) for t in (0.0, 0.03)]
+    snow = [postprocess(grey, "snowfall", "plain", 3, t).astype(float).mean(axis=-1) for t in (0.0, 0.03)]
     moves = [np.roll(snow[0], rows, axis=0) for rows in range(-3, 4)]
     errors = [np.abs(move - snow[1])[6:-6].mean() for move in moves]
     assert int(np.argmin(errors)) - 3 > 0
-    rain = finish(grey, "rain", "plain", 3, 0.0)
-    assert (rain != finish(grey, "rain", "plain", 3, 0.1)).any()
-    assert (rain == finish(grey, "rain", "plain", 3, 0.0)).all()
-    assert (rain != finish(grey, "rain", "plain", 4, 0.0)).any()
+    rain = postprocess(grey, "rain", "plain", 3, 0.0)
+    assert (rain != postprocess(grey, "rain", "plain", 3, 0.1)).any()
+    assert (rain == postprocess(grey, "rain", "plain", 3, 0.0)).all()
+    assert (rain != postprocess(grey, "rain", "plain", 4, 0.0)).any()
 
 
 @rendering
@@ -307,7 +307,7 @@ def test_a_large_picture_is_the_small_one() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(16, 8193), (20_000, 16), (0, 16), (16, -2)])
 def test_a_picture_that_no_driver_draws_is_refused(height: int, width: int) -> None:
-    with pytest.raises(SizeError, match=f"can't draw {width}x{height}"):
+    with pytest.raises(SizeError, match=f"can't render {width}x{height}"):
         next(render_frames(sample_scene(0), num_frames=1, fps=8.0, height=height, width=width))
 
 

@@ -14,7 +14,7 @@ from vitascope.errors import SizeError
 from vitascope.evaluate.coherence import CUT_STRENGTH, MIN_FRAMES, ROWS
 from vitascope.evaluate.measures.stability import drift, sure_slope
 from vitascope.video import Video, read_duration, read_video
-from vitascope.video.cuts import LUMA, find_cuts
+from vitascope.video.cuts import LUMA_BT709, find_cuts
 
 MAX_SECONDS = 600.0
 
@@ -81,7 +81,7 @@ def _level(values: Float[np.ndarray, ...]) -> float:
 
 def follow_course(video: Video) -> Course:
     """Measure every frame of a video."""
-    brightness = [frame @ LUMA for frame in video.frames]
+    brightness = [frame @ LUMA_BT709 for frame in video.frames]
     return Course(
         video,
         colour=video.frames.mean(axis=(1, 2)),

@@ -8,7 +8,7 @@ import numpy as np
 from einops import reduce
 from jaxtyping import Bool, Float, UInt8
 
-from vitascope.video.cuts import LUMA, Cells, cells
+from vitascope.video.cuts import LUMA_BT709, Cells, cells
 
 FINE = 32  # cells along the shorter side of a picture
 STILL_LEVELS = 1.5  # of 255: brightness that strays by less over the clip, flicker averaged out, stands still
@@ -29,7 +29,7 @@ def flicker(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
     A cell is still if its brightness, averaged over four frames, hardly strays, or no more than trembling explains.
     Motion changes it for good, or comes in few frames.
     """
-    luma = cells(frames, FINE) @ LUMA
+    luma = cells(frames, FINE) @ LUMA_BT709
     if len(luma) < SMOOTHED + 2:
         return float("nan")
     still = _still(luma)
@@ -53,7 +53,7 @@ def added_flicker(frames: UInt8[np.ndarray, "t h w 3"], original: UInt8[np.ndarr
     The mean over time and over the original's still cells, of which nothing moves in the copy either: all that changes
     counts, also what does so once in four frames. NaN if the original has no still region.
     """
-    luma, true_luma = (cells(each, FINE) @ LUMA for each in (frames, original))
+    luma, true_luma = (cells(each, FINE) @ LUMA_BT709 for each in (frames, original))
     if len(true_luma) < SMOOTHED + 2:
         return float("nan")
     still = _still(true_luma)
@@ -94,7 +94,7 @@ def _contrast_slope(
 
     The median over the channels in which there is such a difference.
     """
-    luma = levels @ LUMA
+    luma = levels @ LUMA_BT709
     light = luma > np.percentile(luma, (10, 90)).mean()
     if not MIN_TONE < light.mean() < 1 - MIN_TONE:
         return float("nan")
@@ -122,7 +122,7 @@ def camera_is_still(frames: UInt8[np.ndarray, "t h w 3"]) -> bool:
 
     Patterns are compared by correlation over 5 x 5 cells, which neither a change of light nor one of contrast touches.
     """
-    luma = cells(frames, FINE) @ LUMA
+    luma = cells(frames, FINE) @ LUMA_BT709
     quarter = max(1, len(luma) // 4)
     first, last = (_patterns(part.mean(axis=0)) for part in (luma[:quarter], luma[-quarter:]))
     strength, other = (np.sqrt((part**2).mean(axis=(2, 3))) for part in (first, last))

@@ -16,9 +16,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from vitascope.data.captioned_files import find_captioned_files
 from vitascope.data.layout import CRF
 from vitascope.data.production import OnProgress
-from vitascope.data.sources import find_sources
 from vitascope.errors import ConfigError, DatasetError, MediaError, reason
 from vitascope.files import replacing, write_text
 from vitascope.video import Video, read_video, write_video
@@ -91,13 +91,13 @@ def write_prompts(orders: Sequence[Any], folder: Path) -> Path:
 def find_answers(folder: Path, prompts: Mapping[str, str]) -> dict[str, Path]:
     """The video that a folder has of each prompt, by the prompt's name; those without one are left out.
 
-    Which prompt a video shows is told by its captions, in any layout that `vitascope.data.sources` reads.
+    Which prompt a video shows is told by its captions, in any layout that `vitascope.data.captioned_files` reads.
 
     Raises:
         DatasetError: no such folder, or no video of any of the prompts in it.
     """
     by_prompt: dict[str, list[Path]] = {}
-    for source in find_sources(folder).sources:
+    for source in find_captioned_files(folder).files:
         for text in (text for texts in source.captions.values() for text in texts):
             by_prompt.setdefault(text, []).append(source.path)
     found = {}

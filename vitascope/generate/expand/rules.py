@@ -14,27 +14,30 @@ import numpy as np
 
 from vitascope.generate.requests import Storyboard
 from vitascope.model.text import check_prompt, shot_prompt
-from vitascope.worlds.solids.phrases import DOING_EN, DOING_ZH, TRAVEL_EN, TRAVEL_ZH, conjugate
+from vitascope.worlds.language import CAMERA_PHRASES, LANGUAGES, CameraMove, Language
+from vitascope.worlds.solids.phrases import (
+    MOTION_PHRASES_EN,
+    MOTION_PHRASES_ZH,
+    TRAVEL_VERBS_EN,
+    TRAVEL_VERBS_ZH,
+    conjugate,
+)
 from vitascope.worlds.solids.words import (
-    CAMERAS_SAID,
     CHARACTERS,
     COLOURS,
     COLOURS_ZH,
     EXPRESSIONS,
     EXPRESSIONS_ZH,
     KINDS,
-    LANGUAGES,
-    MATERIALS_SAID,
+    MATERIAL_PHRASES,
     NOUNS,
     OBJECTS,
-    PLACES,
+    SETTING_PHRASES,
     SETTINGS,
-    STYLES_SAID,
-    TIMES_SAID,
-    WEATHERS_SAID,
-    Camera,
+    STYLE_PHRASES,
+    TIME_PHRASES,
+    WEATHER_PHRASES,
     Kind,
-    Language,
     Motion,
 )
 
@@ -42,7 +45,7 @@ Name = TypeVar("Name")
 Topic = Literal["colour", "motion", "place", "time", "camera"]
 
 MAX_LENGTH: dict[Language, int] = {"en": 25, "zh": 50}  # words, or characters, of a short prompt
-CAMERAS: tuple[Camera, ...] = ("still", "zoom_in", "pan_left", "pan_right")  # these suit whatever happens
+CAMERAS: tuple[CameraMove, ...] = ("still", "zoom_in", "pan_left", "pan_right")  # these suit whatever happens
 MOTIONS: tuple[Motion, ...] = ("right", "left", "jump", "spin", "sway")
 
 # What may speak of a topic; where it is found, nothing is added on the topic.
@@ -146,9 +149,14 @@ def _phrases_beside(topic: Topic) -> list[str]:
     tables: list[Mapping[Any, tuple[str, ...]]] = []
     for language in LANGUAGES:
         if topic == "place":
-            tables += [TIMES_SAID[language], WEATHERS_SAID[language], STYLES_SAID[language], CAMERAS_SAID[language]]
+            tables += [
+                TIME_PHRASES[language],
+                WEATHER_PHRASES[language],
+                STYLE_PHRASES[language],
+                CAMERA_PHRASES[language],
+            ]
         elif topic == "time":
-            tables.append(SETTINGS[language])
+            tables.append(SETTING_PHRASES[language])
     phrases = {phrase for table in tables for said in table.values() for phrase in said if phrase}
     phrases |= {name for kind in KINDS for name in (NOUNS[kind].en, NOUNS[kind].zh)}
     return sorted(phrases | set(_NO_PLACES if topic == "place" else ()), key=len, reverse=True)
@@ -161,13 +169,13 @@ def _draw(language: Language, seed: int) -> Additions:
     def pick(names: Sequence[Name]) -> Name:  # by one draw, however many there are: the languages differ in that
         return names[int(draw.integers(1 << 16)) % len(names)]
 
-    colour, place, camera = pick(COLOURS), pick(PLACES), pick(CAMERAS)
+    colour, place, camera = pick(COLOURS), pick(SETTINGS), pick(CAMERAS)
     return Additions(
         colour=colour if language == "en" else COLOURS_ZH[colour][0],
         motion=pick(MOTIONS),
-        place=pick(SETTINGS[language][place]),
-        time=pick([said for said in TIMES_SAID[language]["day"] if said]),
-        camera=pick(CAMERAS_SAID[language][camera]),
+        place=pick(SETTING_PHRASES[language][place]),
+        time=pick([said for said in TIME_PHRASES[language]["day"] if said]),
+        camera=pick(CAMERA_PHRASES[language][camera]),
     )
 
 
@@ -195,7 +203,7 @@ def _chinese(text: str, additions: Additions) -> str:
 def _thing_alone(text: str, language: Language) -> Kind | None:
     """The kind of the thing, if the text is one thing in the vocabulary's words, which does nothing yet."""
     if language == "en":
-        adjectives = "|".join([*COLOURS, *EXPRESSIONS, *filter(None, MATERIALS_SAID["en"].values())])
+        adjectives = "|".join([*COLOURS, *EXPRESSIONS, *filter(None, MATERIAL_PHRASES["en"].values())])
     else:
         adjectives = "|".join([*(name for names in COLOURS_ZH.values() for name in names), *EXPRESSIONS_ZH.values()])
     for kind in (*CHARACTERS, *OBJECTS):
@@ -208,15 +216,15 @@ def _thing_alone(text: str, language: Language) -> Kind | None:
 
 
 def _doing_en(kind: Kind, motion: str) -> str:
-    template, travel = DOING_EN[_manner(kind, motion)][0], TRAVEL_EN[kind][0]
+    template, travel = MOTION_PHRASES_EN[_manner(kind, motion)][0], TRAVEL_VERBS_EN[kind][0]
     verbs = {"travel": travel}
     return re.sub(r"\{(\w+)\}", lambda match: conjugate(verbs.get(match[1], match[1]), "singular"), template)
 
 
 def _doing_zh(kind: Kind, motion: str) -> str:
-    template, travel = DOING_ZH[_manner(kind, motion)][0], TRAVEL_ZH[kind][0]
+    template, travel = MOTION_PHRASES_ZH[_manner(kind, motion)][0], TRAVEL_VERBS_ZH[kind][0]
     return template.replace("{travels}", "走" if travel == "走" else travel + "动").replace("{travel}", travel)
 
 
 def _manner(kind: Kind, motion: str) -> str:
-    return f"{motion} ball" if kind == "ball" and f"{motion} ball" in DOING_EN else motion
+    return f"{motion} ball" if kind == "ball" and f"{motion} ball" in MOTION_PHRASES_EN else motion

@@ -7,31 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from vitascope.worlds.emoji.scene import Actor, Scene
-from vitascope.worlds.emoji.words import MOTIONS_EN, MOTIONS_ZH, PLACES_EN, PLACES_ZH
-from vitascope.worlds.solids.captions import OPENINGS_EN, OPENINGS_ZH, STILLS_EN
-from vitascope.worlds.solids.words import CAMERAS_SAID, LANGUAGES, Language
+from vitascope.worlds.emoji.words import BACKDROP_PHRASES_EN, BACKDROP_PHRASES_ZH, MOTION_PHRASES_EN, MOTION_PHRASES_ZH
+from vitascope.worlds.language import CAMERA_PHRASES, IMAGE_OPENINGS, VIDEO_OPENINGS, Language, distinct_captions
 
 NUMBERS_EN = {2: "two", 3: "three"}
 NUMBERS_ZH = {2: "两", 3: "三"}
-STILLS_ZH = ("", "", "一张图片：", "图中有", "画面中有")
 DOUBLED = {"hop", "drop", "spin"}
 
 
 def captions(scene: Scene, *, is_image: bool, num_per_language: int = 4) -> dict[str, list[str]]:
     """Different captions of a scene in each language; which ones is decided by the scene's seed."""
-    drawn: dict[str, list[str]] = {}
-    for index, language in enumerate(LANGUAGES):
-        draw = np.random.default_rng([scene.seed, 13, index])
-        found: dict[str, None] = {}
-        for _ in range(20 * num_per_language):
-            found[describe(scene, language, draw, is_image=is_image)] = None
-            if len(found) == num_per_language:
-                break
-        drawn[language] = list(found)
-    return drawn
+    return distinct_captions(
+        lambda language, draw: write_caption(scene, language, draw, is_image=is_image),
+        (scene.seed, 13),
+        num_per_language,
+    )
 
 
-def describe(scene: Scene, language: Language, draw: np.random.Generator, *, is_image: bool = False) -> str:
+def write_caption(scene: Scene, language: Language, draw: np.random.Generator, *, is_image: bool = False) -> str:
     """One caption: everyone, for a video every motion too; the places, the setting and the camera sometimes."""
     if language == "en":
         return _still_en(scene, draw) if is_image else _video_en(scene, draw)
@@ -39,21 +32,21 @@ def describe(scene: Scene, language: Language, draw: np.random.Generator, *, is_
 
 
 def _still_en(scene: Scene, draw: np.random.Generator) -> str:
-    text = _pick(draw, STILLS_EN) + _who_en(scene, draw)
+    text = _pick(draw, IMAGE_OPENINGS["en"]) + _who_en(scene, draw)
     if draw.random() < 0.85:
-        text += f" {_pick(draw, PLACES_EN[scene.place])}"
+        text += f" {_pick(draw, BACKDROP_PHRASES_EN[scene.place])}"
     return _finished_en(text, draw)
 
 
 def _video_en(scene: Scene, draw: np.random.Generator) -> str:
-    where = _pick(draw, PLACES_EN[scene.place]) if draw.random() < 0.8 else ""
+    where = _pick(draw, BACKDROP_PHRASES_EN[scene.place]) if draw.random() < 0.8 else ""
     style = draw.random()
     if len(scene.actors) == 1 or scene.is_group or style < 0.5:
         text = _doing_en(scene, draw)
         if where:
             text = (
                 f"{where}, {text}"
-                if draw.random() < 0.2 and not text.startswith(OPENINGS_EN[3:])
+                if draw.random() < 0.2 and not text.startswith(VIDEO_OPENINGS["en"][3:])
                 else f"{text} {where}"
             )
     else:  # first who is where, then what each does
@@ -61,13 +54,13 @@ def _video_en(scene: Scene, draw: np.random.Generator) -> str:
         doing = [f"the {actor.character.name.en} {_verb_en(actor, draw)}" for actor in scene.actors]
         text += f"; {_list(doing, ' and ')}" if style < 0.75 else f", where {_list(doing, ' and ')}"
     if draw.random() < 0.45:
-        text += f", {_pick(draw, CAMERAS_SAID['en'][scene.shot])}"
+        text += f", {_pick(draw, CAMERA_PHRASES['en'][scene.shot])}"
     return _finished_en(text, draw)
 
 
 def _doing_en(scene: Scene, draw: np.random.Generator) -> str:
     """Everyone and what each does: as a sentence, or after an opening as a noun with a participle."""
-    opening = _pick(draw, OPENINGS_EN)
+    opening = _pick(draw, VIDEO_OPENINGS["en"])
     form = "participle" if opening else "plural" if scene.is_group else "singular"
     if scene.is_group:
         return f"{opening}{_who_en(scene, draw)} {_verb_en(scene.actors[0], draw, form)}"
@@ -96,7 +89,7 @@ def _who_en(scene: Scene, draw: np.random.Generator) -> str:
 
 def _verb_en(actor: Actor, draw: np.random.Generator, form: str = "singular") -> str:
     """What an actor does: "hops up and down" (singular), "hop ..." (plural) or "hopping ..." (participle)."""
-    verb, _, rest = _pick(draw, MOTIONS_EN[actor.motion]).partition(" ")
+    verb, _, rest = _pick(draw, MOTION_PHRASES_EN[actor.motion]).partition(" ")
     if form == "participle":
         verb = (verb + verb[-1] if verb in DOUBLED else verb.removesuffix("e")) + "ing"
     elif form == "singular":
@@ -110,7 +103,11 @@ def _finished_en(text: str, draw: np.random.Generator) -> str:
 
 
 def _still_zh(scene: Scene, draw: np.random.Generator) -> str:
-    opening, where, who = _pick(draw, STILLS_ZH), _pick(draw, PLACES_ZH[scene.place]), _who_zh(scene, draw)
+    opening, where, who = (
+        _pick(draw, IMAGE_OPENINGS["zh"]),
+        _pick(draw, BACKDROP_PHRASES_ZH[scene.place]),
+        _who_zh(scene, draw),
+    )
     is_sentence = "在" in who  # "a frog is to the left of a rocket" takes no "there is" before it
     if draw.random() < 0.2:
         text = (
@@ -129,23 +126,23 @@ def _still_zh(scene: Scene, draw: np.random.Generator) -> str:
 
 def _video_zh(scene: Scene, draw: np.random.Generator) -> str:
     names = [actor.character.name for actor in scene.actors]
-    where = _pick(draw, PLACES_ZH[scene.place])
+    where = _pick(draw, BACKDROP_PHRASES_ZH[scene.place])
     if scene.is_group:
-        text = f"{_who_zh(scene, draw)}{_pick(draw, MOTIONS_ZH[scene.actors[0].motion])}"
+        text = f"{_who_zh(scene, draw)}{_pick(draw, MOTION_PHRASES_ZH[scene.actors[0].motion])}"
     elif len(names) == 1 or draw.random() < 0.5:
-        parts = [f"{actor.character.name.a_zh}{_pick(draw, MOTIONS_ZH[actor.motion])}" for actor in scene.actors]
+        parts = [f"{actor.character.name.a_zh}{_pick(draw, MOTION_PHRASES_ZH[actor.motion])}" for actor in scene.actors]
         text = "，".join(parts)
     else:
-        doing = [f"{actor.character.name.zh}{_pick(draw, MOTIONS_ZH[actor.motion])}" for actor in scene.actors]
+        doing = [f"{actor.character.name.zh}{_pick(draw, MOTION_PHRASES_ZH[actor.motion])}" for actor in scene.actors]
         who = _who_zh(scene, draw)
         text = f"{who if '在' in who else '有' + who}，{'，'.join(doing)}"
     if draw.random() < 0.75 and not text.startswith("有"):
         text = f"在{where}，{text}" if draw.random() < 0.5 else f"{where}，{text}"
     elif text.startswith("有"):
         text = where + text
-    text = _pick(draw, OPENINGS_ZH) + text
+    text = _pick(draw, VIDEO_OPENINGS["zh"]) + text
     if draw.random() < 0.45:
-        text += f"，{_pick(draw, CAMERAS_SAID['zh'][scene.shot])}"
+        text += f"，{_pick(draw, CAMERA_PHRASES['zh'][scene.shot])}"
     return _finished_zh(text, draw)
 
 

@@ -5,29 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from vitascope.video.shape import VideoShape
+from vitascope.worlds.emoji.animation import Animation, Picture, read_animation
+from vitascope.worlds.emoji.backdrops import Light, paint
 from vitascope.worlds.emoji.painting import EYE_HEIGHT
-from vitascope.worlds.emoji.places import Light, paint
-from vitascope.worlds.emoji.scene import LEAST_ZOOM, PAN, Actor, Pose, Scene, View, pose, room_of, view
-from vitascope.worlds.emoji.source import Animation, Picture, read_animation
+from vitascope.worlds.emoji.scene import LEAST_ZOOM, PAN, Actor, Pose, Scene, Viewport, pose, room_of, viewport
+from vitascope.worlds.frame import Frame
 
 DENSITY = 1.15  # a place's pixels to a frame's: enough for the nearest view
 
 
-class Frame(NamedTuple):
-    """One picture, and where everyone in it is, in pixels."""
-
-    pixels: UInt8[np.ndarray, "h w 3"]
-    truth: dict[str, Any]
-
-
 @dataclass(frozen=True)
-class Stage:
+class FrameGeometry:
     """Where the ground lies in a frame, in pixels: the horizon's row, and the shorter side, which lengths count in."""
 
     height: int
@@ -78,12 +72,12 @@ def draw_frames(scene: Scene, shape: VideoShape) -> Iterator[Frame]:
     Raises:
         MediaError: a character's file can't be decoded.
     """
-    stage = Stage(shape.height, shape.width)
-    backdrop = _Backdrop(scene, stage)
+    stage = FrameGeometry(shape.height, shape.width)
+    backdrop = _Panorama(scene, stage)
     animations = [read_animation(actor.character.path) for actor in scene.actors]
     for index in range(shape.num_frames):
         seconds = shape.start + index / shape.fps
-        look = view(scene, seconds, stage.aspect)
+        look = viewport(scene, seconds, stage.aspect)
         canvas = backdrop.seen(look)
         people: dict[int, tuple[Pose, Picture, Placement]] = {}
         for number, actor in enumerate(scene.actors):
@@ -104,10 +98,10 @@ def draw_frames(scene: Scene, shape: VideoShape) -> Iterator[Frame]:
         yield Frame((canvas.clip(0, 1) * 255 + 0.5).astype(np.uint8), truth)
 
 
-class _Backdrop:
+class _Panorama:
     """A scene's place, painted once, larger than the frame."""
 
-    def __init__(self, scene: Scene, stage: Stage):
+    def __init__(self, scene: Scene, stage: FrameGeometry):
         from PIL import Image
 
         self.stage = stage
@@ -120,7 +114,7 @@ class _Backdrop:
         painted = paint(scene.place, scene.variant, columns / stage.unit, y)
         self.image, self.light = Image.fromarray(painted.pixels), painted.light
 
-    def seen(self, look: View) -> Float[np.ndarray, "h w 3"]:
+    def seen(self, look: Viewport) -> Float[np.ndarray, "h w 3"]:
         """What the camera sees of it, in 0..1."""
         from PIL import Image
 
@@ -133,7 +127,9 @@ class _Backdrop:
         return np.asarray(seen, np.float32) / 255
 
 
-def _placement(scene: Scene, actor: Actor, at: Pose, animation: Animation, stage: Stage, look: View) -> Placement:
+def _placement(
+    scene: Scene, actor: Actor, at: Pose, animation: Animation, stage: FrameGeometry, look: Viewport
+) -> Placement:
     top, left, bottom, right = animation.box
     size = room_of(scene, actor, stage.aspect).size * stage.unit / at.depth
     ground, row = (stage.horizon + (EYE_HEIGHT - up) / at.depth * stage.unit for up in (0.0, at.lift))
@@ -205,7 +201,7 @@ def _blend(canvas: np.ndarray, picture: Picture, where: Placement, light: Light)
     under += patch[..., :3] * np.asarray(light.tint, np.float32)
 
 
-def _truth(picture: Picture, where: Placement, at: Pose, stage: Stage) -> dict[str, Any]:
+def _truth(picture: Picture, where: Placement, at: Pose, stage: FrameGeometry) -> dict[str, Any]:
     """An actor's place: the middle of what is to be seen of it, and its box (rows and columns, also outside)."""
     row, column = where.place(*picture.centre)
     top, left, bottom, right = picture.box

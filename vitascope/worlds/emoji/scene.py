@@ -9,21 +9,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
-from vitascope.worlds.emoji.source import Character
+from vitascope.worlds.emoji.names import Name
+from vitascope.worlds.language import CameraMove
 from vitascope.worlds.splits import Split, is_within_share
 
 EMOJI_VERSION = 1
 Motion = Literal["stay", "right", "left", "approach", "recede", "hop", "rise", "fall", "circle", "sway", "spin"]
-Place = Literal[
+Backdrop = Literal[
     "meadow", "beach", "desert", "snow", "sunset", "night", "room", "stage", "sea_floor", "clouds", "moon", "city"
 ]
-Shot = Literal["still", "pan_left", "pan_right", "zoom_in", "zoom_out"]
-MOTIONS, PLACES, SHOTS = get_args(Motion), get_args(Place), get_args(Shot)
+MOTIONS, BACKDROPS = get_args(Motion), get_args(Backdrop)
+CAMERA_MOVES: tuple[CameraMove, ...] = ("still", "pan_left", "pan_right", "zoom_in", "zoom_out")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Character:
+    """An animated emoji: its code points, its name and the path of its animation."""
+
+    code: str
+    name: Name
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -45,9 +56,9 @@ class Scene:
 
     seed: int
     actors: tuple[Actor, ...]
-    place: Place
+    place: Backdrop
     variant: int  # seeds the place's colours and shapes
-    shot: Shot
+    shot: CameraMove
     shot_speed: float
 
     @property
@@ -71,7 +82,7 @@ def sample_scene(
     """
     draw = np.random.default_rng([EMOJI_VERSION, seed])
     while True:
-        place = _pick(draw, PLACES)
+        place = _pick(draw, BACKDROPS)
         cast = [(_draw_character(draw, characters), _pick(draw, MOTIONS)) for _ in range(_draw_count(draw))]
         if draw.random() < 0.4 and cast[0][0].name.plural is not None:
             cast = cast[:1] * len(cast)
@@ -88,7 +99,7 @@ def is_held_out(character: Character, motion: str, place: str, share: float) -> 
 
 def has_combinations(characters: Sequence[Character], split: Split, share: float) -> bool:
     """Whether there is any combination for a split."""
-    every = ((character, motion, place) for character in characters for motion in MOTIONS for place in PLACES)
+    every = ((character, motion, place) for character in characters for motion in MOTIONS for place in BACKDROPS)
     return any(is_held_out(*combination, share) == (split == "held_out") for combination in every)
 
 
@@ -110,7 +121,9 @@ def _fits(cast: Sequence[tuple[Character, Motion]]) -> bool:
     return not same or (len({*cast}) == 1 and cast[0][0].name.plural is not None)
 
 
-def _draw_scene(seed: int, draw: np.random.Generator, cast: Sequence[tuple[Character, Motion]], place: Place) -> Scene:
+def _draw_scene(
+    seed: int, draw: np.random.Generator, cast: Sequence[tuple[Character, Motion]], place: Backdrop
+) -> Scene:
     count = len(cast)
     spacing = {1: 0.0, 2: 0.46, 3: 0.31}[count]
     order = draw.permutation(count)
@@ -134,7 +147,7 @@ def _draw_scene(seed: int, draw: np.random.Generator, cast: Sequence[tuple[Chara
         actors=tuple(actors),
         place=place,
         variant=int(draw.integers(2**31)),
-        shot=_pick(draw, ("still", *SHOTS)),  # still twice as often as each move
+        shot=_pick(draw, ("still", *CAMERA_MOVES)),  # still twice as often as each move
         shot_speed=float(draw.uniform(0.8, 1.2)),
     )
 
@@ -225,7 +238,7 @@ def _bounce(seconds: float, height: float, gravity: float = 2.4, restitution: fl
 
 
 @dataclass(frozen=True)
-class View:
+class Viewport:
     """What of the stage the frame shows: its middle, from the stage's in shorter sides, and the enlargement."""
 
     x: float
@@ -237,17 +250,17 @@ PAN = 0.11  # of the frame's width, to either side
 LEAST_ZOOM = 0.8
 
 
-def view(scene: Scene, seconds: float, aspect: float) -> View:
+def viewport(scene: Scene, seconds: float, aspect: float) -> Viewport:
     """The camera at a time; moves ease towards a limit, so that long clips keep the actors in the picture."""
     progress = math.tanh(0.7 * scene.shot_speed * seconds)
     width = max(1.0, aspect)
     match scene.shot:
         case "pan_left":
-            return View(PAN * width * (1 - 2 * progress), 0.0, 0.86)
+            return Viewport(PAN * width * (1 - 2 * progress), 0.0, 0.86)
         case "pan_right":
-            return View(-PAN * width * (1 - 2 * progress), 0.0, 0.86)
+            return Viewport(-PAN * width * (1 - 2 * progress), 0.0, 0.86)
         case "zoom_in":
-            return View(0.0, 0.03 * progress, LEAST_ZOOM + 0.32 * progress)
+            return Viewport(0.0, 0.03 * progress, LEAST_ZOOM + 0.32 * progress)
         case "zoom_out":
-            return View(0.0, 0.03 * (1 - progress), 1.12 - 0.32 * progress)
-    return View(0.0, 0.0, 1.0)
+            return Viewport(0.0, 0.03 * (1 - progress), 1.12 - 0.32 * progress)
+    return Viewport(0.0, 0.0, 1.0)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vitascope.worlds.emoji.scene import Motion, Place
+from vitascope.worlds.emoji.scene import Backdrop, Motion
 
 # Verbs in their base form: the first word is conjugated
-MOTIONS_EN: dict[Motion, tuple[str, ...]] = {
+MOTION_PHRASES_EN: dict[Motion, tuple[str, ...]] = {
     "stay": ("stay in place", "stand still", "stay where {it} {is}"),
     "right": ("move to the right", "glide to the right", "travel from left to right", "move right"),
     "left": ("move to the left", "glide to the left", "travel from right to left", "move left"),
@@ -18,7 +18,7 @@ MOTIONS_EN: dict[Motion, tuple[str, ...]] = {
     "sway": ("sway from side to side", "rock from side to side", "swing left and right"),
     "spin": ("spin around", "turn like a wheel", "spin in place"),
 }
-MOTIONS_ZH: dict[Motion, tuple[str, ...]] = {
+MOTION_PHRASES_ZH: dict[Motion, tuple[str, ...]] = {
     "stay": ("待在原地", "停在原地", "一动不动地待着"),
     "right": ("向右移动", "从左向右移动", "往右边滑去"),
     "left": ("向左移动", "从右向左移动", "往左边滑去"),
@@ -31,7 +31,7 @@ MOTIONS_ZH: dict[Motion, tuple[str, ...]] = {
     "sway": ("左右摇摆", "左右摇晃", "来回摆动"),
     "spin": ("原地旋转", "像轮子一样转动", "不停地旋转"),
 }
-PLACES_EN: dict[Place, tuple[str, ...]] = {
+BACKDROP_PHRASES_EN: dict[Backdrop, tuple[str, ...]] = {
     "meadow": ("on a green meadow", "on the grass", "in a meadow with hills behind"),
     "beach": ("on the beach", "by the sea", "on the sand by the sea"),
     "desert": ("in the desert", "among sand dunes"),
@@ -45,7 +45,7 @@ PLACES_EN: dict[Place, tuple[str, ...]] = {
     "moon": ("on the moon", "on the surface of the moon"),
     "city": ("in a city", "on a city street", "in front of tall buildings"),
 }
-PLACES_ZH: dict[Place, tuple[str, ...]] = {
+BACKDROP_PHRASES_ZH: dict[Backdrop, tuple[str, ...]] = {
     "meadow": ("草地上", "绿色的草地上", "山坡前的草地上"),
     "beach": ("海滩上", "海边", "沙滩上"),
     "desert": ("沙漠里", "沙丘之间"),

@@ -1,4 +1,4 @@
-"""Faces, and what is worn: small solids placed by a character's `Face`."""
+"""Facial expressions and accessories: small solids placed by a character's `Face`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ NAVY: RGB = (0.12, 0.20, 0.55)
 
 
 def expression_parts(face: Face, expression: Expression | None) -> list[Part]:
-    """Eyes, brows and mouth."""
+    """Parts of the eyes, brows and mouth."""
     x, y, z = face.eyes
     radius = face.eye * (1.35 if expression == "surprised" else 1.0)
     parts = [Part("sphere", (radius, 0.5 * radius, radius), (side * x, y, z), face.eye_colour) for side in (-1, 1)]
-    if face.eye_colour != LIGHT:  # a glint
+    if face.eye_colour != LIGHT:  # highlights
         glint = 0.35 * radius
         parts += [
             Part("sphere", (glint, glint, glint), (side * x + 0.3 * radius, y - 0.8 * radius, z + 0.4 * radius), LIGHT)
@@ -44,7 +44,7 @@ def _mouth(face: Face, expression: Expression | None) -> list[Part]:
         return [Part("ellipsoid", (0.45 * width, 0.02, 0.6 * width), (0.0, y, z), face.ink)]
     bend = {"happy": 0.6, "sad": -0.6}.get(expression or "", 0.0)
     half, thickness = 0.5 * width, 0.2 * width
-    return [  # two strokes that meet in the middle; their outer ends are up in a smile
+    return [  # two strokes that meet in the middle; a smile raises their outer ends
         Part(
             "capsule",
             (thickness, thickness, half),
@@ -57,7 +57,7 @@ def _mouth(face: Face, expression: Expression | None) -> list[Part]:
 
 
 def accessory_parts(face: Face, accessory: Accessory, colour: RGB) -> list[Part]:
-    """What a character of this colour wears; cloth takes a colour that stands out from it."""
+    """Parts of an accessory; its cloth contrasts with the character's colour."""
     cloth = NAVY if colour[0] > max(colour[1], colour[2]) else CRIMSON
     match accessory:
         case "hat":

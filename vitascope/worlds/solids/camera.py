@@ -1,4 +1,4 @@
-"""Where the camera of a shot is, and what it looks at."""
+"""Camera paths of shots, and projection between world and picture."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ FIELD_OF_VIEW = math.radians(36)  # vertical
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera is and what it looks at, in metres."""
+    """Camera position and the point it looks at, in metres."""
 
     eye: tuple[float, float, float]
     target: tuple[float, float, float]
 
 
 def view(shot: Shot, seconds: float, aspect: float, subject: tuple[float, float]) -> View:
-    """The camera at a time of a shot; moves ease towards a limit, so that long clips keep the actors in the picture.
+    """Camera at a time of a shot. Moves ease towards a limit, so that long clips keep the actors in the picture.
 
-    `aspect` is width / height; `subject` is where the first actor is now (to the right, metres) and how tall it is.
+    `aspect` is width / height; `subject` is the first actor's present x and its height, in metres.
     """
     distance = shot.view_width / (2 * math.tan(FIELD_OF_VIEW / 2)) * max(1.0, 0.92 / aspect)
     progress = math.tanh(0.55 * shot.camera_speed * seconds)
     x, z, angle, height, factor = 0.0, 0.72, 0.0, shot.camera_height, 1.0
-    track = 0.0  # how far the camera itself is to the right
+    track = 0.0  # x of the camera
     match shot.camera:
         case "pan_left":
             x = 0.4 - 0.8 * progress
@@ -58,7 +58,7 @@ def view(shot: Shot, seconds: float, aspect: float, subject: tuple[float, float]
 
 
 def project(point: tuple[float, float, float], look: View, height: int, width: int) -> tuple[float, float, float]:
-    """(row, column) in pixels of a point in metres, and its depth in metres (negative behind the camera)."""
+    """(row, column) of a point in pixels, and its depth in metres, which is negative behind the camera."""
     forward, up, right = camera_axes(look)
     offset = np.array(point) - np.array(look.eye)
     depth = float(offset @ forward)
@@ -67,9 +67,9 @@ def project(point: tuple[float, float, float], look: View, height: int, width: i
 
 
 def unproject(pixels: Float[np.ndarray, "n 2"], look: View, height: int, width: int) -> Float[np.ndarray, "n 2"]:
-    """(x, z) in metres of (row, column) places of things that stand as far away (in y) as the camera's target.
+    """(x, z) in metres of (row, column) pixels, for points whose y equals that of the camera's target.
 
-    The inverse of `project` for such points.
+    Inverse of `project` for such points.
     """
     forward, up, right = camera_axes(look)
     scale = height / (2 * math.tan(FIELD_OF_VIEW / 2))
@@ -84,7 +84,7 @@ def unproject(pixels: Float[np.ndarray, "n 2"], look: View, height: int, width: 
 
 
 def camera_axes(look: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit vectors forward, up and to the right of a view."""
+    """Unit vectors of a view: forward, up and right."""
     forward = np.array(look.target) - np.array(look.eye)
     forward /= np.linalg.norm(forward)
     right = np.cross(forward, (0.0, 0.0, 1.0))

@@ -1,8 +1,8 @@
-"""How each character and object is built of primitive solids, in a frame whose origin is its foot point.
+"""Actors built of primitive solids, in a coordinate frame whose origin is the actor's foot point.
 
-x points to the actor's left as it faces the camera (picture right), y away from the camera, z up; the actor is one
-unit tall and is scaled to its height. An actor's own colour covers most of it. Faces and what is worn on them are
-added by `wardrobe.py`, which needs to know only where head, neck and face are.
+x points right in the picture when the actor faces the camera, y away from the camera, z up. Actors are one unit tall
+and scaled to their height. Their own colour covers most of them. `accessories.py` adds expressions and accessories
+at the positions that a `Face` gives.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NOSE: RGB = (0.9, 0.4, 0.5)
 
 
 class Finish(NamedTuple):
-    """How a surface answers light: factors of the highlight's strength and sharpness, and how opaque it is."""
+    """Reflection of a surface: strength and sharpness of its highlight, opacity, and wood grain or not."""
 
     specular: float = 0.15
     shininess: float = 0.3
@@ -49,8 +49,8 @@ class Finish(NamedTuple):
 PLASTIC = Finish()
 
 
-class Matter(NamedTuple):
-    """What a material looks like, and how its body behaves: the share of its speed a bounce keeps; mass of a litre."""
+class MaterialProperties(NamedTuple):
+    """Appearance and mechanics of a material. Restitution is the speed kept in a bounce; density is in kg per litre."""
 
     finish: Finish
     tint: float  # multiplies the colour
@@ -59,20 +59,20 @@ class Matter(NamedTuple):
     density: float
 
 
-MATERIALS: dict[Material, Matter] = {
-    "plastic": Matter(PLASTIC, 1.0, 0.6, 0.5, 1.0),
-    "rubber": Matter(Finish(0.0, 0.0), 0.88, 0.82, 0.9, 1.1),
-    "wood": Matter(Finish(0.03, 0.1, grain=True), 1.0, 0.45, 0.6, 0.7),
-    "metal": Matter(Finish(1.0, 0.75), 0.8, 0.35, 0.4, 7.8),
-    "glass": Matter(Finish(0.9, 0.9, opacity=0.5), 1.0, 0.65, 0.35, 2.5),
+MATERIALS: dict[Material, MaterialProperties] = {
+    "plastic": MaterialProperties(PLASTIC, 1.0, 0.6, 0.5, 1.0),
+    "rubber": MaterialProperties(Finish(0.0, 0.0), 0.88, 0.82, 0.9, 1.1),
+    "wood": MaterialProperties(Finish(0.03, 0.1, grain=True), 1.0, 0.45, 0.6, 0.7),
+    "metal": MaterialProperties(Finish(1.0, 0.75), 0.8, 0.35, 0.4, 7.8),
+    "glass": MaterialProperties(Finish(0.9, 0.9, opacity=0.5), 1.0, 0.65, 0.35, 2.5),
 }
 
 
 @dataclass(frozen=True)
 class Part:
-    """One solid: its half-sizes, its centre and its tilt about x and y, in units of the actor's height.
+    """One solid: half-sizes and centre in units of the actor's height, and tilt about x and y in radians.
 
-    A cylinder's, capsule's or cone's third half-size is along its axis. A limb's parts turn with it about its joint.
+    The third half-size of a cylinder, capsule or cone is along its axis. The parts of a limb turn about its joint.
     """
 
     shape: Shape
@@ -80,39 +80,34 @@ class Part:
     at: Triple
     colour: RGB
     tilt: tuple[float, float] = (0.0, 0.0)
-    glow: float = 0.0  # light of its own
+    glow: float = 0.0  # emission
     limb: Limb | None = None
 
 
 @dataclass(frozen=True)
 class Face:
-    """Where a character's face and clothes go, in units of its height; the face is drawn in `ink`."""
+    """Positions of a character's face and accessories in units of its height; `ink` colours brows and mouth."""
 
-    eyes: Triple  # of the left eye; the other is its mirror image
-    eye: float  # radius
-    mouth: tuple[float, float]  # (y, z) of its middle
-    mouth_width: float  # half
-    crown: tuple[float, float, float]  # y and z of the head's top, and its radius there
+    eyes: Triple  # centre of the left eye; the right one is its mirror image
+    eye: float  # its radius
+    mouth: tuple[float, float]  # (y, z) of its centre
+    mouth_width: float  # half of it
+    crown: tuple[float, float, float]  # y and z of the top of the head, and the radius there
     neck: tuple[float, float, float]  # y and z of the neck, and its radius
     ink: RGB = DARK
     eye_colour: RGB = DARK
 
 
 class Build(NamedTuple):
-    """A kind of actor: its parts for a colour; for a character its face, and where its limbs turn."""
+    """Geometry of a kind of actor: its parts for a colour and, for characters, face and joints."""
 
     parts: Callable[[RGB], list[Part]]
     face: Face | None = None
     joints: dict[Limb, Triple] | None = None
 
 
-def body_centre(kind: Kind) -> float:
-    """Height about which the actor rolls or tilts: a ball's middle, everyone else's foot."""
-    return 0.5 if kind == "ball" else 0.0
-
-
 def joints_of(arms: tuple[float, float], legs: tuple[float, float]) -> dict[Limb, Triple]:
-    """Where limbs turn: (x, z) of the left shoulder and of the left hip; the right ones are their mirror images."""
+    """Joints of four limbs from (x, z) of the left shoulder and the left hip; the right side is the mirror image."""
     (arm_x, arm_z), (leg_x, leg_z) = arms, legs
     return {
         "left_arm": (arm_x, 0.0, arm_z),
@@ -129,7 +124,7 @@ def _limb(side: int, what: Literal["arm", "leg"]) -> Limb:
 
 
 def _stripe(colour: RGB) -> RGB:
-    """A marking that shows turns: light on a dark actor, darker on a light one."""
+    """Colour of the markings that make rotation visible: light on dark actors, darker on light ones."""
     lift, factor = (0.0, 0.55) if float(np.mean(colour)) > 0.6 else (0.35, 0.65)
     red, green, blue = (lift + factor * c for c in colour)
     return red, green, blue

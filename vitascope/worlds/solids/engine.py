@@ -1,4 +1,4 @@
-"""MuJoCo, imported when it is first needed and told beforehand how to draw without a screen."""
+"""MuJoCo, imported on first use and set up for rendering without a screen."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 @cache
 def mujoco() -> Any:
-    """The module. What it draws with is decided when it is imported, so nothing else here may import it.
+    """The `mujoco` module. Its graphics backend is fixed at import, so no other module may import it.
 
     Raises:
-        ImportError: it isn't installed.
+        ImportError: MuJoCo isn't installed.
     """
     if sys.platform.startswith("linux"):
         os.environ.setdefault("MUJOCO_GL", "egl")
-        # Mesa's software driver draws within this thread: a dataset is drawn by a process for every core
+        # Mesa's software driver renders in the calling thread, because datasets use one process per core
         os.environ.setdefault("LP_NUM_THREADS", "0")
     import mujoco
 

@@ -1,4 +1,4 @@
-"""What can happen in a shot: stories draw their actors, and what each of them does."""
+"""Events of a shot: random actors and the action of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from vitascope.worlds.solids.cast import MATERIALS
 from vitascope.worlds.solids.physics import Body, BodyShape, Experiment, Law, Vector, sample_experiment
-from vitascope.worlds.solids.scene import Act, Actor
+from vitascope.worlds.solids.scene import Action, Actor
 from vitascope.worlds.solids.words import (
     ACCESSORIES,
     CHARACTERS,
@@ -29,16 +29,14 @@ from vitascope.worlds.solids.words import MATERIALS as MATERIAL_NAMES
 Draw = np.random.Generator
 Name = TypeVar("Name")
 
-DROP = 1.1  # metres from which an actor falls: its middle is still in the picture
-FALL_SECONDS = 0.9  # until it has come down, at 0.7, and been thrown up again
-HIDE_PERIOD, OUT_AGAIN = (1.9, 2.3), 0.85  # seconds, and the share of them after which one sees who hid
-GIVE_PERIOD, HANDED = (3.6, 4.4), 0.35  # seconds, and the share of them after which a thing has changed hands
+DROP = 1.1  # metres of a fall; the actor's centre starts inside the picture
+FALL_SECONDS = 0.9  # an actor lands after 0.7 s and then rebounds
+HIDE_PERIOD, OUT_AGAIN = (1.9, 2.3), 0.85  # seconds, and the share of them after which the actor reappears
+GIVE_PERIOD, HANDED = (3.6, 4.4), 0.35  # seconds, and the share of them after which the gift has changed hands
 PERIODS: dict[Motion, float] = {"jump": 0.95, "spin": 2.0, "circle": 2.2, "sway": 1.7, "wave": 0.7, "right": 6.0}
 GROUP_MOTIONS: tuple[Motion, ...] = ("jump", "spin", "sway", "fall")
-ALONE_SHARE = 0.75  # of the stories in which everybody does something of their own
-BODIES: dict[
-    Kind, tuple[BodyShape, Vector]
-] = {  # half-sizes for a height of one; a character is a box that stays upright
+ALONE_SHARE = 0.75  # of the events with independent actions
+BODIES: dict[Kind, tuple[BodyShape, Vector]] = {  # half-sizes for a height of 1; characters are boxes that stay upright
     "ball": ("sphere", (0.5, 0.5, 0.5)),
     "cube": ("box", (0.5, 0.5, 0.5)),
     "cylinder": ("cylinder", (0.36, 0.36, 0.5)),
@@ -48,65 +46,65 @@ BODIES: dict[
 
 
 @dataclass(frozen=True)
-class Story:
-    """Who, and what each does; `view_width` is how many metres the camera has to show."""
+class Event:
+    """Actors and their actions; `view_width` is the width in metres that the camera must show."""
 
     actors: tuple[Actor, ...]
-    acts: tuple[Act, ...]
+    acts: tuple[Action, ...]
     view_width: float
     experiment: Experiment | None = None
 
 
-class Plot(NamedTuple):
-    """A kind of story: how it is drawn, and how often, at full variety."""
+class EventKind(NamedTuple):
+    """A kind of event: its random generator and its share of all events at full variety."""
 
-    tell: Callable[[Draw, float], Story]
+    draw: Callable[[Draw, float], Event]
     share: float
-    seconds: float = 0.0  # until what is told of it has happened
+    seconds: float = 0.0  # time until the captioned action is complete
 
 
-def draw_story(draw: Draw, variety: float, seconds: float) -> Story:
-    """A story with its actors, of which everything that is told happens within so many seconds."""
+def draw_event(draw: Draw, variety: float, seconds: float) -> Event:
+    """A random event whose captioned actions are complete within `seconds`."""
     u = draw.random() / max(variety, 1e-9)
-    for plot in PLOTS.values():
-        if u < plot.share and plot.seconds <= seconds:
-            return _with_falls(draw, plot.tell(draw, variety))
-        u -= plot.share
+    for event_kind in EVENT_KINDS.values():
+        if u < event_kind.share and event_kind.seconds <= seconds:
+            return _with_falls(draw, event_kind.draw(draw, variety))
+        u -= event_kind.share
     while True:
-        story = _apart(draw, variety)
-        if seconds >= FALL_SECONDS or all(act.motion != "fall" for act in story.acts):
-            return _with_falls(draw, story)
+        event = _apart(draw, variety)
+        if seconds >= FALL_SECONDS or all(act.motion != "fall" for act in event.acts):
+            return _with_falls(draw, event)
 
 
-def has_sequel(story: Story) -> bool:
-    """Whether everybody does something of their own, so that they can do something else after a cut."""
-    return all(act.partner is None and act.motion in (*SOLO, "wave") for act in story.acts)
+def can_continue(event: Event) -> bool:
+    """True if all actions are independent, so that the actors can change them after a cut."""
+    return all(act.partner is None and act.motion in (*SOLO, "wave") for act in event.acts)
 
 
-def draw_sequel(draw: Draw, story: Story) -> Story:
-    """What the actors of a story that has a sequel do after a cut: something else."""
-    before = story.acts[0].motion
-    same = len({act.motion for act in story.acts}) == 1 and len(story.acts) > 1
+def draw_next_event(draw: Draw, event: Event) -> Event:
+    """An event of the same actors after a cut, with other actions. Requires `can_continue`."""
+    before = event.acts[0].motion
+    same = len({act.motion for act in event.acts}) == 1 and len(event.acts) > 1
     shared: Motion = pick(draw, [motion for motion in GROUP_MOTIONS if motion not in ("fall", before)])
     acts = []
-    for actor, act in zip(story.actors, story.acts, strict=True):
+    for actor, act in zip(event.actors, event.acts, strict=True):
         others: list[Motion] = [motion for motion in _motions(actor) if motion not in (act.motion, "fall")]
         motion = shared if same else pick(draw, others)
-        acts.append(_own_act(draw, motion, _room(story), act.home))
-    return replace(story, acts=tuple(acts), experiment=None)
+        acts.append(_own_act(draw, motion, _room(event), act.home))
+    return replace(event, acts=tuple(acts), experiment=None)
 
 
-def _room(story: Story) -> float:
-    return story.view_width * (1.0 if len(story.acts) == 1 else 0.42)
+def _room(event: Event) -> float:
+    return event.view_width * (1.0 if len(event.acts) == 1 else 0.42)
 
 
-def _apart(draw: Draw, variety: float) -> Story:
-    """One actor, or two side by side, each doing something of its own."""
+def _apart(draw: Draw, variety: float) -> Event:
+    """One actor, or two next to each other, with independent actions."""
     width = float(draw.uniform(2.3, 2.7))
     if draw.random() < ALONE_SHARE:
         actor = _draw_actor(draw, variety)
         act = _own_act(draw, pick(draw, _motions(actor)), width, (_between(draw, -0.2, 0.2), _between(draw, -0.2, 0.2)))
-        return Story((actor,), (act,), width)
+        return Event((actor,), (act,), width)
     width *= 1.3
     side, gap = draw.choice([-1.0, 1.0]), 0.26 * width
     actors = _draw_different(draw, variety)
@@ -115,15 +113,17 @@ def _apart(draw: Draw, variety: float) -> Story:
         _own_act(draw, pick(draw, _motions(actor)), 0.42 * width, home)
         for actor, home in zip(actors, homes, strict=True)
     )
-    return Story(actors, acts, width)
+    return Event(actors, acts, width)
 
 
-def _group(draw: Draw, variety: float) -> Story:
-    """Two to four of a kind, all doing the same."""
+def _group(draw: Draw, variety: float) -> Event:
+    """Two to four identical actors with the same action."""
     count = int(draw.integers(2, 5))
     actor = _draw_actor(draw, variety)
     motion = pick(draw, GROUP_MOTIONS)
-    spacing = max(1.0, 0.2 + 2 * actor.height * BODIES[actor.kind][1][0])  # so that nobody falls into a neighbour
+    spacing = max(
+        1.0, 0.2 + 2 * actor.height * BODIES[actor.kind][1][0]
+    )  # so that falling actors clear their neighbours
     shared = _own_act(draw, motion, 1.6, (0.0, 0.0))
     acts = [
         replace(
@@ -133,39 +133,39 @@ def _group(draw: Draw, variety: float) -> Story:
         )
         for k in range(count)
     ]
-    return Story((actor,) * count, tuple(acts), spacing * count + 0.7)
+    return Event((actor,) * count, tuple(acts), spacing * count + 0.7)
 
 
-def _chase(draw: Draw, variety: float) -> Story:
-    """One character runs after another, round and round."""
+def _chase(draw: Draw, variety: float) -> Event:
+    """One character chases another in a circle."""
     actors = _draw_different(draw, variety, CHARACTERS, CHARACTERS)
-    round_course = Act("chase", (0.0, 0.1), 1.0, period=_between(draw, 2.6, 3.4), phase=_between(draw, 0.0, 1.0))
+    chase_action = Action("chase", (0.0, 0.1), 1.0, period=_between(draw, 2.6, 3.4), phase=_between(draw, 0.0, 1.0))
     lead = 0.2 * float(draw.uniform(0.9, 1.2))
-    flight = replace(round_course, motion="flee", phase=round_course.phase + lead)
-    return Story(actors, (replace(round_course, partner=1), flight), 3.3)
+    flight = replace(chase_action, motion="flee", phase=chase_action.phase + lead)
+    return Event(actors, (replace(chase_action, partner=1), flight), 3.3)
 
 
-def _orbit(draw: Draw, variety: float) -> Story:
-    """A character goes round something that stands still."""
+def _orbit(draw: Draw, variety: float) -> Event:
+    """A character circles a standing actor."""
     actors = _draw_different(draw, variety, CHARACTERS, (*CHARACTERS, *OBJECTS))
-    course = Act("orbit", (0.0, 0.2), 1.05, period=_between(draw, 2.4, 3.2), phase=draw.random(), partner=1)
-    return Story(actors, (course, Act("stand", (0.0, 0.2), heading=_between(draw, -0.4, 0.4))), 3.2)
+    orbit_action = Action("orbit", (0.0, 0.2), 1.05, period=_between(draw, 2.4, 3.2), phase=draw.random(), partner=1)
+    return Event(actors, (orbit_action, Action("stand", (0.0, 0.2), heading=_between(draw, -0.4, 0.4))), 3.2)
 
 
-def _hide(draw: Draw, variety: float) -> Story:
-    """A character goes behind a wall, waits, and comes out on the other side."""
+def _hide(draw: Draw, variety: float) -> Event:
+    """A character walks behind a wall, waits there and emerges on the other side."""
     wall = Actor("wall", pick(draw, COLOURS), _between(draw, 1.25, 1.35), _draw_shade(draw))
     character = _draw_actor(draw, variety, CHARACTERS)
     while character.colour == wall.colour:
         character = _draw_actor(draw, variety, CHARACTERS)
     character = replace(character, height=_between(draw, 0.85, 1.0))
     side = float(draw.choice([-1.0, 1.0]))
-    walk = Act("hide", (0.0, 0.55), 1.25 * side, period=_between(draw, *HIDE_PERIOD), partner=1)
-    return Story((character, wall), (walk, Act("stand")), 3.1)
+    walk = Action("hide", (0.0, 0.55), 1.25 * side, period=_between(draw, *HIDE_PERIOD), partner=1)
+    return Event((character, wall), (walk, Action("stand")), 3.1)
 
 
-def _give(draw: Draw, variety: float) -> Story:
-    """A character hands a small thing to another."""
+def _give(draw: Draw, variety: float) -> Event:
+    """A character hands a ball or cube to another."""
     first, second = _draw_different(draw, variety, CHARACTERS, CHARACTERS)
     first, second = replace(first, height=1.1), replace(second, height=1.1)
     gift = replace(_draw_actor(draw, variety, ("ball", "cube")), height=0.3)
@@ -173,54 +173,54 @@ def _give(draw: Draw, variety: float) -> Story:
         gift = replace(gift, colour=pick(draw, COLOURS))
     side, period = float(draw.choice([-1.0, 1.0])), _between(draw, *GIVE_PERIOD)
     gap, hands = 0.72, 0.28
-    giver = Act("give", (-side * gap, 0.0), period=period, heading=side * 0.5 * math.pi, partner=1)
-    taker = Act("take", (side * gap, 0.0), period=period, heading=-side * 0.5 * math.pi)
-    carried = Act("carried", (-side * (gap - hands), 0.0), 2 * side * (gap - hands), 0.42, period, partner=0)
-    return Story((first, second, gift), (giver, taker, carried), 2.7)
+    giver = Action("give", (-side * gap, 0.0), period=period, heading=side * 0.5 * math.pi, partner=1)
+    taker = Action("take", (side * gap, 0.0), period=period, heading=-side * 0.5 * math.pi)
+    carried = Action("carried", (-side * (gap - hands), 0.0), 2 * side * (gap - hands), 0.42, period, partner=0)
+    return Event((first, second, gift), (giver, taker, carried), 2.7)
 
 
-def _collide(draw: Draw, variety: float) -> Story:
+def _collide(draw: Draw, variety: float) -> Event:
     """A ball rolls into another ball."""
     colours = draw.permutation(len(COLOURS))[:2].tolist()
-    return _mechanical(draw, "collision", ("collide", "stand"), [COLOURS[c] for c in colours], 3.4)
+    return _simulated(draw, "collision", ("collide", "stand"), [COLOURS[c] for c in colours], 3.4)
 
 
-def _ramp(draw: Draw, variety: float) -> Story:
+def _ramp(draw: Draw, variety: float) -> Event:
     """A ball rolls down a ramp."""
-    return _mechanical(draw, "ramp", ("ramp",), [pick(draw, COLOURS)], 3.2)
+    return _simulated(draw, "ramp", ("ramp",), [pick(draw, COLOURS)], 3.2)
 
 
-def _swing(draw: Draw, variety: float) -> Story:
+def _swing(draw: Draw, variety: float) -> Event:
     """A ball swings from a rod."""
-    return _mechanical(draw, "pendulum", ("swing",), [pick(draw, COLOURS)], 3.2)
+    return _simulated(draw, "pendulum", ("swing",), [pick(draw, COLOURS)], 3.2)
 
 
-def _topple(draw: Draw, variety: float) -> Story:
-    """A row of dominoes falls over, one after another."""
-    return _mechanical(draw, "topple", ("topple",) * 5, [pick(draw, COLOURS)] * 5, 3.2)
+def _topple(draw: Draw, variety: float) -> Event:
+    """A row of dominoes topples."""
+    return _simulated(draw, "topple", ("topple",) * 5, [pick(draw, COLOURS)] * 5, 3.2)
 
 
-PLOTS = {
-    "group": Plot(_group, 0.09, seconds=FALL_SECONDS),
-    "chase": Plot(_chase, 0.07),
-    "orbit": Plot(_orbit, 0.05),
-    "hide": Plot(_hide, 0.07, seconds=OUT_AGAIN * HIDE_PERIOD[1]),
-    "give": Plot(_give, 0.06, seconds=HANDED * GIVE_PERIOD[1]),
-    "collide": Plot(_collide, 0.07, seconds=1.2),  # a collision's balls meet after 0.7 to 0.9
-    "ramp": Plot(_ramp, 0.05),
-    "swing": Plot(_swing, 0.05),
-    "topple": Plot(_topple, 0.04, seconds=1.5),
+EVENT_KINDS = {
+    "group": EventKind(_group, 0.09, seconds=FALL_SECONDS),
+    "chase": EventKind(_chase, 0.07),
+    "orbit": EventKind(_orbit, 0.05),
+    "hide": EventKind(_hide, 0.07, seconds=OUT_AGAIN * HIDE_PERIOD[1]),
+    "give": EventKind(_give, 0.06, seconds=HANDED * GIVE_PERIOD[1]),
+    "collide": EventKind(_collide, 0.07, seconds=1.2),  # the balls meet after 0.7 to 0.9 s
+    "ramp": EventKind(_ramp, 0.05),
+    "swing": EventKind(_swing, 0.05),
+    "topple": EventKind(_topple, 0.04, seconds=1.5),
 }
 
 
-def _mechanical(draw: Draw, law: Law, motions: Sequence[Motion], colours: Sequence[Colour], view_width: float) -> Story:
-    """A story whose actors are an experiment's bodies, of what they are made of."""
+def _simulated(draw: Draw, law: Law, motions: Sequence[Motion], colours: Sequence[Colour], view_width: float) -> Event:
+    """An event whose actors are the bodies of a simulated experiment, with the mechanics of their material."""
     experiment = sample_experiment(law, draw)
     material: Material = "plastic" if law == "topple" else pick(draw, MATERIAL_NAMES)
-    matter, shade = MATERIALS[material], _draw_shade(draw)
+    properties, shade = MATERIALS[material], _draw_shade(draw)
     if law == "collision":
-        experiment = _of_one_stuff(experiment, matter.density)
-        experiment = replace(experiment, restitution=max(0.4, matter.restitution), friction=matter.friction)
+        experiment = _with_equal_density(experiment, properties.density)
+        experiment = replace(experiment, restitution=max(0.4, properties.restitution), friction=properties.friction)
     kind: Kind = "domino" if law == "topple" else "ball"
     actors = tuple(
         Actor(kind, colour, 2 * body.size[2], shade, material)
@@ -228,18 +228,18 @@ def _mechanical(draw: Draw, law: Law, motions: Sequence[Motion], colours: Sequen
     )
     partners = [1 if motion == "collide" else None for motion in motions]
     acts = tuple(
-        Act(motion, (body.position[0], body.position[1]), partner=partner)
+        Action(motion, (body.position[0], body.position[1]), partner=partner)
         for motion, body, partner in zip(motions, experiment.bodies, partners, strict=True)
     )
-    return Story(actors, acts, view_width, experiment)
+    return Event(actors, acts, view_width, experiment)
 
 
-def _of_one_stuff(collision: Experiment, density: float) -> Experiment:
-    """The same collision, at the same time, with the resting ball as large as its mass makes it."""
+def _with_equal_density(collision: Experiment, density: float) -> Experiment:
+    """The same collision at the same time, with both balls of one density: the resting ball's size follows its mass."""
     moving, resting = collision.bodies
     radius = moving.size[0]
     other = radius * (resting.mass / moving.mass) ** (1 / 3)
-    # balls on the ground touch when their middles are 2 sqrt(r1 r2) apart along it
+    # balls on the ground touch when their centres are 2 sqrt(r1 r2) apart along it
     further = math.copysign(2 * math.sqrt(radius * other) - 2 * radius, resting.position[0] - moving.position[0])
     resting = replace(
         resting,
@@ -250,16 +250,16 @@ def _of_one_stuff(collision: Experiment, density: float) -> Experiment:
     return replace(collision, bodies=bodies)
 
 
-def _with_falls(draw: Draw, story: Story) -> Story:
-    """The story with its falls simulated: each body falls on its own, so they stand apart."""
-    falling = [(actor, act) for actor, act in zip(story.actors, story.acts, strict=True) if act.motion == "fall"]
+def _with_falls(draw: Draw, event: Event) -> Event:
+    """The event with its falls simulated; the falling bodies don't touch one another."""
+    falling = [(actor, act) for actor, act in zip(event.actors, event.acts, strict=True) if act.motion == "fall"]
     if not falling:
-        return story
+        return event
     bodies = tuple(_falling_body(draw, actor, act) for actor, act in falling)
-    return replace(story, experiment=Experiment("bounce", bodies))
+    return replace(event, experiment=Experiment("bounce", bodies))
 
 
-def _falling_body(draw: Draw, actor: Actor, act: Act) -> Body:
+def _falling_body(draw: Draw, actor: Actor, act: Action) -> Body:
     shape, half = BODIES[actor.kind]
     size = tuple(actor.height * side for side in half)
     tumbles = actor.kind in ("cube", "cylinder")
@@ -267,23 +267,23 @@ def _falling_body(draw: Draw, actor: Actor, act: Act) -> Body:
     if tumbles:
         spin = (_between(draw, -0.1, 0.1), _between(draw, -0.9, 0.9), _between(draw, -0.3, 0.3))
     position = (*act.home, act.lift + size[2])
-    matter = MATERIALS[actor.material]
+    properties = MATERIALS[actor.material]
     return Body(
         shape,
         (size[0], size[1], size[2]),
         position,
         spin=spin,
-        mass=matter.density,
-        restitution=matter.restitution,
-        friction=matter.friction,
+        mass=properties.density,
+        restitution=properties.restitution,
+        friction=properties.friction,
     )
 
 
-def _own_act(draw: Draw, motion: Motion, room: float, home: tuple[float, float]) -> Act:
-    """What an actor does by itself, within `room` metres."""
+def _own_act(draw: Draw, motion: Motion, room: float, home: tuple[float, float]) -> Action:
+    """An independent action within a width of `room` metres."""
     reach = {"circle": 0.28 * room, "sway": 0.22 * room}.get(motion, max(0.3, 0.5 * room - 0.45))
     crosses = motion in ("right", "left", "approach", "leave")
-    return Act(
+    return Action(
         motion,
         home,
         float(reach),
@@ -304,7 +304,7 @@ def _draw_different(
     first: Sequence[Kind] = (*CHARACTERS, *OBJECTS),
     second: Sequence[Kind] = (*CHARACTERS, *OBJECTS),
 ) -> tuple[Actor, Actor]:
-    """Two actors that a caption can tell apart."""
+    """Two actors that differ in kind or colour, so that a caption distinguishes them."""
     one = _draw_actor(draw, variety, first)
     while True:
         other = _draw_actor(draw, variety, second)
@@ -337,5 +337,5 @@ def _between(draw: Draw, low: float, high: float) -> float:
 
 
 def pick(draw: Draw, names: Sequence[Name]) -> Name:
-    """One of the names, each as likely as the others."""
+    """A uniformly drawn element."""
     return names[int(draw.integers(len(names)))]

@@ -1,4 +1,4 @@
-"""Experiments as clips: simulated mechanics drawn in a setting by a still camera, every body's place known."""
+"""Clips of physics experiments, rendered by a still camera with the ground truth of every body."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vitascope.video import Video
+from vitascope.worlds.language import Language
 from vitascope.worlds.solids.camera import FIELD_OF_VIEW, View, project
 from vitascope.worlds.solids.cast import BUILDS, PALETTE
-from vitascope.worlds.solids.physics import Experiment, Law, Motion
-from vitascope.worlds.solids.render import Rendered
-from vitascope.worlds.solids.rig import apparatus
+from vitascope.worlds.solids.physics import Experiment, Law, Trajectory
+from vitascope.worlds.solids.render import RenderedClip
+from vitascope.worlds.solids.rig import rig_solids
 from vitascope.worlds.solids.rotations import from_quaternion
 from vitascope.worlds.solids.stage import Lighting, Solid, solid, stage_of
-from vitascope.worlds.solids.words import COLOURS, Colour, Language, Place
+from vitascope.worlds.solids.words import (
+    COLOURS,
+    Colour,
+    Setting,
+)
 
-CAPTIONS: dict[Law, dict[Language, str]] = {  # of the first body's colour, as `{}`, in a room
+CAPTIONS: dict[Law, dict[Language, str]] = {  # `{}` is the first body's colour
     "uniform": {"en": "a {} ball rolls across a wooden floor", "zh": "一个{}的球滚过木地板"},
     "parabola": {"en": "a {} ball is thrown and lands on a wooden floor", "zh": "一个{}的球抛出后落在木地板上"},
     "bounce": {
@@ -29,29 +34,29 @@ CAPTIONS: dict[Law, dict[Language, str]] = {  # of the first body's colour, as `
     "pendulum": {"en": "a {} ball swings from a rod", "zh": "一个{}的球挂在杆上摆动"},
     "topple": {"en": "a row of dominoes topples", "zh": "一排多米诺骨牌倒下"},
 }
-VIEW_METRES = 4.0  # that the picture's shorter side spans where the bodies are
-DEPTH = 0.0  # y of the plane in which bodies move
+VIEW_METRES = 4.0  # span of the picture's shorter side at the bodies
+DEPTH = 0.0  # y of the plane in which the bodies move
 
 
 def laboratory_view(aspect: float) -> View:
-    """The camera of an experiment: still, level, straight ahead. `aspect` is width / height."""
+    """Camera of an experiment: still, level and facing the bodies. `aspect` is width / height."""
     distance = VIEW_METRES / (2 * math.tan(FIELD_OF_VIEW / 2)) * max(1.0, 1 / aspect)
     return View((0.0, DEPTH - distance, 1.25), (0.0, DEPTH, 1.25))
 
 
 def render_experiment(
     experiment: Experiment,
-    motion: Motion,
+    motion: Trajectory,
     *,
     height: int,
     width: int,
     colours: Sequence[Colour] = COLOURS,
-    place: Place = "room",
-) -> Rendered:
-    """The clip of a simulated experiment, a frame a sample, and its truth; body k has colour k.
+    place: Setting = "room",
+) -> RenderedClip:
+    """The clip of a simulated experiment with one frame per sample, and its ground truth; body k has colour k.
 
-    Truth holds `fps`, `law`, `frames` (for each body its `position` in metres, `velocity`, `turn` as a quaternion and
-    `pixel`, the row and column of its centre) and `contacts` (`seconds`, `body`, `other`).
+    The truth holds `fps`, `law`, `frames` and `contacts` (`seconds`, `body`, `other`). Each frame lists for each body
+    its `position` in metres, `velocity`, `turn` (a quaternion) and `pixel` (row and column of its centre).
 
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
@@ -60,16 +65,16 @@ def render_experiment(
     lighting = Lighting((1.0, 1.0, 1.0), 0.4, 0.9)
     frames, truths = [], []
     for index in range(len(motion.positions)):
-        parts = [*apparatus(experiment, motion.positions[index]), *_bodies(experiment, motion, index, colours)]
+        parts = [*rig_solids(experiment, motion.positions[index]), *_bodies(experiment, motion, index, colours)]
         stage.arrange(parts, lighting, look, width / height)
         frames.append(stage.picture(height, width))
         truths.append({"bodies": _truth(motion, index, look, height, width)})
     contacts = [{"seconds": round(c.seconds, 4), "body": c.body, "other": c.other} for c in motion.contacts]
     truth = {"fps": motion.rate, "law": experiment.law, "frames": truths, "contacts": contacts}
-    return Rendered(Video(np.stack(frames), motion.rate), truth)
+    return RenderedClip(Video(np.stack(frames), motion.rate), truth)
 
 
-def _truth(motion: Motion, index: int, look: View, height: int, width: int) -> list[dict[str, list[float]]]:
+def _truth(motion: Trajectory, index: int, look: View, height: int, width: int) -> list[dict[str, list[float]]]:
     bodies = []
     for position, velocity, turn in zip(
         motion.positions[index], motion.velocities[index], motion.turns[index], strict=True
@@ -86,7 +91,7 @@ def _truth(motion: Motion, index: int, look: View, height: int, width: int) -> l
     return bodies
 
 
-def _bodies(experiment: Experiment, motion: Motion, index: int, colours: Sequence[Colour]) -> Iterator[Solid]:
+def _bodies(experiment: Experiment, motion: Trajectory, index: int, colours: Sequence[Colour]) -> Iterator[Solid]:
     for number, body in enumerate(experiment.bodies):
         colour = PALETTE[colours[number % len(colours)]]
         centre, rotation = motion.positions[index, number], from_quaternion(motion.turns[index, number])

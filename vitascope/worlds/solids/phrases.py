@@ -1,7 +1,7 @@
-"""What is said of a motion, in English and Chinese.
+"""Phrases for motions, in English and Chinese.
 
-In the English phrases a verb stands in braces, to be put in the form that its sentence needs; `{travel}` is how this
-kind of actor gets about, `{partner}` and `{gift}` are other actors.
+English phrases have their verbs in braces, and captions conjugate them. `{travel}` is the actor's verb of locomotion;
+`{partner}` and `{gift}` are other actors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vitascope.worlds.solids.words import Kind
 
 Form = Literal["singular", "plural", "participle"]
 
-TRAVEL_EN: dict[Kind, tuple[str, ...]] = {
+TRAVEL_VERBS_EN: dict[Kind, tuple[str, ...]] = {
     "ball": ("roll",),
     "cube": ("slide", "glide"),
     "cylinder": ("slide", "glide"),
@@ -26,12 +26,12 @@ TRAVEL_EN: dict[Kind, tuple[str, ...]] = {
     "domino": ("slide",),
     "wall": ("slide",),
 }
-TRAVEL_ZH: dict[Kind, tuple[str, ...]] = {
+TRAVEL_VERBS_ZH: dict[Kind, tuple[str, ...]] = {
     kind: ("滚",) if kind == "ball" else ("走",) if kind in ("robot", "cat", "penguin", "bear", "rabbit") else ("滑",)
-    for kind in TRAVEL_EN
+    for kind in TRAVEL_VERBS_EN
 }
 
-DOING_EN: dict[str, tuple[str, ...]] = {  # by motion; a ball does some in its own way
+MOTION_PHRASES_EN: dict[str, tuple[str, ...]] = {  # by motion; balls have variants
     "right": ("{travel} to the right", "{travel} from left to right", "{move} right"),
     "left": ("{travel} to the left", "{travel} from right to left", "{move} left"),
     "jump": ("{jump} up and down", "{jump}", "{hop} up and down"),
@@ -53,7 +53,7 @@ DOING_EN: dict[str, tuple[str, ...]] = {  # by motion; a ball does some in its o
     "hide": ("{hide} behind {partner} and {come} out again", "{go} behind {partner} and {come} out on the other side"),
     "give": ("{hand} {gift} to {partner}", "{give} {gift} to {partner}"),
 }
-DOING_ZH: dict[str, tuple[str, ...]] = {
+MOTION_PHRASES_ZH: dict[str, tuple[str, ...]] = {
     "right": ("向右{travels}", "从左向右{travel}", "向右移动"),
     "left": ("向左{travels}", "从右向左{travel}", "向左移动"),
     "jump": ("上下跳动", "不停地跳", "上下蹦跳"),
@@ -78,7 +78,7 @@ DOING_ZH: dict[str, tuple[str, ...]] = {
 
 
 def conjugate(verb: str, form: Form) -> str:
-    """A verb in the present ("hops", "hop") or as a participle ("hopping")."""
+    """Present tense ("hops", "hop") or participle ("hopping") of a verb."""
     if form == "plural":
         return verb
     if form == "singular":

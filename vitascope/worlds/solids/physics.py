@@ -1,6 +1,7 @@
-"""Rigid bodies under true mechanics: MuJoCo simulates an experiment once, and the clip is read off the result.
+"""Physics experiments: rigid bodies simulated by MuJoCo.
 
-Lengths are metres, times seconds; x points to the picture's right, y away from the camera, z up, the ground is z = 0.
+Lengths are in metres, times in seconds. x points right in the picture, y away from the camera, z up; the ground is
+z = 0.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ LAWS: tuple[Law, ...] = get_args(Law)
 BodyShape = Literal["sphere", "box", "cylinder"]
 Vector = tuple[float, float, float]
 
-GRAVITY = 5.0  # a toy's world: at 9.8 a metre's fall is over in four frames of a clip of eight a second
+GRAVITY = 5.0  # m/s^2; at 9.8 a fall of one metre takes only four frames at 8 frames per second
 TIMESTEP = 1 / 2000
-REST = 0.05  # seconds apart after which two things touch anew; resting ones part and meet all the time
-STIFFNESS = 2e5  # of contacts, 1/s^2: a bounce takes pi / sqrt(STIFFNESS) = 7 ms, fourteen time steps
+REST = 0.05  # seconds of separation before a new contact counts; resting bodies separate and touch continually
+STIFFNESS = 2e5  # of contacts, in 1/s^2; a bounce takes pi / sqrt(STIFFNESS) = 7 ms, or 14 time steps
 
 
 @dataclass(frozen=True)
 class Body:
-    """What moves, and how it begins. `size` has the half-sizes; a cylinder stands upright, its radius given twice."""
+    """A moving body in its initial state. `size` holds half-sizes; a cylinder is upright and repeats its radius."""
 
     shape: BodyShape
     size: Vector
     position: Vector
     velocity: Vector = (0.0, 0.0, 0.0)
-    spin: Vector = (0.0, 0.0, 0.0)  # radians per second about the axes
+    spin: Vector = (0.0, 0.0, 0.0)  # radians per second about x, y and z
     mass: float = 1.0
-    restitution: float | None = None  # None: as the experiment's
+    restitution: float | None = None  # None: the experiment's value
     friction: float | None = None
 
 
 @dataclass(frozen=True)
 class Fixture:
-    """What stands still: a box of half-sizes `size`, turned about y by `tilt`; a positive one slopes to the right."""
+    """A fixed box of half-sizes `size`, rotated about y by `tilt` radians; positive tilts slope down to the right."""
 
     size: Vector
     position: Vector
@@ -51,7 +52,7 @@ class Fixture:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Bodies that obey one law; `restitution` is the share of its speed that a bounce keeps.
+    """Bodies that obey one law; `restitution` is the share of the speed that a bounce keeps.
 
     A pendulum's only body hangs from `pivot`.
     """
@@ -67,7 +68,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Contact:
-    """Two things that have come to touch after being apart: numbers of bodies, or None for ground and fixtures."""
+    """Beginning of a contact: the numbers of both bodies; `other` is None for the ground and fixtures."""
 
     seconds: float
     body: int
@@ -75,18 +76,18 @@ class Contact:
 
 
 @dataclass(frozen=True)
-class Motion:
-    """Where the bodies are at regular times: positions of their centres, and unit quaternions (w, x, y, z)."""
+class Trajectory:
+    """Sampled centres of the bodies in metres, rotations as unit quaternions (w, x, y, z), and contacts."""
 
-    rate: float  # samples a second
+    rate: float  # samples per second
     positions: Float[np.ndarray, "t bodies 3"]
     turns: Float[np.ndarray, "t bodies 4"]
     velocities: Float[np.ndarray, "t bodies 3"]
     contacts: tuple[Contact, ...]
 
 
-def simulate(experiment: Experiment, *, num_samples: int, rate: float) -> Motion:
-    """The experiment from time 0 on, `rate` samples a second; the same on every call."""
+def simulate(experiment: Experiment, *, num_samples: int, rate: float) -> Trajectory:
+    """Trajectory of an experiment from time 0, with `rate` samples per second. Deterministic."""
     engine = mujoco()
     model = engine.MjModel.from_xml_string(_xml(experiment))
     data = engine.MjData(model)
@@ -111,7 +112,7 @@ def simulate(experiment: Experiment, *, num_samples: int, rate: float) -> Motion
             velocity = np.empty(6)
             engine.mj_objectVelocity(model, data, engine.mjtObj.mjOBJ_XBODY, body + 1, velocity, 0)
             velocities[sample, body] = velocity[3:]
-    return Motion(rate, positions, turns, velocities, tuple(contacts))
+    return Trajectory(rate, positions, turns, velocities, tuple(contacts))
 
 
 def _touching(model: Any, data: Any, num_bodies: int) -> set[tuple[int, int | None]]:
@@ -130,12 +131,15 @@ def _set_start(experiment: Experiment, model: Any, data: Any) -> None:
 
 
 def damping(restitution: float, stiffness: float = STIFFNESS) -> float:
-    """Of a contact, 1/s, so that a body leaves it with this share of the speed with which it came.
+    """Damping of a contact in 1/s that gives a bounce the coefficient of restitution.
 
     Source: Schwager and Poeschel 2007, "Coefficient of restitution and linear-dashpot model revisited": a damped spring
-    that pushes and never pulls.
+    that only pushes.
     """
-    low, high = 0.0, 1.0  # the damping's share of the critical one, which leaves exp(-2) = 0.14; less isn't told apart
+    low, high = (
+        0.0,
+        1.0,
+    )  # as a share of critical damping, whose restitution is exp(-2) = 0.14; smaller ones are not reachable
     for _ in range(50):
         share = 0.5 * (low + high)
         root = math.sqrt(1 - share**2)
@@ -172,7 +176,7 @@ def _body_xml(body: Body, experiment: Experiment) -> str:
     size = body.size[1:] if body.shape == "cylinder" else body.size
     restitution = experiment.restitution if body.restitution is None else body.restitution
     surface = _surface(restitution, experiment.friction if body.friction is None else body.friction)
-    # with priority: on the ground it's the body's surface that counts
+    # priority 1: on the ground the body's surface decides
     geom = f'<geom type="{body.shape}" size="{_numbers(size)}" mass="{body.mass}" priority="1" {surface}/>'
     if experiment.pivot is None:
         return f'<body pos="{_numbers(body.position)}"><freejoint/>{geom}</body>'
@@ -187,9 +191,9 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def sample_experiment(law: Law, draw: np.random.Generator, *, widened: float = 1.0) -> Experiment:
-    """An experiment drawn for a law; `widened` > 1 draws speeds, heights and angles beyond the ordinary range.
+    """A random experiment for a law.
 
-    Beyond means outside: between the range's upper end and `widened` times it.
+    `widened` > 1 draws speeds, heights and angles outside the ordinary range: from its upper end to `widened` times it.
     """
 
     def between(low: float, high: float) -> float:
@@ -211,9 +215,9 @@ def sample_experiment(law: Law, draw: np.random.Generator, *, widened: float = 1
         case "collision":
             radius, speed = float(draw.uniform(0.25, 0.35)), between(0.9, 1.6)
             moving = _rolling(radius, -1.4, speed)
-            meeting = -1.4 + 2 * radius + speed * float(draw.uniform(0.7, 0.9))  # seconds until they touch
+            meeting = -1.4 + 2 * radius + speed * float(draw.uniform(0.7, 0.9))  # the factor: seconds until they touch
             resting = _ball(radius, (meeting, 0.0, radius))
-            # heavier or lighter than what hits it: it goes ahead alone, or both go on, or the first turns back
+            # half, equal or double mass: both continue, the first stops, or the first rebounds
             resting = replace(resting, mass=float(draw.choice([0.5, 1.0, 2.0])))
             return _mirrored(Experiment(law, (moving, resting), restitution=0.9, friction=0.0), side)
         case "ramp":
@@ -242,7 +246,7 @@ def _rolling(radius: float, x: float, speed: float) -> Body:
 
 
 def _ramp(law: Law, angle: float, radius: float, length: float = 1.8) -> Experiment:
-    """A ball at the upper end of a slope that ends on the ground in the middle of the picture."""
+    """A ball at the upper end of a slope that meets the ground at the centre of the picture."""
     along, normal = (math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))
     thickness, foot = 0.05, (0.2, 0.0)
     middle = tuple(f - 0.5 * length * a - thickness * n for f, a, n in zip(foot, along, normal, strict=True))
@@ -252,7 +256,7 @@ def _ramp(law: Law, angle: float, radius: float, length: float = 1.8) -> Experim
 
 
 def _mirrored(experiment: Experiment, side: float) -> Experiment:
-    """The same experiment, to the left if `side` is -1."""
+    """The experiment, mirrored to the left if `side` is -1."""
     if side > 0:
         return experiment
 

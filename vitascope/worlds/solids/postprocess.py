@@ -1,4 +1,4 @@
-"""What lies between the drawn picture and the eye: rain and snow in the air, and the style of the picture."""
+"""Post-processing of rendered pictures: rain, snow and picture styles."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Picture = UInt8[np.ndarray, "h w 3"]
 Light = Float[np.ndarray, "h w 3"]  # 0 to 1
 
 PAPER = np.array((0.97, 0.96, 0.92))
-GREY = np.array((0.30, 0.59, 0.11))  # of red, green and blue in brightness: ITU-R BT.601
+LUMA_BT601 = np.array((0.30, 0.59, 0.11))  # luma weights of R, G and B: ITU-R BT.601
 
 
-def finish(picture: Picture, weather: Weather, style: Style, seed: int, seconds: float) -> Picture:
-    """The picture as it is seen: with what falls at that time, in its style. Fog is the stage's business."""
+def postprocess(picture: Picture, weather: Weather, style: Style, seed: int, seconds: float) -> Picture:
+    """The picture with rain or snow at a time, in a style. Fog is drawn by the renderer (`stage.py`)."""
     if weather in ("clear", "fog") and style == "plain":
         return picture
     light = picture.astype(np.float64) / 255
     if weather in ("rain", "snowfall"):
-        light = _fall(light, weather, seed, seconds)
+        light = _precipitation(light, weather, seed, seconds)
     match style:
         case "noir":
             light = _noir(light)
@@ -31,8 +31,8 @@ def finish(picture: Picture, weather: Weather, style: Style, seed: int, seconds:
     return (255 * light.clip(0, 1) + 0.5).astype(np.uint8)
 
 
-def _fall(light: Light, weather: Weather, seed: int, seconds: float) -> Light:
-    """Drops or flakes, each with a place, a speed and a size of its own, that come back at the top."""
+def _precipitation(light: Light, weather: Weather, seed: int, seconds: float) -> Light:
+    """The picture with falling drops or flakes of random position, speed and size, which re-enter at the top."""
     height, width, _ = light.shape
     draw = np.random.default_rng([seed, 11])
     rain = weather == "rain"
@@ -55,7 +55,7 @@ def _fall(light: Light, weather: Weather, seed: int, seconds: float) -> Light:
 def _splat(
     rows: np.ndarray, columns: np.ndarray, radius: np.ndarray, height: int, width: int
 ) -> Float[np.ndarray, "h w"]:
-    """Round spots, half as bright at a radius from their middle as there; what is less than a pixel is faint."""
+    """Round spots with half their brightness at `radius`; spots smaller than a pixel are fainter."""
     reach = max(1, int(np.ceil(2 * radius.max())))
     offsets = np.arange(-reach, reach + 1)
     base_row, base_column = np.floor(rows).astype(int), np.floor(columns).astype(int)
@@ -72,27 +72,27 @@ def _splat(
 
 
 def _noir(light: Light) -> Light:
-    """Black and white with deep shadows and dark corners."""
+    """Black and white with high contrast and dark corners."""
     height, width, _ = light.shape
-    grey = (light @ GREY)[..., None]
+    grey = (light @ LUMA_BT601)[..., None]
     contrast = 0.5 + 0.5 * np.tanh(2.6 * (grey - 0.48)) / np.tanh(1.3)
     down, across = np.linspace(-1, 1, height)[:, None, None], np.linspace(-1, 1, width)[None, :, None]
     return np.repeat(contrast * (1 - 0.28 * (down**2 + across**2)), 3, axis=-1)
 
 
 def _pastel(light: Light) -> Light:
-    """Paler and milder: towards white, and a little towards grey."""
-    grey = (light @ GREY)[..., None]
+    """Lighter and less saturated colours."""
+    grey = (light @ LUMA_BT601)[..., None]
     soft = grey + 0.75 * (light - grey)
     return 0.42 * np.array((1.0, 0.97, 0.95)) + 0.60 * soft
 
 
 def _sketch(light: Light) -> Light:
-    """Dark lines where brightness or hue changes, on paper, thinly coloured."""
+    """Dark lines along edges on lightly coloured paper."""
     padded = np.pad(light, ((1, 1), (1, 1), (0, 0)), mode="edge")
     down, across = padded[2:, 1:-1] - padded[:-2, 1:-1], padded[1:-1, 2:] - padded[1:-1, :-2]
     edge = np.sqrt((down**2 + across**2).max(axis=-1))
     line = np.clip(1.6 * edge - 0.12, 0, 0.85)[..., None]
-    grey = (light @ GREY)[..., None]
+    grey = (light @ LUMA_BT601)[..., None]
     wash = PAPER * (0.5 + 0.5 * np.clip(grey + 1.4 * (light - grey), 0, 1))
     return wash * (1 - line) + 0.15 * line

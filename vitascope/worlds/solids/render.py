@@ -1,80 +1,75 @@
-"""Drawing a scene: its frames, and the truth of each."""
+"""Rendering of scenes: frames with their ground truth."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from vitascope.errors import SizeError
 from vitascope.video import Video
+from vitascope.worlds.frame import Frame
 from vitascope.worlds.solids.accessories import accessory_parts, expression_parts
 from vitascope.worlds.solids.camera import View, project, view
 from vitascope.worlds.solids.cast import BUILDS, MATERIALS, PALETTE, PLASTIC, Part
-from vitascope.worlds.solids.motion import Performance, Pose
-from vitascope.worlds.solids.postprocess import finish
-from vitascope.worlds.solids.rig import apparatus
+from vitascope.worlds.solids.motion import Pose, ShotMotion
+from vitascope.worlds.solids.postprocess import postprocess
+from vitascope.worlds.solids.rig import rig_solids
 from vitascope.worlds.solids.rotations import to_quaternion
 from vitascope.worlds.solids.scene import Actor, Scene, Shot
 from vitascope.worlds.solids.stage import MAX_SIDE, Lighting, Solid, solid, stage_of
 
 
-class Frame(NamedTuple):
-    """One picture, and where everything in it is: metres, unit quaternions, and places in the picture in pixels."""
-
-    pixels: UInt8[np.ndarray, "h w 3"]
-    truth: dict[str, Any]
-
-
 @dataclass(frozen=True)
-class Rendered:
-    """A clip, and its rate with each frame's truth."""
+class RenderedClip:
+    """A clip and its ground truth: `fps` and `frames`."""
 
     video: Video
     truth: dict[str, Any]
 
 
-def render_scene(scene: Scene, *, num_frames: int, fps: float, height: int, width: int, start: float = 0.0) -> Rendered:
-    """A scene's clip from `start` seconds on, and its truth.
+def render_scene(
+    scene: Scene, *, num_frames: int, fps: float, height: int, width: int, start: float = 0.0
+) -> RenderedClip:
+    """The clip of a scene from `start` seconds, with its ground truth.
 
     Raises:
         RenderError, SizeError: as `render_frames`.
     """
     frames = list(render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start))
     pixels = np.stack([frame.pixels for frame in frames])
-    return Rendered(Video(pixels, fps), {"fps": fps, "frames": [frame.truth for frame in frames]})
+    return RenderedClip(Video(pixels, fps), {"fps": fps, "frames": [frame.truth for frame in frames]})
 
 
 def render_frames(
     scene: Scene, *, num_frames: int, fps: float, height: int, width: int, start: float = 0.0
 ) -> Iterator[Frame]:
-    """The frames of a scene from `start` seconds on, one at a time, so that memory doesn't grow with the clip.
+    """Yield the frames of a scene from `start` seconds, in constant memory.
 
-    Where the scene cuts is a share of the clip, and every shot begins at its own time 0.
+    Cuts are at fixed shares of the clip's length. Every shot but the first begins at its own time 0.
 
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
         SizeError: a side above 8192 pixels, or below 1.
     """
     if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
-        raise SizeError(f"can't draw {width}x{height} pixels: each side must be 1 to {MAX_SIDE}")
+        raise SizeError(f"can't render {width}x{height} pixels; each side must be 1 to {MAX_SIDE}, choose another size")
     beginnings = scene.first_frames(num_frames)
     ends = [*beginnings[1:], num_frames]
     for number, (shot, beginning, end) in enumerate(zip(scene.shots, beginnings, ends, strict=True)):
         first = start if number == 0 else 0.0
-        performance = Performance(scene.actors, shot, first + (end - beginning) / fps)
+        shot_motion = ShotMotion(scene.actors, shot, first + (end - beginning) / fps)
         for index in range(beginning, end):
             seconds = first + (index - beginning) / fps
-            pixels, truth = _draw(scene, shot, performance, seconds, start + index / fps, height, width)
-            yield Frame(pixels, {"shot": number, **truth, "contacts": _contacts(performance, seconds, 1 / fps)})
+            pixels, truth = _draw(scene, shot, shot_motion, seconds, start + index / fps, height, width)
+            yield Frame(pixels, {"shot": number, **truth, "contacts": _contacts(shot_motion, seconds, 1 / fps)})
 
 
-def solids(scene: Scene, shot: Shot, performance: Performance, poses: Sequence[Pose]) -> Iterator[Solid]:
-    """The parts of all actors where they are, and what they roll down or hang from."""
+def solids(scene: Scene, shot: Shot, shot_motion: ShotMotion, poses: Sequence[Pose]) -> Iterator[Solid]:
+    """Solids of all actors in their poses, and of the experiment's rig."""
     for number, (actor, at) in enumerate(zip(scene.actors, poses, strict=True)):
         surface = MATERIALS[actor.material].finish
         for own, part in actor_parts(actor):
@@ -87,12 +82,12 @@ def solids(scene: Scene, shot: Shot, performance: Performance, poses: Sequence[P
             yield replace(placed, finish=surface if own else PLASTIC, owner=number)
     if shot.experiment is not None:
         bodies = [p.foot + p.turn @ (0, 0, 0.5 * a.height) for a, p in zip(scene.actors, poses, strict=True)]
-        yield from apparatus(shot.experiment, np.array(bodies))
+        yield from rig_solids(shot.experiment, np.array(bodies))
 
 
-@lru_cache(maxsize=64)  # the actors of one clip, frame after frame
+@lru_cache(maxsize=64)  # enough for all actors of one clip
 def actor_parts(actor: Actor) -> tuple[tuple[bool, Part], ...]:
-    """An actor's parts, and whether each is of its own material."""
+    """Parts of an actor, each with True if it has the actor's own material."""
     red, green, blue = (
         min(1.0, MATERIALS[actor.material].tint * c * s)
         for c, s in zip(PALETTE[actor.colour], actor.shade, strict=True)
@@ -107,16 +102,16 @@ def actor_parts(actor: Actor) -> tuple[tuple[bool, Part], ...]:
 
 
 def _draw(
-    scene: Scene, shot: Shot, performance: Performance, seconds: float, clock: float, height: int, width: int
+    scene: Scene, shot: Shot, shot_motion: ShotMotion, seconds: float, clock: float, height: int, width: int
 ) -> Frame:
     stage = stage_of(shot.place, scene.time)
     lighting = Lighting(scene.ground_shade, *scene.light, foggy=scene.weather == "fog")
-    poses = performance.poses(seconds)
+    poses = shot_motion.poses(seconds)
     subject = (float(poses[0].foot[0]), scene.actors[0].height)
     look = view(shot, seconds, width / height, subject)
-    stage.arrange(solids(scene, shot, performance, poses), lighting, look, width / height)
+    stage.arrange(solids(scene, shot, shot_motion, poses), lighting, look, width / height)
     pixels, owners = stage.picture(height, width), stage.owners(height, width)
-    pixels = finish(pixels, scene.weather, scene.style, scene.seed, clock)
+    pixels = postprocess(pixels, scene.weather, scene.style, scene.seed, clock)
     return Frame(pixels, _frame_truth(scene, poses, look, owners))
 
 
@@ -141,13 +136,13 @@ def _frame_truth(scene: Scene, poses: list[Pose], look: View, owners: np.ndarray
     }
 
 
-def _contacts(performance: Performance, seconds: float, interval: float) -> list[list[int | None]]:
-    """Pairs of actors (None: the ground or what stands there) that have come to touch since the frame before."""
-    if performance.course is None:
+def _contacts(shot_motion: ShotMotion, seconds: float, interval: float) -> list[list[int | None]]:
+    """Pairs of actors whose contact began since the previous frame; None stands for the ground and fixtures."""
+    if shot_motion.trajectory is None:
         return []
-    actors = {body: actor for actor, body in enumerate(performance.bodies) if body is not None}
+    actors = {body: actor for actor, body in enumerate(shot_motion.bodies) if body is not None}
     return [
         [actors[contact.body], None if contact.other is None else actors[contact.other]]
-        for contact in performance.course.contacts
+        for contact in shot_motion.trajectory.contacts
         if seconds - interval < contact.seconds <= seconds
     ]

@@ -1,4 +1,4 @@
-"""What an experiment needs besides its bodies: slopes, and what pendulums hang from."""
+"""Rig of an experiment: slopes, and the beam and rod of a pendulum."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WOOD: RGB = (0.55, 0.38, 0.22)
 IRON: RGB = (0.32, 0.33, 0.36)
 
 
-def apparatus(experiment: Experiment, centres: Float[np.ndarray, "bodies 3"]) -> Iterator[Solid]:
-    """The solids of an experiment that aren't bodies, while the bodies' centres are there (metres)."""
+def rig_solids(experiment: Experiment, centres: Float[np.ndarray, "bodies 3"]) -> Iterator[Solid]:
+    """Solids of the rig for the bodies' present centres in metres."""
     for fixture in experiment.fixtures:
         yield Solid("box", np.array(fixture.size), np.array(fixture.position), about_y(fixture.tilt), WOOD)
     if experiment.pivot is not None:

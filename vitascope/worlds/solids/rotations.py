@@ -1,4 +1,4 @@
-"""Turns as matrices and as unit quaternions (w, x, y, z), right-handed, in radians."""
+"""Rotations as matrices and as unit quaternions (w, x, y, z); right-handed, angles in radians."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ Matrix = Float[np.ndarray, "3 3"]
 
 
 def about_x(angle: float) -> Matrix:
-    """A turn about the x axis."""
+    """Rotation about the x axis."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
 def about_y(angle: float) -> Matrix:
-    """A turn about the y axis."""
+    """Rotation about the y axis."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def about_z(angle: float) -> Matrix:
-    """A turn about the z axis."""
+    """Rotation about the z axis."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
 def from_quaternion(quaternion: Sequence[float] | Float[np.ndarray, " 4"]) -> Matrix:
-    """The matrix of a unit quaternion."""
+    """Rotation matrix of a unit quaternion."""
     w, x, y, z = quaternion
     return np.array(
         [
@@ -42,9 +42,9 @@ def from_quaternion(quaternion: Sequence[float] | Float[np.ndarray, " 4"]) -> Ma
 
 
 def to_quaternion(matrix: Matrix) -> tuple[float, float, float, float]:
-    """The unit quaternion of a turn, its largest component positive.
+    """Unit quaternion of a rotation matrix, with its largest component positive.
 
-    Each of 4 w^2, 4 x^2, 4 y^2 and 4 z^2 is read off the diagonal; the others follow from the largest.
+    The diagonal gives 4 w^2, 4 x^2, 4 y^2 and 4 z^2; the other components follow from the largest.
     """
     m = matrix
     squares = np.array(

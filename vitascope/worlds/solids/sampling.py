@@ -1,4 +1,4 @@
-"""Drawing scenes from seeds, and keeping combinations from training."""
+"""Random scenes from seeds, and the held-out combinations."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ import math
 import numpy as np
 
 from vitascope.errors import ConfigError
-from vitascope.worlds.solids.events import Draw, Story, draw_sequel, draw_story, has_sequel, pick
+from vitascope.worlds.language import CAMERA_MOVES, CameraMove
+from vitascope.worlds.solids.events import Draw, Event, can_continue, draw_event, draw_next_event, pick
 from vitascope.worlds.solids.scene import WORLD_VERSION, Scene, Shot
 from vitascope.worlds.solids.words import (
-    CAMERAS,
     COLOURS,
     INDOORS,
     KINDS,
     MOTIONS,
-    PLACES,
+    SETTINGS,
     STYLES,
     TIMES,
     WEATHERS,
-    Camera,
-    Place,
+    Setting,
     Style,
 )
 from vitascope.worlds.splits import Split, is_within_share
 
-SHARES = {"more shots": 0.35, "weather": 0.25, "style": 0.2}  # at full variety, of the clips that can have it
-STILL_SHARE = 0.5  # of the shots that can be filmed by a still camera
+SHARES = {"more shots": 0.35, "weather": 0.25, "style": 0.2}  # of the eligible clips, at full variety
+STILL_SHARE = 0.5  # of the shots that allow a still camera
 MIN_SHOT = 0.8  # seconds
-CUT_JITTER = 0.15  # of a shot's length
-MAX_DRAWS = 20_000  # of scenes that are in the other split
-LEVEL: tuple[Camera, ...] = ("zoom_in", "zoom_out", "pan_left", "pan_right")  # these don't look over a wall
-FRAMED: tuple[Camera, ...] = tuple(camera for camera in CAMERAS if camera not in ("still", "follow", "close"))
+CUT_JITTER = 0.15  # as a share of a shot's length
+MAX_DRAWS = 20_000  # scenes rejected for the wrong split
+LEVEL: tuple[CameraMove, ...] = ("zoom_in", "zoom_out", "pan_left", "pan_right")  # moves that don't look over a wall
+FRAMED: tuple[CameraMove, ...] = tuple(camera for camera in CAMERA_MOVES if camera not in ("still", "follow", "close"))
 
 
 def sample_scene(
@@ -42,18 +41,18 @@ def sample_scene(
     variety: float = 1.0,
     seconds: float = math.inf,
 ) -> Scene:
-    """The scene of a seed: always the same one for clips of so many `seconds`.
+    """The scene of a seed for clips of `seconds`; the same arguments give the same scene.
 
-    Within them everything happens that its captions tell; shorter clips have fewer shots and stories.
+    All captioned actions are complete within `seconds`, so shorter clips have fewer shots and kinds of events.
 
-    `variety` from 0 to 1 is how often there is more to see than actors who each do something of their own, in one
-    shot, plainly dressed and drawn, in clear weather.
+    `variety`, 0 to 1, scales how often a scene has more than independent actions of plain actors in one shot: several
+    shots, interactions, accessories, expressions, materials, weather and styles.
 
-    No actor of a training scene is ever a held-out combination; in a held-out scene the first actor is one from the
-    start. A share that leaves the split without any combination has no scene: see `count_combinations`.
+    No actor of a training scene is a held-out combination. In a held-out scene the first actor is one from the start.
+    `count_combinations` tells beforehand if a split is empty.
 
     Raises:
-        ConfigError: a share of which no scene is found, since what it holds back, or leaves, never happens.
+        ConfigError: no scene of the split was found at this share.
     """
     draw = np.random.default_rng([WORLD_VERSION, seed])
     for _ in range(MAX_DRAWS):
@@ -69,30 +68,30 @@ def sample_scene(
 
 
 def is_held_out(colour: str, kind: str, motion: str, place: str, share: float) -> bool:
-    """Whether a combination is kept from training: by a hash, so the answer never changes."""
+    """True if a combination is kept out of training; a hash decides, so the answer never changes."""
     return is_within_share(f"{colour} {kind} {motion} {place}", share)
 
 
 def count_combinations(split: Split, share: float) -> int:
-    """How many combinations of colour, kind, motion and place fall in a split."""
-    every = itertools.product(COLOURS, KINDS, MOTIONS, PLACES)
+    """Number of combinations of colour, kind, motion and setting in a split."""
+    every = itertools.product(COLOURS, KINDS, MOTIONS, SETTINGS)
     return sum(is_held_out(*combination, share) == (split == "held_out") for combination in every)
 
 
 def _draw_scene(seed: int, draw: Draw, variety: float, seconds: float) -> Scene:
     wanted = 1 + int(draw.random() < variety * SHARES["more shots"]) * int(draw.integers(1, 3))
     num_shots = max(n for n in range(1, wanted + 1) if n == 1 or _shortest_shot(seconds, n) >= MIN_SHOT)
-    stories = [draw_story(draw, variety, _shortest_shot(seconds, num_shots))]
-    while len(stories) < num_shots and has_sequel(stories[-1]):
-        stories.append(draw_sequel(draw, stories[-1]))
-    first, num_shots = stories[0], len(stories)
-    shots = [_draw_shot(draw, stories[0], None)]
-    for story in stories[1:]:
-        shots.append(_draw_shot(draw, story, shots[-1]))
+    events = [draw_event(draw, variety, _shortest_shot(seconds, num_shots))]
+    while len(events) < num_shots and can_continue(events[-1]):
+        events.append(draw_next_event(draw, events[-1]))
+    first, num_shots = events[0], len(events)
+    shots = [_draw_shot(draw, events[0], None)]
+    for event in events[1:]:
+        shots.append(_draw_shot(draw, event, shots[-1]))
     cuts = [(k + float(draw.uniform(-CUT_JITTER, CUT_JITTER))) / num_shots for k in range(1, num_shots)]
     outdoors = all(shot.place not in INDOORS for shot in shots)
     styles: list[Style] = [style for style in STYLES[1:] if style != "noir" or _differ_in_kind(first)]
-    shade = 1 + 0.05 * draw.standard_normal() + 0.015 * draw.standard_normal(3)  # bright or dark, hardly tinted
+    shade = 1 + 0.05 * draw.standard_normal() + 0.015 * draw.standard_normal(3)  # varies brightness, and tint a little
     return Scene(
         seed=seed,
         actors=first.actors,
@@ -106,40 +105,40 @@ def _draw_scene(seed: int, draw: Draw, variety: float, seconds: float) -> Scene:
     )
 
 
-def _differ_in_kind(story: Story) -> bool:
-    """Whether actors that aren't alike can be told apart without colours."""
-    return len({actor.kind for actor in story.actors}) == len(set(story.actors))
+def _differ_in_kind(event: Event) -> bool:
+    """True if no two different actors are of the same kind, so that they are distinguishable without colours."""
+    return len({actor.kind for actor in event.actors}) == len(set(event.actors))
 
 
 def _shortest_shot(seconds: float, num_shots: int) -> float:
-    """Seconds of the shortest shot that a clip can have; the one between two cuts can lose at both."""
+    """Shortest possible shot of a clip, in seconds; a middle shot can be shortened by both of its cuts."""
     return seconds * (1 - (0 if num_shots == 1 else 1 if num_shots == 2 else 2) * CUT_JITTER) / num_shots
 
 
-def _draw_shot(draw: Draw, story: Story, before: Shot | None) -> Shot:
-    """A story filmed somewhere; after a cut half the time in the same place, and never by the same camera."""
+def _draw_shot(draw: Draw, event: Event, before: Shot | None) -> Shot:
+    """A shot of an event. After a cut it keeps the setting with probability 0.5 and always changes the camera."""
     stays = before is not None and draw.random() < 0.5
-    place: Place = before.place if before is not None and stays else pick(draw, PLACES)
+    place: Setting = before.place if before is not None and stays else pick(draw, SETTINGS)
     can_be_still = before is None or before.camera != "still"
-    moves: list[Camera] = [camera for camera in _moves(story) if before is None or camera != before.camera]
+    moves: list[CameraMove] = [camera for camera in _moves(event) if before is None or camera != before.camera]
     return Shot(
-        acts=story.acts,
+        acts=event.acts,
         place=place,
         camera="still" if can_be_still and draw.random() < STILL_SHARE else pick(draw, moves),
         camera_height=float(draw.uniform(1.0, 1.7)),
         camera_speed=float(draw.uniform(0.8, 1.2)),
-        view_width=story.view_width * float(draw.uniform(0.92, 1.08)),
-        experiment=story.experiment,
+        view_width=event.view_width * float(draw.uniform(0.92, 1.08)),
+        experiment=event.experiment,
     )
 
 
-def _moves(story: Story) -> tuple[Camera, ...]:
-    """Which cameras that aren't still serve a story."""
-    motions = {act.motion for act in story.acts}
+def _moves(event: Event) -> tuple[CameraMove, ...]:
+    """Camera moves that suit an event."""
+    motions = {act.motion for act in event.acts}
     if "hide" in motions:
         return LEVEL
-    more: tuple[Camera, ...] = ()
-    if len(story.acts) == 1:
+    more: tuple[CameraMove, ...] = ()
+    if len(event.acts) == 1:
         if motions & {"right", "left", "circle"}:
             more = ("follow", "follow")
         if motions & {"wave", "sway", "spin"}:

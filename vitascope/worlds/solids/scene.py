@@ -1,20 +1,20 @@
-"""What a clip shows, before anything is drawn: who, what they do, where, and how each shot is filmed."""
+"""Scenes: the content of clips before rendering, as actors, actions, settings and camera moves."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vitascope.worlds.language import CameraMove
 from vitascope.worlds.solids.physics import Experiment
 from vitascope.worlds.solids.words import (
     Accessory,
-    Camera,
     Colour,
     Expression,
     Kind,
     Material,
     Motion,
-    Place,
+    Setting,
     Style,
     Time,
     Weather,
@@ -25,7 +25,7 @@ WORLD_VERSION = 5
 
 @dataclass(frozen=True)
 class Actor:
-    """One character or object, the same in every shot. Its height is in metres."""
+    """A character or object, the same in every shot; its height is in metres."""
 
     kind: Kind
     colour: Colour
@@ -37,52 +37,52 @@ class Actor:
 
 
 @dataclass(frozen=True)
-class Act:
-    """What an actor does in a shot. Lengths are in metres, angles in radians, times in seconds."""
+class Action:
+    """Action of one actor in a shot. Lengths are in metres, angles in radians, times in seconds."""
 
     motion: Motion
-    home: tuple[float, float] = (0.0, 0.0)  # where on the ground (right, away from the camera) it is at home
-    reach: float = 0.0  # how far from home it goes
-    lift: float = 0.0  # how high above the ground: the drop of a fall, the hands that carry
-    period: float = 1.0  # of a jump, a turn, a circle, a sway; or the time to cross the reach twice
-    phase: float = 0.0  # share of the period that has passed at time 0
-    heading: float = 0.0  # where it looks while it stays in place
-    partner: int | None = None  # number of the actor with whom, behind whom, to whom
+    home: tuple[float, float] = (0.0, 0.0)  # its base on the ground: right, away from the camera
+    reach: float = 0.0  # greatest distance from home
+    lift: float = 0.0  # height above the ground: of a fall, or of carrying hands
+    period: float = 1.0  # of a jump, turn, circle or sway; or the time to cross the reach twice
+    phase: float = 0.0  # share of the period elapsed at time 0
+    heading: float = 0.0  # orientation while it stays in place
+    partner: int | None = None  # number of the other actor involved
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A stretch of the clip without a cut. Act k is actor k's."""
+    """A part of the clip without cuts. Action k belongs to actor k."""
 
-    acts: tuple[Act, ...]
-    place: Place
-    camera: Camera
+    acts: tuple[Action, ...]
+    place: Setting
+    camera: CameraMove
     camera_height: float
     camera_speed: float
-    view_width: float  # metres that the shorter side of the frame spans at the actors
-    experiment: Experiment | None = None  # of the actors whose motion is mechanical, in their order
+    view_width: float  # metres spanned by the frame's shorter side at the actors
+    experiment: Experiment | None = None  # simulates the mechanical actors, in their order
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that decides a clip's pixels but its size, length and rate."""
+    """Complete content of a clip; with size, length and rate it determines the pixels."""
 
     seed: int
     actors: tuple[Actor, ...]
     shots: tuple[Shot, ...]
-    cuts: tuple[float, ...]  # share of the clip at which each shot but the first begins
+    cuts: tuple[float, ...]  # start of each shot after the first, as a share of the clip
     time: Time
     weather: Weather
     style: Style
-    light: tuple[float, float]  # azimuth and elevation of the sun or the moon
+    light: tuple[float, float]  # azimuth and elevation of sun or moon, in radians
     ground_shade: tuple[float, float, float]
 
     def first_frames(self, num_frames: int) -> list[int]:
-        """The frame with which each shot begins in a clip of so many frames."""
+        """First frame of each shot in a clip of `num_frames` frames."""
         return [0, *(max(1, round(cut * num_frames)) for cut in self.cuts)]
 
     def attributes(self) -> dict[str, Any]:
-        """What the clip shows, in words of the vocabulary."""
+        """Content of the clip in words of the vocabulary."""
         actors = [
             {"kind": a.kind, "color": a.colour, "material": a.material}
             | {"accessory": a.accessory, "expression": a.expression}
@@ -100,5 +100,5 @@ class Scene:
         return {"actors": actors, "shots": shots, "time": self.time, "weather": self.weather, "style": self.style}
 
     def as_dict(self) -> dict[str, Any]:
-        """Every field, for the clip's record."""
+        """All fields, for the clip's record."""
         return asdict(self)

@@ -1,6 +1,6 @@
-"""Drawing solids with MuJoCo: they are laid out frame by frame, so one context serves all scenes of a setting.
+"""Renderer of solids, on MuJoCo. Solids are placed anew for every frame, so one context serves all scenes of a setting.
 
-Draw from one thread of a process, since an OpenGL context belongs to the thread that made it.
+Render from one thread per process: an OpenGL context belongs to the thread that created it.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from vitascope.errors import RenderError
 from vitascope.worlds.solids.camera import FIELD_OF_VIEW, View, camera_axes
 from vitascope.worlds.solids.cast import PLASTIC, RGB, Finish, Part, Shape
 from vitascope.worlds.solids.engine import mujoco
-from vitascope.worlds.solids.places import SKY, Setting, ground_texture, setting_of, sky_texture
+from vitascope.worlds.solids.environments import SKY, Environment, environment_of, ground_texture, sky_texture
 from vitascope.worlds.solids.rotations import Matrix, about_x, about_y
-from vitascope.worlds.solids.words import Place, Time
+from vitascope.worlds.solids.words import Setting, Time
 
-SUPERSAMPLING = 2  # each side; averaged down, so edges are smooth without multisampling
-MAX_SIDE = 16384 // SUPERSAMPLING  # beyond what a driver draws, the picture stays black without an error
-TILE_METRES = 6.0  # one repeat of the ground's pattern
+SUPERSAMPLING = 2  # factor per side; averaging smooths edges without multisampling
+MAX_SIDE = 16384 // SUPERSAMPLING  # drivers leave larger pictures black without an error
+TILE_METRES = 6.0  # size of one repeat of the ground's pattern
 NEAR, FAR = 0.05, 80.0
 
-FOG = (0.6, 7.0)  # fog begins at this share of the way to the actors; nothing is seen these metres behind them
+FOG = (0.6, 7.0)  # start as a share of the distance to the actors; end in metres behind them
 MAX_SOLIDS = 1000
-NOBODY = 254  # the setting's number among owners
+NO_ACTOR = 254  # segmentation id of the environment
 
 Point = Float[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True)
 class Solid:
-    """One primitive where it is drawn: half-sizes and centre in metres, its rotation, its colour in 0..1."""
+    """One primitive in world coordinates: half-sizes and centre in metres, rotation, colour in 0..1."""
 
     shape: Shape
     size: Point
     centre: Point
     rotation: Matrix
     colour: RGB
-    glow: float = 0.0  # light of its own
+    glow: float = 0.0  # emission
     casts_shadow: bool = True
     finish: Finish = PLASTIC
-    owner: int | None = None  # number of the actor that it belongs to
+    owner: int | None = None  # number of its actor
 
 
 class Lighting(NamedTuple):
-    """What one clip's light, ground and air add to their setting's."""
+    """Light, ground and air of one clip, relative to its environment."""
 
     ground_shade: RGB  # multiplies the ground's colour
     azimuth: float  # of the sun, radians
@@ -58,8 +58,8 @@ class Lighting(NamedTuple):
     foggy: bool = False
 
 
-class Air(NamedTuple):
-    """Things begin to take a colour this far from the camera, in metres, and have wholly taken it at `far`."""
+class Haze(NamedTuple):
+    """Haze: it begins at `near` metres from the camera and hides everything at `far`."""
 
     near: float
     far: float
@@ -67,29 +67,29 @@ class Air(NamedTuple):
 
 
 def solid(part: Part, origin: Point, rotation: Matrix, *, scale: float = 1.0, casts_shadow: bool = True) -> Solid:
-    """A part of something whose foot is at `origin`, turned and scaled with it."""
+    """A part in world coordinates, for an actor with its foot at `origin`, rotated and scaled."""
     own = about_x(part.tilt[0]) @ about_y(part.tilt[1])
     size, centre = np.array(part.size) * scale, origin + rotation @ (np.array(part.at) * scale)
     return Solid(part.shape, size, centre, rotation @ own, part.colour, part.glow, casts_shadow)
 
 
 class Stage:
-    """A setting's textures on the graphics device, and a picture buffer that takes the size of each frame."""
+    """Renderer of one environment: its textures on the graphics device, and an offscreen buffer."""
 
-    def __init__(self, setting: Setting):
+    def __init__(self, environment: Environment):
         engine, self.gl, self.opengl = _graphics()
-        self.mujoco, self.setting = engine, setting
+        self.mujoco, self.environment = engine, environment
         self.gl.make_current()
         self.model = engine.MjModel.from_xml_string(_xml())
-        self._paint("sky", sky_texture(setting))
-        self._paint("ground", ground_texture(setting))
+        self._paint("sky", sky_texture(environment))
+        self._paint("ground", ground_texture(environment))
         self._paint("grain", np.stack([wood_grain()] * 6))
         self.context = engine.MjrContext(self.model, engine.mjtFontScale.mjFONTSCALE_50)
         self.context.shadowClip = 3.0
         self.scene = engine.MjvScene(self.model, maxgeom=MAX_SOLIDS)
         self.ground, self.grain = self.model.material("ground").id, self.model.material("grain").id
         self.cone = self.model.mesh("cone").id
-        vertices = self.model.mesh_vert  # the compiler moves a mesh's origin to its centre of mass
+        vertices = self.model.mesh_vert  # MuJoCo's compiler moves a mesh's origin to its centre of mass
         self.cone_middle = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
         self.kinds: dict[Shape, Any] = {
             "sphere": engine.mjtGeom.mjGEOM_SPHERE,
@@ -105,29 +105,29 @@ class Stage:
         self.model.tex_data[start : start + pixels.size] = pixels.reshape(-1)
 
     def arrange(self, solids: Iterable[Solid], lighting: Lighting, look: View, aspect: float) -> None:
-        """Put the setting and these solids before the camera, for pictures of this width over height."""
+        """Set up the environment, solids, lights and camera of a frame; `aspect` is width / height."""
         self._lay_out(solids, lighting)
         self._set_lights(lighting)
         self._set_camera(look, aspect)
-        self.air = air(self.setting, lighting, look)
+        self.haze = haze_of(self.environment, lighting, look)
 
     def picture(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-        """What was arranged, top row first."""
+        """The arranged frame, top row first."""
         return _averaged(self._read(height * SUPERSAMPLING, width * SUPERSAMPLING))
 
     def owners(self, height: int, width: int) -> Int[np.ndarray, "h w"]:
-        """The number of the actor seen at each pixel of what was arranged; -1 where it is none."""
+        """Number of the actor visible at each pixel of the arranged frame; -1 for none."""
         flags, kept = self.mujoco.mjtRndFlag, self.scene.flags.copy()
         self.scene.flags[flags.mjRND_SHADOW] = self.scene.flags[flags.mjRND_SKYBOX] = 0
         self.scene.flags[flags.mjRND_SEGMENT] = self.scene.flags[flags.mjRND_IDCOLOR] = 1
         pixels = self._read(height, width)
         self.scene.flags[:] = kept
         owners = pixels[..., 0].astype(int) - 1
-        return np.where(owners == NOBODY, -1, owners)
+        return np.where(owners == NO_ACTOR, -1, owners)
 
     def _read(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-        self.gl.make_current()  # someone else in this process may draw with OpenGL too
-        self._set_air()
+        self.gl.make_current()  # other code in this process may use OpenGL, too
+        self._set_haze()
         self.mujoco.mjr_resizeOffscreen(width, height, self.context)
         rectangle = self.mujoco.MjrRect(0, 0, width, height)
         pixels = np.empty((height, width, 3), np.uint8)
@@ -142,16 +142,16 @@ class Stage:
         ground = self._add(plane, np.array([60, 60, 0.1]), np.zeros(3), np.eye(3), lighting.ground_shade)
         ground.matid = self.ground
         ground.castshadow = 0
-        for prop in self.setting.props:
+        for prop in self.environment.props:
             self._add_solid(solid(prop, np.zeros(3), np.eye(3), casts_shadow=False))
         for each in solids:
             self._add_solid(each)
 
     def _add_solid(self, solid: Solid) -> None:
         size, centre, rotation = solid.size, solid.centre, solid.rotation
-        if solid.shape in ("cylinder", "capsule"):  # the engine takes a radius and half a length
+        if solid.shape in ("cylinder", "capsule"):  # MuJoCo takes a radius and half the length
             size = np.array((size[0], size[2], 0.0))
-        if solid.shape == "cone":  # a mesh of half-size 1, stretched by its matrix
+        if solid.shape == "cone":  # a mesh of half-size 1, scaled by its matrix
             rotation = rotation @ np.diag(size)
             centre, size = centre - rotation @ self.cone_middle, np.ones(3)
         geom = self._add(self.kinds[solid.shape], size, centre, rotation, solid.colour)
@@ -172,7 +172,7 @@ class Stage:
         geom = self.scene.geoms[self.scene.ngeom]
         rgba = np.array([*colour, 1.0], np.float32)
         self.mujoco.mjv_initGeom(geom, kind, size, centre, rotation.reshape(-1), rgba)
-        geom.specular, geom.segid = 0.0, NOBODY
+        geom.specular, geom.segid = 0.0, NO_ACTOR
         self.scene.ngeom += 1
         return geom
 
@@ -190,8 +190,8 @@ class Stage:
             light.attenuation[:] = (1, 0, 0)
             light.specular[:] = 0.0
         sky.headlight, sky.castshadow, sun.headlight, sun.castshadow = 0, 0, 0, 1
-        colour, strength = np.array(self.setting.sunlight), self.setting.sun * (0.55 if lighting.foggy else 1.0)
-        ambient = self.setting.ambient * (1.3 if lighting.foggy else 1.0)
+        colour, strength = np.array(self.environment.sunlight), self.environment.sun * (0.55 if lighting.foggy else 1.0)
+        ambient = self.environment.ambient * (1.3 if lighting.foggy else 1.0)
         sky.ambient[:], sky.diffuse[:] = ambient * colour, 0.18 * colour
         sun.ambient[:], sun.diffuse[:], sun.specular[:] = 0.0, strength * colour, 0.5 * strength * colour
         flags = self.mujoco.mjtRndFlag
@@ -200,12 +200,12 @@ class Stage:
         self.scene.flags[flags.mjRND_SKYBOX] = 1
         self.scene.flags[flags.mjRND_REFLECTION] = 0
 
-    def _set_air(self) -> None:
-        """What is far away takes the horizon's colour; in fog, what is near too.
+    def _set_haze(self) -> None:
+        """Set OpenGL's fog for haze and fog.
 
-        The engine sets these when it makes a context, and the colour again after each picture: too late for this one.
+        MuJoCo sets it when it creates a context, and its colour after each picture, which is too late for this one.
         """
-        near, far, colour = self.air
+        near, far, colour = self.haze
         self.context.fogRGBA[:3] = colour
         self.opengl.glFogf(self.opengl.GL_FOG_START, near)
         self.opengl.glFogf(self.opengl.GL_FOG_END, far)
@@ -223,16 +223,16 @@ class Stage:
         self.scene.scale = 1.0
 
 
-def air(setting: Setting, lighting: Lighting, look: View) -> Air:
-    """How a setting fades into the distance, as the camera sees it."""
-    distance, horizon = math.dist(look.eye, look.target), np.array(setting.horizon)
+def haze_of(environment: Environment, lighting: Lighting, look: View) -> Haze:
+    """Haze of an environment in a view."""
+    distance, horizon = math.dist(look.eye, look.target), np.array(environment.horizon)
     if lighting.foggy:
-        return Air(FOG[0] * distance, distance + FOG[1], tuple((0.5 * (horizon + horizon.mean())).tolist()))
-    return Air(10.0, setting.haze, tuple(horizon.tolist()))
+        return Haze(FOG[0] * distance, distance + FOG[1], tuple((0.5 * (horizon + horizon.mean())).tolist()))
+    return Haze(10.0, environment.haze, tuple(horizon.tolist()))
 
 
 def _averaged(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The mean of each block of supersamples, rounded to the nearest; strided sums are ten times as fast as `mean`."""
+    """Rounded mean of each block of supersamples; strided sums are ten times as fast as `mean`."""
     offsets = range(SUPERSAMPLING)
     samples = [pixels[row::SUPERSAMPLING, column::SUPERSAMPLING] for row in offsets for column in offsets]
     total = sum((each.astype(np.uint16) for each in samples[1:]), samples[0].astype(np.uint16))
@@ -240,7 +240,7 @@ def _averaged(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def wood_grain(size: int = 64) -> UInt8[np.ndarray, "n n 3"]:
-    """Light and dark streaks of wood in grey, that a colour multiplies."""
+    """Grey texture of wood grain, multiplied by a colour."""
     u, v = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
     rings = np.sin(2 * np.pi * (5 * u + 0.6 * np.sin(2 * np.pi * v) + 0.25 * np.sin(6 * np.pi * v + 2 * u)))
     grey = 0.8 + 0.2 * np.tanh(2 * rings)
@@ -248,7 +248,7 @@ def wood_grain(size: int = 64) -> UInt8[np.ndarray, "n n 3"]:
 
 
 def check_renderer() -> None:
-    """Find out whether this machine can render, before anything is written.
+    """Check that this machine can render.
 
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
@@ -257,13 +257,13 @@ def check_renderer() -> None:
 
 
 @cache
-def stage_of(place: Place, time: Time = "day") -> Stage:
-    """The stage of a setting at a time of day, made once a process.
+def stage_of(place: Setting, time: Time = "day") -> Stage:
+    """Renderer of a setting at a time of day, created once per process.
 
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
     """
-    return Stage(setting_of(place, time))
+    return Stage(environment_of(place, time))
 
 
 class _Graphics(NamedTuple):
@@ -274,13 +274,13 @@ class _Graphics(NamedTuple):
 
 @cache
 def _graphics() -> _Graphics:
-    """The mujoco module and an OpenGL context made current, once per process; pictures go to buffers of their own."""
+    """The mujoco module and a current OpenGL context, created once per process; pictures use offscreen buffers."""
     try:
         engine = mujoco()
         context = engine.GLContext(64, 64)
         context.make_current()
-        from OpenGL import GL  # after the engine has chosen its platform
-    except Exception as error:  # each backend fails in its own way: ImportError, AttributeError, GL errors
+        from OpenGL import GL  # after MuJoCo has chosen its platform
+    except Exception as error:  # backends raise ImportError, AttributeError or GL errors
         reason = " ".join(str(error).split())[:120]
         raise RenderError(
             f"can't render ({type(error).__name__}: {reason}): install the extra [world] and libegl1 libegl-mesa0 "
@@ -290,7 +290,7 @@ def _graphics() -> _Graphics:
 
 
 def _xml() -> str:
-    """A model that carries what the renderer needs on the device: sky, ground, grain and the cone's mesh."""
+    """MJCF model with the renderer's assets: sky, ground, wood grain and the mesh of a cone."""
     repeat = 1 / TILE_METRES
     return f"""
     <mujoco>

@@ -1,11 +1,13 @@
-"""The world's vocabulary: what can appear, and what each thing is called in English and Chinese.
+"""Vocabulary of the world: everything that can appear, with its names in English and Chinese.
 
-How whole captions are put together of it is `captions.py`'s business.
+`captions.py` composes captions from it.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
+
+from vitascope.worlds.language import Language
 
 Kind = Literal[
     "ball", "cube", "cylinder", "cone", "robot", "cat", "penguin", "snowman", "bear", "rabbit", "domino", "wall"
@@ -19,30 +21,31 @@ Motion = Literal[
     "ramp", "swing", "topple", "collide",
     "chase", "flee", "orbit", "hide", "give", "take", "carried",
 ]  # fmt: skip
-Place = Literal["grass", "desert", "snow", "beach", "room", "street", "forest"]
+Setting = Literal["grass", "desert", "snow", "beach", "room", "street", "forest"]
 Time = Literal["day", "sunset", "night"]
 Weather = Literal["clear", "rain", "snowfall", "fog"]
 Style = Literal["plain", "noir", "pastel", "sketch"]
-Camera = Literal[
-    "still", "pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out", "orbit", "rise", "follow", "close"
-]
-Language = Literal["en", "zh"]
 
-KINDS, COLOURS, MOTIONS, PLACES, LANGUAGES = (get_args(each) for each in (Kind, Colour, Motion, Place, Language))
+KINDS, COLOURS, MOTIONS, SETTINGS = (get_args(each) for each in (Kind, Colour, Motion, Setting))
 MATERIALS, ACCESSORIES, EXPRESSIONS = get_args(Material), get_args(Accessory), get_args(Expression)
-TIMES, WEATHERS, STYLES, CAMERAS = get_args(Time), get_args(Weather), get_args(Style), get_args(Camera)
+TIMES, WEATHERS, STYLES = get_args(Time), get_args(Weather), get_args(Style)
 
 CHARACTERS: tuple[Kind, ...] = ("robot", "cat", "penguin", "snowman", "bear", "rabbit")
-OBJECTS: tuple[Kind, ...] = ("ball", "cube", "cylinder", "cone")  # dominoes and walls come only where they're needed
+OBJECTS: tuple[Kind, ...] = (
+    "ball",
+    "cube",
+    "cylinder",
+    "cone",
+)  # dominoes and walls appear only in the events that need them
 MECHANICAL: tuple[Motion, ...] = ("fall", "ramp", "swing", "topple", "collide")  # simulated
 SOLO: tuple[Motion, ...] = ("right", "left", "jump", "fall", "spin", "circle", "sway", "approach", "leave")
 SHARED: tuple[Motion, ...] = ("collide", "chase", "orbit", "hide", "give")  # with a partner
-PASSIVE: tuple[Motion, ...] = ("flee", "stand", "take", "carried")  # said, if at all, in the partner's phrase
-INDOORS: tuple[Place, ...] = ("room",)  # no weather
+PASSIVE: tuple[Motion, ...] = ("flee", "stand", "take", "carried")  # mentioned only in the partner's phrase
+INDOORS: tuple[Setting, ...] = ("room",)  # no weather
 
 
 class Noun(NamedTuple):
-    """A thing's English name and its plural, its Chinese name and the Chinese measure word."""
+    """English singular and plural, Chinese name and its measure word."""
 
     en: str
     plural: str
@@ -68,7 +71,7 @@ COUNTS: dict[Language, dict[int, str]] = {
     "en": {2: "two", 3: "three", 4: "four", 5: "five"},
     "zh": {1: "一", 2: "两", 3: "三", 4: "四", 5: "五"},
 }
-COLOURS_ZH: dict[Colour, tuple[str, ...]] = {  # what stands before the noun
+COLOURS_ZH: dict[Colour, tuple[str, ...]] = {  # long and short form before the noun
     "red": ("红色的", "红"),
     "green": ("绿色的", "绿"),
     "blue": ("蓝色的", "蓝"),
@@ -78,11 +81,11 @@ COLOURS_ZH: dict[Colour, tuple[str, ...]] = {  # what stands before the noun
     "white": ("白色的", "白"),
     "pink": ("粉色的", "粉色"),
 }
-MATERIALS_SAID: dict[Language, dict[Material, str]] = {  # plastic goes without saying
+MATERIAL_PHRASES: dict[Language, dict[Material, str]] = {  # plastic is not mentioned
     "en": {"plastic": "", "rubber": "rubber", "wood": "wooden", "metal": "metal", "glass": "glass"},
     "zh": {"plastic": "", "rubber": "橡胶", "wood": "木制", "metal": "金属", "glass": "玻璃"},
 }
-ACCESSORIES_SAID: dict[Language, dict[Accessory, str]] = {
+ACCESSORY_PHRASES: dict[Language, dict[Accessory, str]] = {
     "en": {"hat": "a top hat", "crown": "a crown", "scarf": "a scarf", "glasses": "glasses", "bow": "a bow tie"},
     "zh": {
         "hat": "戴着礼帽的",
@@ -99,7 +102,7 @@ EXPRESSIONS_ZH: dict[Expression, str] = {
     "angry": "生气的",
 }
 
-SETTINGS: dict[Language, dict[Place, tuple[str, ...]]] = {
+SETTING_PHRASES: dict[Language, dict[Setting, tuple[str, ...]]] = {
     "en": {
         "grass": ("on the grass", "in a meadow", "on a grassy field"),
         "desert": ("in the desert", "on the sand of a desert"),
@@ -119,7 +122,7 @@ SETTINGS: dict[Language, dict[Place, tuple[str, ...]]] = {
         "forest": ("森林里", "树林中"),
     },
 }
-TIMES_SAID: dict[Language, dict[Time, tuple[str, ...]]] = {  # the day often goes without saying
+TIME_PHRASES: dict[Language, dict[Time, tuple[str, ...]]] = {  # "" makes the day often implicit
     "en": {
         "day": ("", "", "by day", "in daylight"),
         "sunset": ("at sunset", "in the evening light"),
@@ -127,7 +130,7 @@ TIMES_SAID: dict[Language, dict[Time, tuple[str, ...]]] = {  # the day often goe
     },
     "zh": {"day": ("", "", "白天"), "sunset": ("日落时", "傍晚"), "night": ("夜晚", "月光下")},
 }
-WEATHERS_SAID: dict[Language, dict[Weather, tuple[str, ...]]] = {
+WEATHER_PHRASES: dict[Language, dict[Weather, tuple[str, ...]]] = {
     "en": {
         "clear": ("",),
         "rain": ("in the rain", "while it rains"),
@@ -136,7 +139,7 @@ WEATHERS_SAID: dict[Language, dict[Weather, tuple[str, ...]]] = {
     },
     "zh": {"clear": ("",), "rain": ("下着雨", "雨中"), "snowfall": ("下着雪", "雪花飘落"), "fog": ("雾中", "大雾里")},
 }
-STYLES_SAID: dict[Language, dict[Style, tuple[str, ...]]] = {
+STYLE_PHRASES: dict[Language, dict[Style, tuple[str, ...]]] = {
     "en": {
         "plain": ("",),
         "noir": ("in black and white", "film noir"),
@@ -148,33 +151,5 @@ STYLES_SAID: dict[Language, dict[Style, tuple[str, ...]]] = {
         "noir": ("黑白电影风格", "黑白画面"),
         "pastel": ("柔和的粉彩风格", "粉彩色调"),
         "sketch": ("铅笔画风格", "铅笔素描风格"),
-    },
-}
-CAMERAS_SAID: dict[Language, dict[Camera, tuple[str, ...]]] = {
-    "en": {
-        "still": ("the camera is still", "static shot"),
-        "pan_left": ("the camera pans left",),
-        "pan_right": ("the camera pans right",),
-        "tilt_up": ("the camera tilts up",),
-        "tilt_down": ("the camera tilts down",),
-        "zoom_in": ("the camera moves in", "the camera zooms in"),
-        "zoom_out": ("the camera pulls back", "the camera zooms out"),
-        "orbit": ("the camera circles around", "the camera orbits the scene"),
-        "rise": ("the camera rises", "the camera cranes up"),
-        "follow": ("the camera follows", "tracking shot"),
-        "close": ("close-up", "a close-up shot"),
-    },
-    "zh": {
-        "still": ("镜头静止", "固定镜头"),
-        "pan_left": ("镜头向左摇",),
-        "pan_right": ("镜头向右摇",),
-        "tilt_up": ("镜头上摇",),
-        "tilt_down": ("镜头下摇",),
-        "zoom_in": ("镜头推近", "镜头慢慢拉近"),
-        "zoom_out": ("镜头拉远",),
-        "orbit": ("镜头环绕", "镜头绕着场景转"),
-        "rise": ("镜头上升",),
-        "follow": ("镜头跟随", "跟拍镜头"),
-        "close": ("特写", "特写镜头"),
     },
 }

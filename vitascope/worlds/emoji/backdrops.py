@@ -25,7 +25,7 @@ from vitascope.worlds.emoji.painting import (
     smooth,
     stars,
 )
-from vitascope.worlds.emoji.scene import Place
+from vitascope.worlds.emoji.scene import Backdrop
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Light:
 
 
 @dataclass(frozen=True)
-class Backdrop:
+class PaintedBackdrop:
     """A painted place and its light."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
     light: Light
 
 
-LIGHTS: dict[Place, Light] = {
+LIGHTS: dict[Backdrop, Light] = {
     "sunset": Light((1.0, 0.92, 0.84), 0.45),
     "night": Light((0.80, 0.86, 1.0), 0.5),
     "stage": Light((1.0, 0.98, 0.94), 0.5),
@@ -54,12 +54,12 @@ LIGHTS: dict[Place, Light] = {
 }
 
 
-def paint(place: Place, seed: int, x: Float[np.ndarray, " w"], y: Float[np.ndarray, " h"]) -> Backdrop:
+def paint(place: Backdrop, seed: int, x: Float[np.ndarray, " w"], y: Float[np.ndarray, " h"]) -> PaintedBackdrop:
     """A place seen at points x and y, of which there are enough for soft edges (both rise evenly)."""
     canvas = Canvas(x, y, np.random.default_rng([seed, 11]))
     PAINTERS[place](canvas)
     pixels = (canvas.colours.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    return Backdrop(pixels, LIGHTS.get(place, Light()))
+    return PaintedBackdrop(pixels, LIGHTS.get(place, Light()))
 
 
 def _meadow(canvas: Canvas) -> None:
@@ -309,7 +309,7 @@ def _city(canvas: Canvas) -> None:
     canvas.lay((0.3, 0.3, 0.33), 0.4 * np.exp(-np.maximum(canvas.y, 0) / 0.015) * canvas.below(0.0))
 
 
-PAINTERS: dict[Place, Callable[[Canvas], None]] = {
+PAINTERS: dict[Backdrop, Callable[[Canvas], None]] = {
     "meadow": _meadow,
     "beach": _beach,
     "desert": _desert,

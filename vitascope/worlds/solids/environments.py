@@ -1,4 +1,4 @@
-"""The settings: sky, ground, light and the few things that stand around, by day, at sunset and at night."""
+"""Environments of settings: sky, ground, light and props, by day, at sunset and at night."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vitascope.worlds.solids.cast import RGB, Part
-from vitascope.worlds.solids.words import INDOORS, Place, Time
+from vitascope.worlds.solids.words import INDOORS, Setting, Time
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Colours in 0..1; lights as factors. Props stand in metres, the camera's side being negative y."""
+class Environment:
+    """Appearance of a setting. Colours are in 0..1, lights are factors, props are in metres (y away from the camera)."""
 
     zenith: RGB
     horizon: RGB
-    ground: tuple[RGB, RGB]  # two shades that a smooth pattern mixes
+    ground: tuple[RGB, RGB]  # two shades mixed by a smooth pattern
     pattern: Literal["patches", "planks", "paving"]
     ambient: float
     sun: float
     props: tuple[Part, ...] = ()
-    sunlight: RGB = (1.0, 1.0, 1.0)  # the colour of all its light
-    haze: float = 60.0  # metres at which the horizon's colour has swallowed everything
+    sunlight: RGB = (1.0, 1.0, 1.0)  # colour of all light
+    haze: float = 60.0  # metres at which everything has the horizon's colour
 
 
-SKY = 128  # pixels of a side of the sky's cube
+SKY = 128  # pixels per side of the sky cube
 LEAVES: RGB = (0.18, 0.45, 0.18)
 PINE: RGB = (0.12, 0.33, 0.22)
 TRUNK: RGB = (0.36, 0.24, 0.14)
@@ -115,8 +115,8 @@ def _lamp(x: float, y: float) -> tuple[Part, ...]:
     )
 
 
-BY_DAY: dict[Place, Setting] = {
-    "grass": Setting(
+BY_DAY: dict[Setting, Environment] = {
+    "grass": Environment(
         zenith=(0.25, 0.52, 0.92),
         horizon=(0.78, 0.90, 1.0),
         ground=((0.28, 0.56, 0.20), (0.40, 0.68, 0.26)),
@@ -129,7 +129,7 @@ BY_DAY: dict[Place, Setting] = {
             *(Part("ellipsoid", (5.0, 2.5, 1.1), (x, 22.0, 0.0), (0.34, 0.60, 0.28)) for x in (-7.0, 5.0)),
         ),
     ),
-    "desert": Setting(
+    "desert": Environment(
         zenith=(0.40, 0.66, 0.92),
         horizon=(0.98, 0.90, 0.74),
         ground=((0.84, 0.66, 0.40), (0.92, 0.76, 0.50)),
@@ -143,7 +143,7 @@ BY_DAY: dict[Place, Setting] = {
             *_cactus(4.6, 6.2, 1.4),
         ),
     ),
-    "snow": Setting(
+    "snow": Environment(
         zenith=(0.55, 0.68, 0.84),
         horizon=(0.86, 0.90, 0.95),
         ground=((0.80, 0.86, 0.94), (0.90, 0.93, 0.98)),
@@ -152,7 +152,7 @@ BY_DAY: dict[Place, Setting] = {
         sun=0.50,
         props=(*_pine(-3.3, 5.5, 1.0), *_pine(3.6, 6.5, 1.25), *_pine(-5.6, 8.0, 1.3)),
     ),
-    "beach": Setting(
+    "beach": Environment(
         zenith=(0.30, 0.64, 0.95),
         horizon=(0.90, 0.95, 0.98),
         ground=((0.90, 0.82, 0.62), (0.95, 0.88, 0.70)),
@@ -165,7 +165,7 @@ BY_DAY: dict[Place, Setting] = {
             *_palm(-2.5, 2.6, 0.85),
         ),
     ),
-    "room": Setting(
+    "room": Environment(
         zenith=(0.80, 0.76, 0.68),
         horizon=(0.80, 0.76, 0.68),
         ground=((0.55, 0.36, 0.20), (0.66, 0.45, 0.27)),
@@ -182,7 +182,7 @@ BY_DAY: dict[Place, Setting] = {
             Part("box", (0.43, 0.06, 0.33), (-1.4, 3.06, 1.8), (0.72, 0.82, 0.70)),
         ),
     ),
-    "street": Setting(
+    "street": Environment(
         zenith=(0.36, 0.60, 0.92),
         horizon=(0.82, 0.88, 0.94),
         ground=((0.46, 0.47, 0.50), (0.56, 0.56, 0.58)),
@@ -198,7 +198,7 @@ BY_DAY: dict[Place, Setting] = {
             *_lamp(3.4, 4.4),
         ),
     ),
-    "forest": Setting(
+    "forest": Environment(
         zenith=(0.42, 0.62, 0.72),
         horizon=(0.66, 0.80, 0.74),
         ground=((0.28, 0.34, 0.16), (0.38, 0.40, 0.20)),
@@ -230,46 +230,46 @@ MOON = Part("sphere", (0.8, 0.8, 0.8), (-4.2, 14.0, 6.2), (1.0, 0.98, 0.86), glo
 SUN = Part("sphere", (1.1, 1.1, 1.1), (4.4, 20.0, 3.0), (1.0, 0.80, 0.45), glow=1.0)
 
 
-def setting_of(place: Place, time: Time) -> Setting:
-    """A setting at a time of day. Indoors it is lamps that make the evening warm and the night dim."""
-    setting = BY_DAY[place]
+def environment_of(place: Setting, time: Time) -> Environment:
+    """Environment of a setting at a time of day. Indoors, lamps light the evening and the night."""
+    environment = BY_DAY[place]
     indoors = place in INDOORS
     if time == "day":
-        return setting if indoors else replace(setting, props=(*setting.props, *CLOUDS))
+        return environment if indoors else replace(environment, props=(*environment.props, *CLOUDS))
     if time == "sunset":
-        sky = setting if indoors else replace(setting, zenith=(0.38, 0.34, 0.60), horizon=(1.0, 0.66, 0.42))
-        props = setting.props if indoors else (*setting.props, SUN)
+        sky = environment if indoors else replace(environment, zenith=(0.38, 0.34, 0.60), horizon=(1.0, 0.66, 0.42))
+        props = environment.props if indoors else (*environment.props, SUN)
         return replace(sky, ambient=0.36, sun=0.62, sunlight=(1.0, 0.80, 0.62), props=_panes(props, (1.0, 0.72, 0.42)))
-    props = setting.props if indoors else (*setting.props, MOON)
-    sky = replace(setting, zenith=(0.04, 0.05, 0.16), horizon=(0.15, 0.19, 0.40))
+    props = environment.props if indoors else (*environment.props, MOON)
+    sky = replace(environment, zenith=(0.04, 0.05, 0.16), horizon=(0.15, 0.19, 0.40))
     light: RGB = (0.98, 0.80, 0.58) if indoors else (0.66, 0.72, 0.98)
     pane: RGB = (0.10, 0.13, 0.28) if indoors else (1.0, 0.86, 0.50)
     return replace(sky, ambient=0.42, sun=0.46, sunlight=light, props=_panes(props, pane, 0.0 if indoors else 0.6))
 
 
 def _panes(props: tuple[Part, ...], colour: RGB, glow: float = 0.0) -> tuple[Part, ...]:
-    """The same things with another light in the windows."""
+    """The props with lit or dark windows."""
     return tuple(replace(part, colour=colour, glow=glow) if part.colour == PANE else part for part in props)
 
 
-def ground_texture(setting: Setting, size: int = 64) -> UInt8[np.ndarray, "n n 3"]:
-    """A smooth pattern of the ground's two shades that repeats without a seam."""
+def ground_texture(environment: Environment, size: int = 64) -> UInt8[np.ndarray, "n n 3"]:
+    """A seamless texture of the ground's two shades."""
     angles = np.arange(size) / size * 2 * np.pi
     x, y = angles[None, :], angles[:, None]
-    if setting.pattern == "planks":
+    if environment.pattern == "planks":
         mix = 0.5 + 0.5 * np.tanh(3 * np.sin(6 * y)) + 0.0 * x
-    elif setting.pattern == "paving":
+    elif environment.pattern == "paving":
         mix = 0.5 + 0.5 * np.tanh(4 * np.sin(4 * x) * np.sin(4 * y))
     else:
         mix = 0.5 + 0.25 * (np.sin(2 * x + 1.3 * np.sin(y)) + np.sin(3 * y + 1.7 * np.sin(2 * x)))
-    low, high = np.array(setting.ground[0]), np.array(setting.ground[1])
+    low, high = np.array(environment.ground[0]), np.array(environment.ground[1])
     return ((low + mix[..., None] * (high - low)) * 255).round().astype(np.uint8)
 
 
-def sky_texture(setting: Setting) -> UInt8[np.ndarray, "m n 3"]:
-    """A cube's six faces, one under another (right, left, up, down, front, back): the horizon's colour, soon darker."""
-    above = np.clip(1 - 2 * (np.arange(SKY) + 0.5) / SKY, 0, 1)  # tangent of the elevation of a side's rows
-    horizon, zenith = np.array(setting.horizon), np.array(setting.zenith)
+def sky_texture(environment: Environment) -> UInt8[np.ndarray, "m n 3"]:
+    """Six faces of the sky cube stacked as right, left, up, down, front, back: a gradient from horizon to zenith."""
+    above = np.clip(1 - 2 * (np.arange(SKY) + 0.5) / SKY, 0, 1)  # tangent of the elevation of each row of a side face
+    horizon, zenith = np.array(environment.horizon), np.array(environment.zenith)
     side = horizon + (above**0.7)[:, None, None] * (zenith - horizon) * np.ones((1, SKY, 1))
     up, down = (np.broadcast_to(colour, side.shape) for colour in (zenith, horizon))
     return (np.concatenate([side, side, up, down, side, side]) * 255).round().astype(np.uint8)
