@@ -1,4 +1,4 @@
-"""Clips of a dataset, picked at random, as one picture: `python scripts/sheet.py data/world docs/world.png`."""
+"""Contact sheet of random clips of a dataset: `python scripts/sheet.py data/world docs/world.png`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from vitascope.video import contact_sheet, read_video
 
 
 def main() -> None:
-    """Read the clips and write the picture: a row of frames each."""
+    """Write a contact sheet with a strip of four frames per clip."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("-n", type=int, default=48, help="clips; images are left out")
+    parser.add_argument("-n", type=int, default=48, help="number of clips; images are skipped")
     parser.add_argument("--columns", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     records = sorted((options.dataset / "clips").glob("*.json"))
     moving = [path for path in records if json.loads(path.read_bytes())["num_frames"] > 1]
     if not moving:
-        sys.exit(f"{options.dataset}: no clips")
+        sys.exit(f"{options.dataset} has no videos; render some first")
     picked = np.random.default_rng(options.seed).choice(moving, min(options.n, len(moving)), replace=False).tolist()
     videos = [read_video(media_path(path, num_frames=2)) for path in sorted(picked)]
     contact_sheet(videos, columns=options.columns, frames_per_video=4, scale=1).save(options.out)

@@ -1,4 +1,4 @@
-"""Configs: frozen pydantic models read from TOML files, with dotted overrides. A typo is an error."""
+"""Configs: frozen pydantic models read from TOML files, with dotted overrides. Unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitascope.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of every config: immutable, complete, and unknown keys are refused."""
+    """Base of all configs: immutable, complete, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
@@ -24,16 +24,16 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def load_config(path: str | Path, kind: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
-    """The config in a TOML file, after overrides such as `optimizer.lr=1e-4` (values are TOML).
+    """Config from a TOML file with overrides such as `optimizer.lr=1e-4`, whose values are TOML.
 
     Raises:
-        ConfigError: no such file, not TOML, an unknown key, a wrong type or a value out of range.
+        ConfigError: the file is missing or not TOML, or a key is unknown, of the wrong type or out of range.
     """
     path = Path(path)
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no config file {path}") from None
+        raise ConfigError(f"no config file {path}; check the path") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not a readable TOML file: {_one_line(error)}") from None
     for override in overrides:
@@ -42,10 +42,10 @@ def load_config(path: str | Path, kind: type[ConfigT], overrides: Sequence[str] 
 
 
 def parse_config(tree: dict[str, Any], kind: type[ConfigT], source: str = "config") -> ConfigT:
-    """The config that a nested dict describes.
+    """Config from a nested dict.
 
     Raises:
-        ConfigError: naming the first key that is unknown or wrong, and how many more there are.
+        ConfigError: a key is unknown or wrong; the message names the first and counts the others.
     """
     try:
         return kind.model_validate(tree)
@@ -62,24 +62,24 @@ def validation_message(error: ValidationError) -> str:
 
 
 def dump_toml(config: Config) -> str:
-    """The config as TOML text, every key with its resolved value; None is left out."""
+    """Config as TOML text with all resolved values; None is omitted."""
     return "\n".join(_toml_lines(config.model_dump(mode="json"), prefix="")) + "\n"
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
-        raise ConfigError(f"override {override!r} is not of the form key=value")
+        raise ConfigError(f"override {override!r} is not of the form key=value; write such as optimizer.lr=1e-4")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string, as on any command line
+        value = text  # a bare word is a string
     *parents, leaf = dotted.strip().split(".")
     node = tree
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"override {override!r}: {parent} is a value, not a section")
+            raise ConfigError(f"override {override!r}: {parent} is a value, not a section; override {parent} itself")
     node[leaf] = value
 
 
@@ -101,14 +101,14 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON escapes are valid TOML
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     if isinstance(value, dict):
         items = {key: item for key, item in value.items() if item is not None}
         return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in items.items()) + "}"
     if value is None:
-        raise ConfigError("a list in a config holds None, which TOML can't say; leave the item out")
+        raise ConfigError("a list in a config contains None, which TOML can't represent; omit the item")
     return repr(value)
 
 

@@ -1,40 +1,40 @@
-"""Errors that a user can cause and mend. The command line prints one as one line and exits 2."""
+"""Errors that users can cause and fix. The command line prints them as one line."""
 
 
 class VitascopeError(Exception):
-    """A user's mistake: the message names the value, the rule and the cure, in one line."""
+    """Base of all user errors; the one-line message names the value, the rule and the cure."""
 
 
 class ConfigError(VitascopeError):
-    """A config file or override that can't be used: unknown key, wrong type, absurd value."""
+    """Invalid config file or override: unknown key, wrong type or value out of range."""
 
 
 class MediaError(VitascopeError):
-    """A media file that can't be read or written: missing, empty, not a video, too small."""
+    """Media file that can't be read or written."""
 
 
 class PastEndError(MediaError):
-    """A part of a media file that begins after its end."""
+    """Start of a part that is past the end of a media file."""
 
 
 class SizeError(VitascopeError):
-    """A width, height, frame count, duration or rate outside what can be made."""
+    """Width, height, frame count, duration or rate out of range."""
 
 
 class PromptError(VitascopeError):
-    """A prompt that is empty or too long."""
+    """Prompt that is empty or too long."""
 
 
 class EndpointError(VitascopeError):
-    """A service that was asked for something and didn't give it."""
+    """Service that failed to answer a request."""
 
 
 class ModelError(VitascopeError):
-    """A model name or folder that can't be loaded."""
+    """Model name or folder that can't be loaded."""
 
 
 class DeviceError(VitascopeError):
-    """A device or number format that this machine doesn't have."""
+    """Device or number format that this machine lacks."""
 
 
 class Terminated(BaseException):
@@ -42,14 +42,14 @@ class Terminated(BaseException):
 
 
 class DatasetError(VitascopeError):
-    """A dataset folder that can't be read or has nothing in it."""
+    """Dataset folder that is unreadable or empty."""
 
 
 class RenderError(VitascopeError):
-    """Clips that can't be made: nothing to render with, or a process that died."""
+    """Rendering failure: the renderer is missing or a process died."""
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in one line: the system's own words where there are some."""
+    """Reason of an error in one line, in the system's words if available."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())

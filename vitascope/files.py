@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, synced, then renamed."""
+"""Atomic files: written to a temporary name in the same folder, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from vitascope.errors import ModelError, reason
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path of the same folder and suffix; on leaving it takes `path`'s place, on an error it vanishes."""
+    """Temporary path in the same folder with the same suffix. It replaces `path` on exit and is removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")  # short: the longest name still works
+    temporary = path.with_name(
+        f".{secrets.token_hex(8)}.tmp{path.suffix}"
+    )  # short, so that the longest allowed name works
     try:
         yield temporary
         sync(temporary)
@@ -32,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """An empty temporary folder beside `path`; on leaving it takes its place, on an error it vanishes."""
+    """Empty temporary folder in the same parent. It replaces `path` on exit and is removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -51,27 +53,27 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, idle_seconds: float = 3600.0) -> None:
-    """Remove temporary files that killed processes left in a folder; those written to lately may be somebody's yet."""
+    """Remove temporary files that killed processes left in a folder; recent ones may still be in use and stay."""
     for path in folder.glob(".*.tmp*"):
-        with suppress(FileNotFoundError):  # its owner was faster
+        with suppress(FileNotFoundError):  # its owner removed it
             if path.is_file() and time.time() - path.stat().st_mtime > idle_seconds:
                 path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file whole."""
+    """Write a UTF-8 file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """SHA-256 of a file as a hexadecimal string."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
+    """Flush a file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows can't open a folder for syncing
     descriptor = os.open(path, os.O_RDONLY)
@@ -82,10 +84,10 @@ def sync(path: Path) -> None:
 
 
 def read_json(path: Path, cure: str) -> dict[str, Any]:
-    """The JSON object in a file.
+    """JSON object in a file.
 
     Raises:
-        ModelError: no such file, or it holds something else; the message ends with the cure.
+        ModelError: the file is missing or holds something else; the message ends with `cure`.
     """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))

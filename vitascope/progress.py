@@ -1,4 +1,4 @@
-"""How far a long piece of work has come, on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Progress reports on stderr: a bar on terminals, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _SECONDS_BETWEEN_LINES = 5.0
-_SECONDS_OF_RATE = 60.0  # the time left follows from the rate of so long, at least
+_SECONDS_OF_RATE = 60.0  # minimum window for estimating the time left
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total) as the work goes on; it shows the time left."""
+    """Function to call with (done, total) during the work; it shows the time left."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.markup import escape
@@ -27,7 +27,7 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
         return
 
     shown = time.monotonic()
-    reports: deque[tuple[float, int]] = deque()  # of the last minute; the first may count what was there before
+    reports: deque[tuple[float, int]] = deque()  # of the last minute; the first one may include work of an earlier run
 
     def show(done: int, total: int) -> None:
         nonlocal shown

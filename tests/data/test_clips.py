@@ -156,5 +156,5 @@ def test_storyboards_are_encoded_shot_by_shot_behind_the_captions(dataset, codec
 
 def test_a_storyboard_that_leaves_out_a_shot_is_refused(dataset):
     write_clip(dataset, 2, 9, **{**TOLD, "cuts": [2, 4]})
-    with pytest.raises(DatasetError, match=r"000002\.json.*a storyboard of 2 shots for 2 cuts"):
+    with pytest.raises(DatasetError, match=r"000002\.json.*a storyboard has 2 shots; 2 cuts need 3"):
         list_clips(dataset)

@@ -59,12 +59,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_record_tells_of_the_shots_that_its_frames_show() -> None:
     """The cuts are where the truth's frames change their shot. A clip too short for all of its shots isn't told so."""
     scene = next(scene for scene in map(sample_scene, range(99)) if len(scene.shots) == 3)
-    told = dataset.told_by_shots(scene, 17)
+    told = dataset.shot_fields(scene, 17)
     assert told["cuts"] == scene.first_frames(17)[1:]
     assert [len(way["shots"]) for ways in told["storyboards"].values() for way in ways] == [3] * 8
     assert json.loads(json.dumps(told)) == told
-    assert dataset.told_by_shots(scene, 2) == dataset.told_by_shots(scene, 1) == {}
-    assert dataset.told_by_shots(next(s for s in map(sample_scene, range(9)) if len(s.shots) == 1), 17) == {}
+    assert dataset.shot_fields(scene, 2) == dataset.shot_fields(scene, 1) == {}
+    assert dataset.shot_fields(next(s for s in map(sample_scene, range(9)) if len(s.shots) == 1), 17) == {}
 
 
 def seconds(record: dict[str, Any]) -> float:
@@ -203,7 +203,7 @@ def test_another_config_into_the_same_folder_is_refused(reference: Path, change:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '"x"', '{"num_clips": null}'])
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(ConfigError, match="not a dataset's"):
+    with pytest.raises(ConfigError, match="not a dataset's settings"):
         render_dataset(config(), tmp_path, num_workers=1)
 
 

@@ -74,7 +74,7 @@ def test_a_damaged_member_is_refused_and_its_neighbours_are_not(dataset, tmp_pat
         clips[1].read()
     reader = Reader(len(clips), max_bad_share=0.2)
     assert [reader.read(clip) is None for clip in clips] == [False, True, False, False, False]
-    assert "1 of 5 clips can't be read: 1 x 000001.mp4" in str(reader)
+    assert "1 of 5 clips are unreadable: 1 x 000001.mp4" in str(reader)
     with pytest.raises(DatasetError, match="max_bad_share"):
         Reader(len(clips), max_bad_share=0.1).read(clips[1])
 
@@ -121,7 +121,7 @@ def test_a_finished_set_and_shards_themselves_are_not_packed_again(dataset, tmp_
     with pytest.raises(ConfigError, match="finished set"):
         write_shards(dataset, out)
     assert main(["prepare", "shards", str(out), "-o", str(tmp_path / "again")]) == 2
-    assert "made of shards already" in capsys.readouterr().err
+    assert "already consists of shards" in capsys.readouterr().err
 
 
 def test_names_in_an_index_lead_nowhere_else(dataset, tmp_path):

@@ -94,12 +94,12 @@ def test_images_round_trip(tmp_path: Path, suffix: str) -> None:
     [
         ("clip.mp3", 2, (32, 32), MediaError, r"can't write \.mp3"),
         ("clip", 2, (32, 32), MediaError, "without a suffix"),
-        ("none/clip.mp4", 2, (32, 32), MediaError, "make it first"),
-        ("none/clip.png", 1, (32, 32), MediaError, "make it first"),
+        ("none/clip.mp4", 2, (32, 32), MediaError, "create it first"),
+        ("none/clip.png", 1, (32, 32), MediaError, "create it first"),
         ("folder.mp4", 2, (32, 32), MediaError, "is a folder"),
         ("clip.png", 2, (32, 32), MediaError, "has 2 frames; save it as"),
-        ("clip.mp4", 2, (8, 32), SizeError, "is 32x8; the least is 16x16"),
-        ("clip.png", 1, (32, 15), SizeError, "is 15x32; the least is 16x16"),
+        ("clip.mp4", 2, (8, 32), SizeError, "is 32x8; the minimum is 16x16"),
+        ("clip.png", 1, (32, 15), SizeError, "is 15x32; the minimum is 16x16"),
         ("x" * 300 + ".mp4", 2, (32, 32), MediaError, "can't be written"),
         ("a\0b.mp4", 2, (32, 32), MediaError, "can't be written"),
     ],
@@ -115,7 +115,7 @@ def test_what_cannot_be_written(tmp_path, name, num_frames, size, error, reason)
 @pytest.mark.parametrize("crf", [-1, 52])
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.png"])
 def test_a_quality_that_is_none_is_refused(tmp_path: Path, name: str, crf: int) -> None:
-    with pytest.raises(MediaError, match="crf is"):
+    with pytest.raises(MediaError, match="crf must be"):
         write_video(Video(smooth(1), 10.0), tmp_path / name, crf=crf)
 
 

@@ -1,4 +1,4 @@
-"""Clips with captions: a folder of files, as `vitascope render` and `prepare` write it, or of shards (`shards.py`)."""
+"""Captioned clips of a dataset, stored as files or as shards (`shards.py`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARD_INDEX = "index.jsonl"
 
 @dataclass(frozen=True)
 class Member:
-    """A file inside a shard: its name, where its bytes are, and their digest."""
+    """A file inside a shard: its name, its byte range and its SHA-256."""
 
     name: str
     offset: int
@@ -34,11 +34,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip on disk: its media file (or the shard that holds it), its shape and its captions by language.
+    """A clip on disk: its media file or shard, its shape, and its captions by language.
 
-    `attributes` say what it shows, where whoever made it knew. `cuts` are the frames with which its shots but the first
-    begin, and `storyboards` tell it shot by shot, by language. `part` says which frames of the file are the clip: from
-    the first up to the second, by default all.
+    `attributes` describe the content of simulated clips. `cuts` are the first frames of all shots but the first.
+    `storyboards` hold captions shot by shot, by language. `part` is a range [start, stop) of the file's frames; None
+    means all.
     """
 
     id: str
@@ -55,16 +55,18 @@ class Clip:
     part: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse storyboards that don't tell of every shot."""
-        for told in (told for ways in self.storyboards.values() for told in ways):
-            if len(told.shots) != len(self.cuts) + 1:
-                raise ValueError(f"a storyboard of {len(told.shots)} shots for {len(self.cuts)} cuts")
+        """Reject storyboards whose number of shots differs from the clip's."""
+        for board in (board for boards in self.storyboards.values() for board in boards):
+            if len(board.shots) != len(self.cuts) + 1:
+                raise ValueError(
+                    f"a storyboard has {len(board.shots)} shots; {len(self.cuts)} cuts need {len(self.cuts) + 1}"
+                )
 
     def read(self, *, size: tuple[int, int] | None = None, max_frames: int | None = None) -> Video:
-        """The clip's frames; `size` (rows, columns) and `max_frames` as in `read_video`.
+        """Frames of the clip; `size` (height, width) and `max_frames` are those of `read_video`.
 
         Raises:
-            MediaError: media that can't be read, or whose bytes aren't those that were packed.
+            MediaError: the media can't be read, or the shard's bytes have changed.
         """
         if self.part is not None:
             video = replace(self, part=None).read(size=size, max_frames=self.part[1])
@@ -72,7 +74,7 @@ class Clip:
         if self.member is None:
             return read_video(self.path, size=size, max_frames=max_frames)
         with TemporaryDirectory() as folder:
-            path = Path(folder) / f"clip{Path(self.member.name).suffix}"  # the index's name may lead anywhere
+            path = Path(folder) / f"clip{Path(self.member.name).suffix}"  # never use the index's name as a path
             path.write_bytes(_member_bytes(self.path, self.member))
             try:
                 return read_video(path, size=size, max_frames=max_frames)
@@ -80,16 +82,18 @@ class Clip:
                 raise MediaError(str(error).replace(str(path), f"{self.member.name} in {self.path}")) from None
 
     def shots_alone(self) -> list[Clip]:
-        """Each of several shots as a clip, told as storyboards tell it; none without attributes and storyboards.
+        """Each shot as a clip of its own, captioned by the storyboards.
+
+        Empty if the clip has a single shot, no attributes or no storyboards.
 
         Raises:
-            DatasetError: attributes of other shots than there are.
+            DatasetError: the attributes list another number of shots.
         """
         if self.attributes is None or not self.cuts or not self.storyboards:
             return []
-        num_told = len(self.attributes["shots"])
-        if num_told != len(self.cuts) + 1:
-            raise DatasetError(f"clip {self.id}: {num_told} shots and {len(self.cuts)} cuts; render the dataset anew")
+        num_shots = len(self.attributes["shots"])
+        if num_shots != len(self.cuts) + 1:
+            raise DatasetError(f"clip {self.id}: {num_shots} shots and {len(self.cuts)} cuts; render the dataset again")
         borders = [0, *self.cuts, self.num_frames]
         return [
             replace(
@@ -109,16 +113,16 @@ class Clip:
         ]
 
     def record(self) -> dict[str, Any]:
-        """What training has to know of the clip."""
+        """Fields of the clip that training needs, ready for JSON."""
         shape = {"num_frames": self.num_frames, "height": self.height, "width": self.width, "fps": self.fps}
         known = {} if self.attributes is None else {"attributes": self.attributes}
         if self.storyboards:
-            told = {language: [each._asdict() for each in ways] for language, ways in self.storyboards.items()}
-            known |= {"cuts": list(self.cuts), "storyboards": told}
+            boards = {language: [each._asdict() for each in some] for language, some in self.storyboards.items()}
+            known |= {"cuts": list(self.cuts), "storyboards": boards}
         return {"id": self.id, **shape, "captions": self.captions, **known}
 
     def some_captions(self, per_language: int) -> list[str]:
-        """The first captions of each language, in a fixed order; clips differ in which phrasings come first."""
+        """The first captions of each language, in a fixed order."""
         return [text for language in sorted(self.captions) for text in self.captions[language][:per_language]]
 
     def some_storyboards(self, per_language: int) -> list[ShotCaptions]:
@@ -127,17 +131,17 @@ class Clip:
 
 
 class Reader:
-    """Reads clips to train on. One that can't be read is left out and remembered; too many of them stop the run."""
+    """Reads clips for training and skips unreadable ones; too many of them stop the run."""
 
     def __init__(self, num_clips: int, max_bad_share: float):
         self.num_clips, self.max_bad_share = num_clips, max_bad_share
-        self.problems: dict[tuple[Path, Member | None], str] = {}  # of files: shots alone are of the same one
+        self.problems: dict[tuple[Path, Member | None], str] = {}  # by file: the shots of a clip share one
 
     def read(self, clip: Clip) -> Video | None:
-        """The clip's frames, or None if they can't be read.
+        """Frames of the clip, or None if it is unreadable.
 
         Raises:
-            DatasetError: more than the share of the clips that may be bad, or all of them.
+            DatasetError: more than `max_bad_share` of the clips, or all of them, are unreadable.
         """
         try:
             return clip.read()
@@ -148,13 +152,13 @@ class Reader:
         return None
 
     def read_all(self, clips: Iterable[Clip]) -> Iterator[Video]:
-        """The videos of those that can be read, one at a time."""
+        """Yield the videos of the readable clips."""
         return (video for video in map(self.read, clips) if video is not None)
 
     def __str__(self) -> str:
         reasons = Counter(self.problems.values()).most_common(3)
         named = ", ".join(f"{count} x {reason}" for reason, count in reasons)
-        return f"{len(self.problems)} of {self.num_clips} clips can't be read: {named}"
+        return f"{len(self.problems)} of {self.num_clips} clips are unreadable: {named}"
 
 
 def shot_prompts(captions: ShotCaptions) -> list[str]:
@@ -163,28 +167,28 @@ def shot_prompts(captions: ShotCaptions) -> list[str]:
 
 
 def list_clips(folder: str | Path) -> list[Clip]:
-    """Every complete clip of a dataset's folder, by id.
+    """All complete clips of a dataset folder, sorted by id.
 
     Raises:
-        DatasetError: no such folder, or no clips in it, or a record or index that can't be read.
+        DatasetError: the folder is missing or empty, or a record or index is unreadable.
     """
     index = Path(folder) / SHARD_INDEX
     if index.exists():
         clips = list(_clips_of_shards(index))
         if not clips:
-            raise DatasetError(f"no clips in {index}")
+            raise DatasetError(f"no clips in {index}; pack the dataset again")
         return clips
-    records = sorted((Path(folder) / "clips").glob("[!.]*.json"))  # hidden ones are being written
+    records = sorted((Path(folder) / "clips").glob("[!.]*.json"))  # hidden files are still being written
     if not records:
         raise DatasetError(f"no clips in {folder}: make some with `vitascope render --clips 1000 --out {folder}`")
     return [_read_record(path) for path in records]
 
 
 def split_validation(clips: Sequence[Clip], num_validation: int) -> tuple[list[Clip], list[Clip]]:
-    """(training, validation): the last clips are kept for validation.
+    """(training, validation) clips; the last ones are for validation.
 
     Raises:
-        DatasetError: no clips would be left for training.
+        DatasetError: no clip would be left for training.
     """
     if num_validation >= len(clips):
         raise DatasetError(f"{len(clips)} clips are too few for {num_validation} validation clips; render more")
@@ -193,7 +197,7 @@ def split_validation(clips: Sequence[Clip], num_validation: int) -> tuple[list[C
 
 
 def pick(clips: Sequence[Clip], num: int, seed: int) -> list[Clip]:
-    """`num` of the clips, or all if there are fewer, drawn by a seed."""
+    """`num` random clips, or all if there are fewer, determined by `seed`."""
     return random.Random(seed).sample(clips, min(num, len(clips)))
 
 
@@ -216,19 +220,21 @@ def _member_bytes(shard: Path, member: Member) -> bytes:
     except OSError as error:
         raise MediaError(f"{shard} can't be read: {reason(error)}") from None
     if hashlib.sha256(content).hexdigest() != member.sha256:
-        raise MediaError(f"{member.name} in {shard} is damaged: its SHA-256 is not the one in the index")
+        raise MediaError(
+            f"{member.name} in {shard} is damaged: its SHA-256 differs from the index; pack the dataset again"
+        )
     return content
 
 
 def _clip(record: dict[str, Any], path: Path, member: Member | None = None) -> Clip:
     shape = {key: record[key] for key in ("num_frames", "height", "width", "fps")}
-    told = {"captions": record["captions"], "attributes": record.get("attributes")}
-    told["cuts"] = tuple(int(frame) for frame in record.get("cuts", ()))
-    told["storyboards"] = {
-        language: [ShotCaptions(str(each["text"]), [str(text) for text in each["shots"]]) for each in ways]
-        for language, ways in record.get("storyboards", {}).items()
+    texts = {"captions": record["captions"], "attributes": record.get("attributes")}
+    texts["cuts"] = tuple(int(frame) for frame in record.get("cuts", ()))
+    texts["storyboards"] = {
+        language: [ShotCaptions(str(each["text"]), [str(text) for text in each["shots"]]) for each in boards]
+        for language, boards in record.get("storyboards", {}).items()
     }
-    return Clip(id=record["id"], path=path, member=member, **told, **shape)
+    return Clip(id=record["id"], path=path, member=member, **texts, **shape)
 
 
 def _read_record(path: Path) -> Clip:

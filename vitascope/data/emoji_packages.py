@@ -22,10 +22,10 @@ HOW_TO_GET = (
 
 @lru_cache(maxsize=4)
 def find_characters(source: Path) -> tuple[Character, ...]:
-    """The animated emoji below a folder that have a name, by code; those with a skin tone are left out.
+    """Named animated emoji below a folder, sorted by code; variants with a skin tone are left out.
 
     Raises:
-        DatasetError: the animations or the names are missing, with the commands that get them.
+        DatasetError: the animations or the names are missing; the message has the commands that get them.
     """
     if not source.is_dir():
         raise DatasetError(f"no folder {source}; make it, and in it {HOW_TO_GET}")
@@ -44,13 +44,13 @@ def find_characters(source: Path) -> tuple[Character, ...]:
 
 
 def digest(characters: Sequence[Character]) -> str:
-    """A short hash of who there is to draw from."""
+    """Short hash of a set of characters."""
     codes = " ".join(character.code for character in characters)
     return hashlib.sha256(codes.encode()).hexdigest()[:16]
 
 
 def _labels(source: Path, language: str) -> dict[str, tuple[str, int]]:
-    """Label and subgroup of each emoji, by code."""
+    """(label, subgroup) of each emoji, by code."""
     path = next(iter(sorted(source.rglob(f"{language}/data.json"))), None)
     if path is None:
         raise DatasetError(f"no names ({language}/data.json of emojibase-data) in {source}; in it {HOW_TO_GET}")
@@ -58,16 +58,16 @@ def _labels(source: Path, language: str) -> dict[str, tuple[str, int]]:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return {_without_selectors(e["hexcode"].lower()): (e["label"], e.get("subgroup", -1)) for e in entries}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DatasetError(f"{path} is no list of emoji: {reason(error)}") from None
+        raise DatasetError(f"{path} is not emojibase's list of emoji: {reason(error)}; {HOW_TO_GET}") from None
 
 
 def _without_selectors(code: str) -> str:
-    """Code points without variation selectors, which the packages write here and there."""
+    """Code points without variation selectors, which the packages use inconsistently."""
     return "-".join(point for point in code.split("-") if point != "fe0f")
 
 
 def _is_animated(path: Path) -> bool:
-    """Whether a WebP file is an animation. Source: RFC 9649, section 2.7."""
+    """True if a WebP file is an animation. Source: RFC 9649, section 2.7."""
     with path.open("rb") as file:
         head = file.read(21)
     return head[12:16] == b"VP8X" and bool(head[20] & 2)

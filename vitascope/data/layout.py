@@ -1,4 +1,4 @@
-"""What a dataset's folder looks like: `dataset.json` says how it was made, `clips/` holds media and their records."""
+"""Layout of a dataset folder: `dataset.json` holds its settings, `clips/` holds media files and their records."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ from typing import Any
 from vitascope.errors import ConfigError
 from vitascope.files import write_text
 
-CRF = 12  # close to lossless at the sizes of clips
+CRF = 12  # nearly lossless at the sizes of clips
 MIN_SIDE, MAX_SIDE = 16, 2048
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """(width, height) of a clip's size, such as 80x48.
+    """(width, height) from a text such as 80x48.
 
     Raises:
-        ValueError: another form, or a side that is odd or out of range.
+        ValueError: the text has another form, or a side is odd or out of range.
     """
     match = re.fullmatch(r"([0-9]{2,5})x([0-9]{2,5})", size)
     width, height = (int(side) for side in match.groups()) if match else (0, 0)
     if not MIN_SIDE <= min(width, height) <= max(width, height) <= MAX_SIDE or width % 2 or height % 2:
-        raise ValueError(f"size {size!r}: write WIDTHxHEIGHT, both even and {MIN_SIDE} to {MAX_SIDE}")
+        raise ValueError(
+            f"size {size!r} is not WIDTHxHEIGHT with even sides from {MIN_SIDE} to {MAX_SIDE}; write such as 80x48"
+        )
     return width, height
 
 
 def media_path(record: Path, num_frames: int) -> Path:
-    """The media file that a record, `ID.json`, is about: an image if it has one frame."""
+    """Media file of the record `ID.json`: a PNG for one frame, else an MP4."""
     return record.with_suffix(".png" if num_frames == 1 else ".mp4")
 
 
 def claim(out: Path, wanted: Mapping[str, Any], may_grow: str | None = None) -> None:
-    """Write a folder's dataset.json, or check that the one there says the same.
+    """Write the settings of a dataset folder, or check that the existing ones are equal.
 
-    `may_grow` names a number that may differ; the larger one is kept.
+    `may_grow` names a numeric setting that may differ; the larger value is kept.
 
     Raises:
-        ConfigError: the folder is another's, or was made with other settings.
+        ConfigError: the folder isn't a dataset's, or was made with other settings.
     """
     path, wanted = out / "dataset.json", dict(wanted)
     if path.exists():
@@ -48,7 +50,7 @@ def claim(out: Path, wanted: Mapping[str, Any], may_grow: str | None = None) -> 
             if may_grow is not None:
                 wanted[may_grow] = max(wanted[may_grow], int(found[may_grow]))
         except (ValueError, TypeError, KeyError):
-            raise ConfigError(f"{path} is not a dataset's; choose another --out") from None
+            raise ConfigError(f"{path} is not a dataset's settings; choose another --out") from None
         differing = [key for key in wanted if key != may_grow and found.get(key) != wanted[key]]
         if differing:
             raise ConfigError(f"{out} was made with other settings ({', '.join(differing)}); choose another --out")

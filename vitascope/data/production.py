@@ -1,7 +1,6 @@
-"""Producing a dataset's numbered clips: many processes, the same result however the work is interrupted or divided.
+"""Production of numbered clips in parallel processes, shared by all simulated worlds.
 
-What a clip shows is its maker's business; here is what every maker shares: the settings, where clip k lies, and who
-makes it when.
+Clip k depends on the settings and k alone, so interruptions and the number of processes don't change the result.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from vitascope.video import Video, VideoWriter, write_video
 from vitascope.video.shape import VideoShape
 from vitascope.worlds.splits import Split
 
-MAX_ASPECT = 4  # narrower pictures put the camera so far away that the actors are specks
+MAX_ASPECT = 4  # in narrower pictures the camera is so far away that the actors are tiny
 MAX_CLIPS = 1_000_000  # names have six digits
 
 OnProgress = Callable[[int, int], None]
 
 
 class ProductionConfig(Config):
-    """What to make. Sizes, lengths and rates are drawn with equal shares; widths and heights in pixels."""
+    """Settings of a production. Sizes (in pixels), lengths and rates are drawn uniformly."""
 
     num_clips: int = Field(1000, ge=1, le=MAX_CLIPS)
     seed: int = Field(0, ge=0, lt=2**31)
@@ -49,40 +48,40 @@ class ProductionConfig(Config):
 
     @field_validator("sizes")
     @classmethod
-    def _sizes_can_be_drawn(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
         for size in sizes:
             sides = parse_size(size)
             if max(sides) > MAX_ASPECT * min(sides):
-                raise ValueError(f"size {size!r}: one side is more than {MAX_ASPECT} times the other")
+                raise ValueError(f"size {size!r} is more elongated than {MAX_ASPECT}:1; choose more similar sides")
         return sizes
 
     @field_validator("num_frames")
     @classmethod
-    def _lengths_are_sane(cls, lengths: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_num_frames(cls, lengths: tuple[int, ...]) -> tuple[int, ...]:
         if not all(1 <= length <= 100_000 for length in lengths):
             raise ValueError(f"num_frames {lengths}: each must be 1 to 100000")
         return lengths
 
     @field_validator("fps")
     @classmethod
-    def _rates_are_sane(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_fps(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
         if not all(1 <= rate <= 120 for rate in rates):
             raise ValueError(f"fps {rates}: each must be 1 to 120")
         return rates
 
     @field_validator("sizes", "num_frames", "fps")
     @classmethod
-    def _not_empty(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+    def _check_not_empty(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         if not values:
-            raise ValueError("at least one value is needed")
+            raise ValueError("the list is empty; give at least one value")
         return values
 
     def scene_seed(self, k: int) -> int:
-        """What decides clip k's content: the dataset's seed and k, and nothing else."""
+        """Seed of clip k's scene, from the dataset's seed and k alone."""
         return self.seed * 10_000_000 + k
 
     def draw_shape(self, k: int) -> VideoShape:
-        """Clip k's shape. An image shows the middle of what happens."""
+        """Shape of clip k. An image starts in the middle of the action."""
         draw = np.random.default_rng([self.seed, k])
         is_image = draw.random() < self.image_share
         width, height = parse_size(self.sizes[draw.integers(len(self.sizes))])
@@ -94,19 +93,19 @@ class ProductionConfig(Config):
 
 
 def record_path(out: Path, k: int) -> Path:
-    """Where clip k's record lies; its media lie beside it."""
+    """Path of clip k's record; its media file is in the same folder."""
     return out / "clips" / f"{k:06d}.json"
 
 
 def missing_clips(out: Path, num_clips: int) -> list[int]:
-    """Which of a folder's clips have yet to be made."""
+    """Numbers of the clips that a folder lacks."""
     return [k for k in range(num_clips) if not _is_made(record_path(out, k))]
 
 
 def write_frames(
     frames: Iterable[tuple[np.ndarray, dict[str, Any]]], record: Path, shape: VideoShape
 ) -> list[dict[str, Any]]:
-    """Write a clip's media as the frames (uint8 [h, w, 3] and their truth) come; the truth of each."""
+    """Write frames (uint8 [h, w, 3]) to a clip's media file as they arrive; return the ground truth of each."""
     path = media_path(record, shape.num_frames)
     if shape.is_image:
         ((pixels, truth),) = frames
@@ -127,10 +126,10 @@ def produce(
     num_workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Make the missing ones of `num_clips` clips. `make(k)` writes clip k whole, its record last, and can be pickled.
+    """Make the missing clips. `make(k)` writes clip k, its record last, and must be picklable.
 
-    By default there is a process a core. `on_progress` is called with (clips done, clips in all). More than one
-    process is started anew, so a script that calls this needs `if __name__ == "__main__":`.
+    There is one process per core by default. `on_progress` is called with (clips done, clips in total). Processes are
+    spawned, so scripts that call this need `if __name__ == "__main__":`.
 
     Raises:
         RenderError: a process died.
@@ -154,7 +153,7 @@ def produce(
 
 
 def _is_made(record: Path) -> bool:
-    """Whether a clip is there whole; one whose record can't be read, or has lost its media, is made again."""
+    """True if a clip is complete: its record is readable and its media file exists."""
     try:
         found = json.loads(record.read_bytes())
         return media_path(record, found["num_frames"]).is_file()
@@ -167,10 +166,10 @@ def _make_in_processes(
 ) -> None:
     spawn = get_context("spawn")  # an OpenGL context doesn't survive a fork
     clips, running = iter(missing), set[Future[Path]]()
-    pool = ProcessPoolExecutor(num_workers, spawn, initializer=_leave_with_parent)
+    pool = ProcessPoolExecutor(num_workers, spawn, initializer=_exit_with_parent)
     try:
         while True:
-            with _interrupts_held_back():  # one clip in waiting keeps every process busy; more would delay a Ctrl-C
+            with _interrupts_held_back():  # one queued clip keeps every process busy; more would delay Ctrl-C
                 free = num_workers + 1 - len(running)
                 running |= {pool.submit(make, k) for k in islice(clips, free)}
             if not running:
@@ -181,14 +180,14 @@ def _make_in_processes(
             report(len(finished))
     except BrokenProcessPool:
         raise RenderError(
-            "a rendering process died (out of memory?); the finished clips are kept: run it again, with fewer workers"
+            "a rendering process died, perhaps out of memory; finished clips are kept, run it again with fewer workers"
         ) from None
     finally:
-        pool.shutdown(cancel_futures=True)  # each process still finishes its clip
+        pool.shutdown(cancel_futures=True)  # running clips are finished
 
 
-def _leave_with_parent() -> None:
-    """End this process when the one that started it is gone, however it went."""
+def _exit_with_parent() -> None:
+    """Exit this process when its parent has ended for any reason."""
     parent = parent_process()
     assert parent is not None
 
@@ -201,7 +200,7 @@ def _leave_with_parent() -> None:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits for the end of this block; processes started in it never hear it, and their parent stops them."""
+    """Block SIGINT. Processes started inside inherit the mask, so only the parent handles Ctrl-C and stops them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -1,4 +1,4 @@
-"""Rendering a dataset of the simulated world: what is in each clip's files."""
+"""Datasets of the simulated world: rendered clips and their records."""
 
 from __future__ import annotations
 
@@ -20,31 +20,29 @@ from vitascope.worlds.solids.stage import check_renderer
 
 
 class RenderConfig(ProductionConfig):
-    """What to render. Sizes, lengths and rates are drawn with equal shares; widths and heights in pixels.
-
-    `variety` is how much goes on, see `sampling.sample_scene`.
-    """
+    """Settings of a rendered dataset; see `sampling.sample_scene` for `variety`."""
 
     variety: float = Field(1.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _has_combinations(self) -> RenderConfig:
+    def _check_combinations(self) -> RenderConfig:
         if count_combinations(self.split, self.held_out_share) == 0:
-            raise ValueError(f"held_out_share {self.held_out_share} leaves no combination for the split {self.split!r}")
+            raise ValueError(
+                f"held_out_share {self.held_out_share} leaves the split {self.split!r} empty; choose another share"
+            )
         return self
 
 
 def render_dataset(
     config: RenderConfig, out: str | Path, num_workers: int | None = None, on_progress: OnProgress | None = None
 ) -> Path:
-    """Render the clips that a folder lacks; each is a media file and, written last, its record. Returns the folder.
+    """Render the clips that a folder lacks, and return the folder. A clip is a media file and its record.
 
-    Clip k of a seed is the same clip whatever `num_clips`, the number of processes and the interruptions; see
-    `production.produce`.
+    Clip k of a seed doesn't depend on `num_clips`, interruptions or the number of processes; see `production.produce`.
 
     Raises:
         ConfigError: the folder was rendered with another config.
-        RenderError: nothing to render with, or a process died.
+        RenderError: the renderer is missing, or a process died.
     """
     out = Path(out)
     missing = missing_clips(out, config.num_clips)
@@ -57,7 +55,7 @@ def render_dataset(
 
 
 def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
-    """Render clip k of a dataset and write it; the path of its record."""
+    """Render and write clip k, and return the path of its record."""
     shape = config.draw_shape(k)
     scene = sample_scene(config.scene_seed(k), config.split, config.held_out_share, config.variety, shape.seconds)
     num_frames, fps, height, width, start = shape
@@ -65,7 +63,9 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     path = record_path(out, k)
     if shape.is_image:
         frames = [next(draw(start=start))]
-        if not all(actor["area"] for actor in frames[0].truth["actors"]):  # hidden, or gone: at first all are there
+        if not all(
+            actor["area"] for actor in frames[0].truth["actors"]
+        ):  # an actor is hidden or has left; all are visible at time 0
             frames = [next(draw(start=0.0))]
     else:
         frames = draw(start=start)
@@ -78,7 +78,7 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
         "height": height,
         "width": width,
         "captions": captions(scene, is_image=shape.is_image),
-        **told_by_shots(scene, num_frames),
+        **shot_fields(scene, num_frames),
         "attributes": scene.attributes(),
         "scene": scene.as_dict(),
         "truth": {"fps": fps, "frames": truth},
@@ -87,10 +87,10 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     return path
 
 
-def told_by_shots(scene: Scene, num_frames: int) -> dict[str, Any]:
-    """What the record of a clip of several shots says besides: the frames with which shots begin, and their texts."""
+def shot_fields(scene: Scene, num_frames: int) -> dict[str, Any]:
+    """Record fields of a clip with several shots: the first frames of all but the first, and the captions by shot."""
     cuts = scene.first_frames(num_frames)[1:]
-    if not cuts or sorted({*cuts, num_frames}) != [*cuts, num_frames]:  # too few frames for all shots
+    if not cuts or sorted({*cuts, num_frames}) != [*cuts, num_frames]:  # too few frames to show every shot
         return {}
     told = {language: [each._asdict() for each in ways] for language, ways in storyboards(scene).items()}
     return {"cuts": cuts, "storyboards": told}

@@ -1,4 +1,4 @@
-"""Preparing a dataset of animated emoji: what is in each clip's files."""
+"""Datasets of animated emoji: rendered clips and their records."""
 
 from __future__ import annotations
 
@@ -25,27 +25,26 @@ def prepare_emoji(
     num_workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Make the clips that a folder lacks of the emoji below `source`; each is a media file and, last, its record.
+    """Render the clips of emoji below `source` that a folder lacks, and return the folder.
 
-    Clip k of a seed is the same clip whatever `num_clips`, the number of processes and the interruptions; see
-    `production.produce`. Returns the folder.
+    Clip k of a seed doesn't depend on `num_clips`, interruptions or the number of processes; see `production.produce`.
 
     Raises:
-        ConfigError: the folder was made with another config or of other emoji, or the split has no combination.
+        ConfigError: the folder was made with another config or of other emoji, or the split is empty.
         DatasetError: packages are missing.
         MediaError: an animation can't be decoded.
         RenderError: a process died.
     """
     source, out = Path(source), Path(out)
-    import PIL  # noqa: F401 (before anything is written: without Pillow there is nothing to do)
+    import PIL  # noqa: F401 (fail without Pillow before anything is written)
 
     characters = find_characters(source)
     if not has_combinations(characters, config.split, config.held_out_share):
         raise ConfigError(
-            f"held_out_share {config.held_out_share} leaves no combination for the split {config.split!r}"
+            f"held_out_share {config.held_out_share} leaves the split {config.split!r} empty; choose another share"
         )
-    made_of = {"kind": "emoji", "emoji_version": EMOJI_VERSION, "characters": digest(characters)}
-    claim(out, {**made_of, **config.model_dump(mode="json")}, may_grow="num_clips")
+    provenance = {"kind": "emoji", "emoji_version": EMOJI_VERSION, "characters": digest(characters)}
+    claim(out, {**provenance, **config.model_dump(mode="json")}, may_grow="num_clips")
     make = partial(prepare_clip, config, source=source, out=out)
     remove_leftovers(record_path(out, 0).parent)
     produce(make, missing_clips(out, config.num_clips), config.num_clips, num_workers, on_progress)
@@ -53,7 +52,7 @@ def prepare_emoji(
 
 
 def prepare_clip(config: ProductionConfig, k: int, source: Path, out: Path) -> Path:
-    """Make clip k of a dataset and write it; the path of its record."""
+    """Render and write clip k, and return the path of its record."""
     shape = config.draw_shape(k)
     scene = sample_scene(find_characters(source), config.scene_seed(k), config.split, config.held_out_share)
     path = record_path(out, k)
@@ -75,7 +74,7 @@ def prepare_clip(config: ProductionConfig, k: int, source: Path, out: Path) -> P
 
 
 def _as_dict(scene: Scene) -> dict[str, Any]:
-    """Every field; characters by their codes, since where their files lie is the user's business."""
+    """All fields of a scene, with codes for characters, because file paths differ between machines."""
     fields = asdict(scene)
     for actor, described in zip(scene.actors, fields["actors"], strict=True):
         described["character"] = actor.character.code

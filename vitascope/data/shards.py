@@ -1,8 +1,8 @@
-"""Datasets in few large files: tar shards in WebDataset's layout, with an index of their sizes and digests.
+"""Shards: datasets in a few tar files in WebDataset's layout, with an index.
 
-A clip is two members, `ID.mp4` (or .png) and `ID.json`, its record. `index.jsonl` has a line a shard: its name, bytes
-and SHA-256, and of each clip what training has to know, where in the shard its media lie, and their SHA-256. So a
-dataset is listed from one file, a clip is read without what lies before it, and damage is found before it is learned.
+A clip has two members: `ID.mp4` (or .png) and its record `ID.json`. `index.jsonl` has one line per shard: its name,
+bytes and SHA-256, and for each clip its record, byte range and SHA-256. One file thus lists the dataset, clips are
+read by random access, and damage is detected before training on it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def write_shards(
     clips_per_shard: int = 256,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Pack a dataset's folder into shards, and return theirs. The index comes last; until then a run can be resumed.
+    """Pack a dataset folder into shards, and return their folder. Interrupted runs resume; the index is written last.
 
     Raises:
         ConfigError: `out` holds the shards of other clips.
-        DatasetError: no clips, or one whose files can't be read.
+        DatasetError: the dataset is empty, or a file is unreadable.
     """
     clips, out = list_clips(dataset), Path(out)
     if any(clip.member for clip in clips):
-        raise DatasetError(f"{dataset} is made of shards already")
+        raise DatasetError(f"{dataset} already consists of shards; give a folder made by `render` or `prepare`")
     if (out / SHARD_INDEX).exists():
         raise ConfigError(f"{out} holds a finished set of shards; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def write_shards(
 
 
 def _write_shard(path: Path, clips: Sequence[Clip]) -> Line:
-    """Write a shard whole; its line of the index."""
+    """Write one shard and return its line of the index."""
     with replacing(path) as temporary, tarfile.open(temporary, "w") as shard:
         for clip in clips:
             try:
@@ -86,13 +86,13 @@ def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
 def _entry(shard: tarfile.TarFile, clip: Clip) -> dict[str, Any]:
     member = shard.getmember(clip.path.name)
     file = shard.extractfile(member)
-    assert file is not None, f"{member.name} is no file"
-    place = {"name": member.name, "offset": member.offset_data, "bytes": member.size}
-    return {**clip.record(), **place, "sha256": hashlib.sha256(file.read()).hexdigest()}
+    assert file is not None, f"{member.name} is not a file"
+    location = {"name": member.name, "offset": member.offset_data, "bytes": member.size}
+    return {**clip.record(), **location, "sha256": hashlib.sha256(file.read()).hexdigest()}
 
 
 def _read_partial(path: Path) -> dict[str, Line]:
-    """The shards that an interrupted run finished, by name; a line that it left unfinished is forgotten."""
+    """Finished shards of an interrupted run, by name; a truncated line is ignored."""
     lines: list[Line] = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         with suppress(ValueError):
@@ -102,4 +102,4 @@ def _read_partial(path: Path) -> dict[str, Line]:
 
 
 def _text(line: Line) -> str:
-    return json.dumps(line) + "\n"  # ASCII: a caption may hold what splitlines takes for the end of one
+    return json.dumps(line) + "\n"  # ASCII: captions may contain characters that splitlines treats as line ends

@@ -1,6 +1,7 @@
-"""Videos, and how they are read from and written to files: the only room that knows containers and colour matrices.
+"""Videos in memory, and reading and writing of video files.
 
-Names are imported at first use, so that importing this package loads neither NumPy nor FFmpeg.
+Only this package handles containers, codecs, colour matrices and timestamps. Names are imported at first use, so that
+importing it loads neither NumPy nor FFmpeg.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a video is: frames and their rate, and which sizes and rates there are."""
+"""Videos in memory: frames and their rate, with the limits of both."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from vitascope.errors import SizeError
 from vitascope.types import Number
 from vitascope.video.pixels import resized
 
-MIN_SIDE = 16  # pixels; smaller is not a picture that a codec takes
-MAX_PIXELS = 64 * 2**20  # a frame; more is refused before it is decoded
+MIN_SIDE = 16  # pixels; codecs take no smaller pictures
+MAX_PIXELS = 64 * 2**20  # per frame; larger files are rejected before decoding
 MIN_FPS, MAX_FPS = 0.01, 1000.0
-IMAGE_FPS = 1.0  # the rate that a still picture is given
+IMAGE_FPS = 1.0  # nominal rate of a still picture
 
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A clip in memory: `frames` uint8 [t, h, w, 3], RGB, t >= 1; `fps` frames per second, constant.
+    """A video in memory: `frames` is uint8 RGB [t, h, w, 3] with t >= 1, `fps` its constant rate.
 
     Raises:
-        SizeError: frames of another shape or type, or a rate that is no rate.
+        SizeError: the frames have another shape or type, or the rate is out of range.
     """
 
     frames: np.ndarray
     fps: Number
 
     def __post_init__(self) -> None:
-        """Refuse what is no clip."""
+        """Check shape, type and rate."""
         shape, dtype = np.shape(self.frames), getattr(self.frames, "dtype", type(self.frames).__name__)
         if len(shape) != 4 or shape[3] != 3 or 0 in shape or dtype != np.uint8:
             raise SizeError(f"frames are {dtype} {list(shape)}; a video has uint8 [t, h, w, 3] with t, h, w >= 1")
@@ -40,32 +40,32 @@ class Video:
 
     @property
     def num_frames(self) -> int:
-        """How many frames."""
+        """Number of frames."""
         return self.frames.shape[0]
 
     @property
     def height(self) -> int:
-        """Rows of pixels."""
+        """Height in pixels."""
         return self.frames.shape[1]
 
     @property
     def width(self) -> int:
-        """Columns of pixels."""
+        """Width in pixels."""
         return self.frames.shape[2]
 
     @property
     def duration(self) -> float:
-        """Seconds, the last frame's own time on screen included."""
+        """Duration in seconds, including the last frame's display time."""
         return self.num_frames / float(self.fps)
 
     def save(self, path: str | Path) -> Path:
-        """The path written, as `write_video` does it."""
-        from vitascope.video.writing import write_video  # which needs this class
+        """Write the video with `write_video` and return the path."""
+        from vitascope.video.writing import write_video  # deferred: writing imports this module
 
         return write_video(self, path)
 
     def fit(self, height: int, width: int) -> Video:
-        """The clip cropped around its centre to the shape of height x width, then resized to it.
+        """The video, centre-cropped to the aspect ratio of width x height and resized to it.
 
         Raises:
             SizeError: below 16x16 or above 64 Mpx.
@@ -78,23 +78,23 @@ class Video:
 
 
 def exact_fps(fps: Number) -> Fraction:
-    """The rate as a fraction of small terms: 29.97 as a float from a file becomes 30000/1001 again.
+    """Frame rate as a fraction with a small denominator: 29.97 becomes 30000/1001.
 
     Raises:
-        SizeError: a rate that no file has.
+        SizeError: the rate is out of range.
     """
     if not (math.isfinite(fps) and MIN_FPS <= fps <= MAX_FPS):
-        raise SizeError(f"fps is {float(fps):g}; it goes from {MIN_FPS:g} to {MAX_FPS:g}")
+        raise SizeError(f"fps must be {MIN_FPS:g} to {MAX_FPS:g}, got {float(fps):g}")
     return Fraction(fps).limit_denominator(1001)
 
 
 def check_size(height: int, width: int, what: str) -> None:
-    """Refuse frames too small or too large; `what` names whose they are.
+    """Reject frame sizes out of range; `what` names their origin in the message.
 
     Raises:
         SizeError: below 16x16 or above 64 Mpx.
     """
     if height < MIN_SIDE or width < MIN_SIDE:
-        raise SizeError(f"{what} is {width}x{height}; the least is {MIN_SIDE}x{MIN_SIDE} pixels")
+        raise SizeError(f"{what} is {width}x{height}; the minimum is {MIN_SIDE}x{MIN_SIDE} pixels")
     if height * width > MAX_PIXELS:
-        raise SizeError(f"{what} is {width}x{height}; a frame has {MAX_PIXELS // 2**20} million pixels at most")
+        raise SizeError(f"{what} is {width}x{height}; the maximum is {MAX_PIXELS // 2**20} million pixels per frame")

@@ -1,4 +1,4 @@
-"""Cuts in a video, told by its pixels: steps between frames that stand out."""
+"""Detection of cuts: frame-to-frame changes that stand out from their neighbours."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import numpy as np
 from einops import reduce
 from jaxtyping import Float, UInt8
 
-COARSE = 8  # cells along the shorter side of a picture
-SMALL_CUT = 2.0  # levels of 255: less than this at half of the picture is no cut, however still the rest is
-FAINT = 0.25  # strength: a cut that one knows to be there is stronger
-LUMA_BT709 = np.array([0.2126, 0.7152, 0.0722])  # BT.709
+COARSE = 8  # cells along the shorter side of a frame
+SMALL_CUT = 2.0  # levels of 255: a smaller median change is never a cut, however still the video is
+FAINT = 0.25  # strength; cuts known to exist are stronger
+LUMA_BT709 = np.array([0.2126, 0.7152, 0.0722])  # luma weights of R, G and B: ITU-R BT.709
 
 Cells = Float[np.ndarray, "t rows columns 3"]
 
 
 def cells(frames: UInt8[np.ndarray, "t h w 3"], num: int) -> Cells:
-    """The frames' means over square cells, about `num` of them along the shorter side, in levels of 255."""
+    """Means of the frames over square cells, about `num` along the shorter side, in levels of 255."""
     side = max(1, round(min(frames.shape[1:3]) / num))
     rows, columns = (length // side * side for length in frames.shape[1:3])
     return reduce(frames[:, :rows, :columns], "t (r a) (c b) rgb -> t r c rgb", np.mean, a=side, b=side)
 
 
 def cut_strengths(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " steps"]:
-    """For each step between neighbouring frames, by how much it stands out from the clip's other steps; 1 is ordinary.
+    """Strength of the cut at each step between neighbouring frames; ordinary steps are near or below 1.
 
-    A step is the median, over 8 x 8 cells, of the change in mean colour: a thing, however fast, changes few of them. It
-    is compared with the largest of the two steps before and the two after, so that a camera's move or a sudden start
-    doesn't stand out, nor does a single odd frame, whose two steps are alike; and with twice the clip's median step.
-    Each frame is first brought to its predecessor's brightness, since a flash is no cut.
+    A step is the median change of mean colour over 8 x 8 cells, which a fast object hardly changes. The strength is
+    its ratio to the largest of: the two steps before, the two after, and twice the clip's median step. Camera moves,
+    sudden starts and single odd frames (whose two steps are equal) thus stay low. Each frame is first scaled to its
+    predecessor's brightness, so that flashes are not cuts.
     """
     if len(frames) < 2:
         return np.zeros(0)
@@ -41,15 +41,14 @@ def cut_strengths(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, " s
 
 
 def find_cuts(frames: UInt8[np.ndarray, "t h w 3"], threshold: float) -> list[int]:
-    """The numbers of the frames that begin a new shot."""
+    """Frames that begin a new shot: those whose cut strength exceeds `threshold`."""
     return [int(step) + 1 for step in np.flatnonzero(cut_strengths(frames) > threshold)]
 
 
 def strongest_cuts(frames: UInt8[np.ndarray, "t h w 3"], num: int) -> list[int]:
-    """The numbers of the `num` frames that most look like beginning a new shot, in order.
+    """The `num` frames most likely to begin a new shot, in order; strongest cuts are chosen first.
 
-    The strongest is taken first. No shot is a single frame, and where next to nothing changes is no cut, so there may
-    be fewer.
+    There may be fewer: shots have at least two frames, and faint changes are never cuts.
     """
     if num == 0:
         return []
@@ -62,7 +61,7 @@ def strongest_cuts(frames: UInt8[np.ndarray, "t h w 3"], num: int) -> list[int]:
 
 
 def _shifted(values: Float[np.ndarray, " steps"], by: int) -> Float[np.ndarray, " steps"]:
-    """Each place's neighbour `by` places on, 0 beyond the ends."""
+    """Values shifted by `by` positions, 0 beyond the ends."""
     shifted = np.zeros_like(values)
     if abs(by) < len(values):
         shifted[max(0, -by) : len(values) - max(0, by)] = values[max(0, by) : len(values) + min(0, by)]

@@ -1,4 +1,4 @@
-"""The kinds of file that are written: what each suffix stands for. Light, for those who only check a name."""
+"""File formats by suffix. Imports little, for callers that only check a name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Encoding(NamedTuple):
-    """How ffmpeg is told to write a video; `options` are the encoder's at a quality (crf, 0 best to 51)."""
+    """FFmpeg's container and codec of a format; `options(crf)` are encoder options for a quality, 0 (best) to 51."""
 
     container: str
     codec: str
@@ -16,21 +16,21 @@ class Encoding(NamedTuple):
     container_options: dict[str, str]
 
     def stored_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) in the file: even in H.264, whose colours have half the rows and columns."""
+        """(height, width) in the file: H.264 needs even sizes for its chroma planes."""
         return (height + height % 2, width + width % 2) if self.codec == "libx264" else (height, width)
 
 
 def _x264(crf: int) -> dict[str, str]:
-    # without mbtree=0, libx264 makes other bytes of the same frames from run to run
+    # without mbtree=0, libx264 is not deterministic from run to run
     return {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
 
 
 def _vp9(crf: int) -> dict[str, str]:
-    # VP9 counts to 63 where H.264 counts to 51
+    # VP9 has 0 to 63 where H.264 has 0 to 51
     return {"crf": str(round(crf * 63 / 51)), "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
 
 
-_AT_ONCE = {"movflags": "+faststart"}  # plays before all of it has arrived
+_AT_ONCE = {"movflags": "+faststart"}  # index first, so that players start before the download ends
 
 # Videos and animations
 MOVING = {
@@ -39,20 +39,20 @@ MOVING = {
     ".mov": Encoding("mov", "libx264", _x264, _AT_ONCE),
     ".mkv": Encoding("matroska", "libx264", _x264, {}),
     ".webm": Encoding("webm", "libvpx-vp9", _vp9, {}),
-    ".avi": Encoding("avi", "libx264", lambda crf: {**_x264(crf), "bf": "0"}, {}),  # AVI can't say that frames reorder
+    ".avi": Encoding("avi", "libx264", lambda crf: {**_x264(crf), "bf": "0"}, {}),  # AVI can't store reordered frames
     ".gif": Encoding("gif", "gif", lambda crf: {}, {}),
 }
-# What plays however far it has got: each frame is a fragment, and none is held back
+# A fragmented MP4, playable while it grows: one fragment per frame, no frame delay
 GROWING = Encoding(
     "mp4",
     "libx264",
     lambda crf: {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"},
     {"movflags": "+frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"},
 )
-# Images: the encoder's name
+# Images: name of the encoder
 STILL = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".webp": "libwebp"}
 
 
 def partial_path(path: Path) -> Path:
-    """Where a video grows until it is finished: `clip.partial.mp4` beside `clip.mp4`, or beside `clip.gif`."""
+    """Path of the partial video while `clip.mp4` or `clip.gif` is generated: `clip.partial.mp4` in the same folder."""
     return path.with_name(f"{path.stem}.partial.mp4")

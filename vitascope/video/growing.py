@@ -1,4 +1,4 @@
-"""A video that plays while it is still being written, and stays if its writer is killed."""
+"""Partial videos: playable while they are written, and kept if the process is killed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from vitascope.video.writing import Encoder, errors_writing
 
 
 class GrowingVideo:
-    """What there is of a file at `path`, at its `partial_path`: `with GrowingVideo(...) as g: g.write(frames)`.
+    """Writer of the partial file of `path`: `with GrowingVideo(...) as partial: partial.write(frames)`.
 
-    All frames but the last are on disk as fragments of an mp4 when `write` returns, so that a kill leaves a file that
-    plays. When the block ends, however it does, the file goes: whoever is still alive keeps the frames otherwise.
-    It is not `path` itself because fragments make a larger file, which fewer programs can seek in.
+    When `write` returns, all frames but the last are on disk as fragments of an MP4, so a killed process leaves a
+    playable file. The end of the block removes it, because a live process keeps the frames elsewhere. It differs from
+    `path` because fragmented files are larger and fewer programs can seek in them.
 
     Raises:
-        MediaError: no such folder, or a full disk.
-        SizeError: a rate that no file has.
+        MediaError: the folder is missing or the disk is full.
+        SizeError: the rate is out of range.
     """
 
     def __init__(self, path: Path, fps: Number, height: int, width: int, crf: int = 18) -> None:

@@ -1,7 +1,7 @@
-"""Pixels as they are stored, to and from RGB: matrices, ranges, palettes, transparency and turning.
+"""Conversion between stored pixels and RGB: matrices, ranges, palettes, transparency and rotation.
 
-Colours: files are written with BT.709 in limited range and say so; a file that does not say is taken for BT.709 from
-720 rows upwards and for BT.601 below, as players do. Transparent pixels are laid over white.
+Files are written in BT.709, limited range, and tagged so. Untagged files are read as BT.709 from 720 rows upwards and
+as BT.601 below, as players do. Transparent pixels are blended onto white.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-# swscale is asked for exact sums and full chroma: its fast paths move flat colours by up to 3 levels.
+# Accurate rounding and full chroma: swscale's fast paths shift flat colours by up to 3 levels.
 _EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000  # FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND
 _EXACT_SHRINKING = int(Interpolation.AREA) | 0x2000 | 0x4000 | 0x40000
-# ISO/IEC 23091-2 matrix coefficients -> swscale's number of the matrix (SWS_CS_*; not all have a name in PyAV 15)
+# ISO/IEC 23091-2 matrix coefficients -> swscale's matrix (SWS_CS_*; PyAV 15 doesn't name all)
 _BT709, _BT601 = 1, 5
 _MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9, 10: 9}
 
 
 def upright_pixels(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None) -> np.ndarray:
-    """One frame as uint8 [h, w, 3], turned as its display matrix says."""
+    """One frame as uint8 RGB [h, w, 3], rotated by its display matrix."""
     swap, flip_rows, flip_columns = _orientation(frame)
     height, width = size or ((frame.width, frame.height) if swap else (frame.height, frame.width))
     height, width = (width, height) if swap else (height, width)
@@ -47,7 +47,7 @@ def upright_pixels(frame: av.VideoFrame, reformatter: VideoReformatter, size: tu
 
 
 def resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 RGB frames [t, h, w, 3] at another size, without regard to their aspect ratio."""
+    """Frames, uint8 RGB [t, h, w, 3], resized without keeping the aspect ratio."""
     if frames.shape[1:3] == (height, width):
         return frames
     reformatter = VideoReformatter()
@@ -56,13 +56,13 @@ def resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """(swap rows with columns, then flip rows, flip columns) that the display matrix asks for; quarter turns only.
+    """(swap rows and columns, then flip rows, flip columns) of the display matrix; quarter turns only.
 
     Source: libavutil/display.h: x' = a x + c y, y' = b x + d y for the nine 32-bit numbers a b u c d v x y w.
     """
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV gives no side data at all beside a kind unknown to it, such as a photo's Exif
+    except ValueError:  # PyAV fails on all side data if one kind is unknown to it, such as Exif
         angle = math.radians(frame.rotation)
         a, b, c, d = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
     else:
@@ -93,7 +93,7 @@ def _over_white(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.Video
 
 
 def limited_yuv(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:
-    """An RGB frame as video files hold it: 4:2:0, BT.709, limited range."""
+    """An RGB frame as video files store it: 4:2:0, BT.709, limited range."""
     yuv = reformatter.reformat(
         frame,
         format="yuv420p",
@@ -107,7 +107,7 @@ def limited_yuv(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.Video
 
 
 def full_yuv(frame: av.VideoFrame) -> av.VideoFrame:
-    """An RGB frame as JPEG files hold it: 4:4:4, BT.601, full range."""
+    """An RGB frame as JPEG files store it: 4:4:4, BT.601, full range."""
     return frame.reformat(
         format="yuvj444p",
         src_color_range=ColorRange.JPEG,
@@ -118,7 +118,7 @@ def full_yuv(frame: av.VideoFrame) -> av.VideoFrame:
 
 
 def palette_graph(height: int, width: int) -> Any:
-    """A filter that gives each frame the 256 colours that suit it best; nothing is kept from frame to frame."""
+    """Filter graph that reduces each frame to its own optimal palette of 256 colours."""
     graph: Any = Graph()
     source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, 100))
     split, colours = graph.add("split"), graph.add("palettegen", "stats_mode=single:reserve_transparent=0")

@@ -1,4 +1,4 @@
-"""Videos read from real files, of any kind that ffmpeg decodes."""
+"""Reading of video, animation and image files that FFmpeg decodes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MAX_PIXELS, MIN_FPS, Video,
 from vitascope.video.pixels import upright_pixels
 from vitascope.video.timing import SeekMissed, shown_frames, timed_frames
 
-MAX_CLIP_BYTES = 8 * 2**30  # of pixels in memory; longer footage is read in parts
-SEEK_FROM = Fraction(1)  # seconds; an earlier start is reached by decoding
+MAX_CLIP_BYTES = 8 * 2**30  # of pixels in memory; read longer footage in parts
+SEEK_FROM = Fraction(1)  # seconds; earlier starts decode from the beginning
 
-# Formats that hold pictures. What ffmpeg reads beyond them (playlists that open other files, text art) is refused.
+# Formats of pictures. FFmpeg's other formats are rejected, such as playlists (they open other files) and text art.
 _DEMUXERS = (
     "mov,mp4,matroska,webm,avi,gif,apng,mpeg,mpegts,mpegvideo,m4v,flv,asf,ogg,h264,hevc,av1,obu,ivf,yuv4mpegpipe,nut,"
     "dv,mxf,rm,mjpeg,png_pipe,jpeg_pipe,webp_pipe,webp,webp_anim,bmp_pipe,tiff_pipe,gif_pipe,ppm_pipe,jpegxl_pipe"
@@ -40,16 +40,15 @@ def read_video(
     seconds: Number | None = None,
     max_frames: int | None = None,
 ) -> Video:
-    """The clip in a video, animation or image file, upright, at a constant rate.
+    """Video in a video, animation or image file, upright and at a constant rate.
 
-    fps: None keeps the file's average rate (an image: 1.0); else each frame is the one on screen at k / fps.
-    size: (height, width) of the result, without regard to the aspect ratio; None keeps the stored pixels.
-    start, seconds: the part wanted; long files are sought, not decoded through. A file that breaks off gives the
-    frames that decode.
+    `fps`: None keeps the file's average rate (images: 1.0); otherwise frame k is the one on screen at k / fps.
+    `size`: (height, width) of the result, without keeping the aspect ratio; None keeps the stored size.
+    `start`, `seconds`: the part to read; long files are seeked. Truncated files give the frames that decode.
 
     Raises:
-        MediaError: nothing there, nothing readable, no picture in it, or `start` past its end.
-        SizeError: an absurd argument, pictures below 16x16 or above 64 Mpx, or more than fits in memory.
+        MediaError: the file is missing, unreadable or without pictures, or `start` is past its end.
+        SizeError: an argument is out of range, frames are below 16x16 or above 64 Mpx, or the video exceeds memory.
     """
     path = Path(path)
     _check_request(fps, size, start, seconds, max_frames)
@@ -74,10 +73,10 @@ def read_video(
 
 
 def read_duration(path: str | Path) -> float:
-    """How many seconds a file's video has, as the file says or by its packets, without decoding it; 0 for an image.
+    """Duration of a file in seconds from its header or packets, without decoding; 0 for an image.
 
     Raises:
-        MediaError: nothing there, nothing readable, or no picture in it.
+        MediaError: the file is missing, unreadable or without pictures.
     """
     path = Path(path)
     with _errors_reading(path):
@@ -115,20 +114,20 @@ def _check_request(
     if size is not None:
         check_size(*size, what="size")
     if not (math.isfinite(start) and start >= 0):
-        raise SizeError(f"start is {start}; it is a number of seconds from 0 upwards")
+        raise SizeError(f"start must be 0 seconds or more, got {start}")
     if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
-        raise SizeError(f"seconds is {seconds}; it is a positive number")
+        raise SizeError(f"seconds must be positive, got {seconds}")
     if max_frames is not None and max_frames < 1:
-        raise SizeError(f"max_frames is {max_frames}; it is 1 or more")
+        raise SizeError(f"max_frames must be 1 or more, got {max_frames}")
 
 
 def _check_readable(path: Path) -> None:
     if path.is_dir():
-        raise MediaError(f"{path} is a folder, not a video file")
+        raise MediaError(f"{path} is a folder; give a video file")
     if not path.exists():
-        raise MediaError(f"no file {path}")
+        raise MediaError(f"no file {path}; check the path")
     if not path.is_file():
-        raise MediaError(f"{path} is not a regular file")
+        raise MediaError(f"{path} is not a regular file; give a video file")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes)")
 
@@ -137,12 +136,12 @@ def _check_readable(path: Path) -> None:
 def _errors_reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (FFmpegError, OSError, IndexError, ValueError, OverflowError) as error:  # ValueError: Unicode too
+    except (FFmpegError, OSError, IndexError, ValueError, OverflowError) as error:  # ValueError includes Unicode errors
         raise MediaError(f"{path} can't be read as a video: {reason(error)}") from None
 
 
 class _Nameless:
-    """A file's content without its name: ffmpeg gives a%03d.png, concat: and http: meanings of their own."""
+    """A file's content without its name, because FFmpeg interprets a%03d.png, concat: and http: specially."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
@@ -150,7 +149,7 @@ class _Nameless:
 
 def _opened(file: BinaryIO) -> Any:
     formats, decoder = {"format_whitelist": _DEMUXERS}, {"max_pixels": str(MAX_PIXELS)}
-    # Before PyAV 18, options for decoders crash on MPEG streams; until 19, tags that are not UTF-8 are to be allowed.
+    # Before PyAV 18, decoder options crash on MPEG streams; before 19, non-UTF-8 tags must be allowed explicitly.
     if _PYAV >= 19:
         return av.open(_Nameless(file), "r", options=formats | decoder)
     if _PYAV == 18:
@@ -164,7 +163,7 @@ def _is_image(container: Any) -> bool:
 
 def _video_stream(container: Any, path: Path) -> Any:
     if not container.streams.video:
-        raise MediaError(f"{path} has no video stream")
+        raise MediaError(f"{path} has no video stream; give a file with pictures")
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise MediaError(f"{path} holds video of an unknown codec")
@@ -173,27 +172,29 @@ def _video_stream(container: Any, path: Path) -> Any:
         check_size(height, width, what=str(path))
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     if height * width > 512 * 512:
-        stream.thread_type = "AUTO"  # below that, starting threads costs more than they give
+        stream.thread_type = "AUTO"  # threads cost more than they gain for smaller frames
     return stream
 
 
 def _average_rate(stream: Any, path: Path) -> Fraction:
-    # By truth: what is unknown is None in some versions of PyAV and Fraction(0) in others.
+    # Unknown rates are None or Fraction(0), depending on the version of PyAV.
     rate = stream.average_rate or _measured(path).rate
     if not MIN_FPS <= rate <= MAX_FPS:
-        raise MediaError(f"{path} shows {float(rate):g} frames per second; give the rate wanted with fps=")
+        raise MediaError(
+            f"{path} has {float(rate):g} frames per second, outside {MIN_FPS:g} to {MAX_FPS:g}; set a rate with fps="
+        )
     return Fraction(rate)
 
 
 class _Measured(NamedTuple):
-    """A stream by its packets: frames per second and seconds, 0 where its timestamps don't say."""
+    """Frames per second and duration of a stream from its packets; 0 where timestamps are missing."""
 
     rate: Fraction
     seconds: Fraction
 
 
 def _measured(path: Path) -> _Measured:
-    """What a file that doesn't say is, by counting packets."""
+    """Rate and duration of a file without them in its header, by counting packets."""
     with path.open("rb") as file, _opened(file) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
@@ -214,17 +215,17 @@ def _num_wanted(rate: Fraction, seconds: Number | None, max_frames: int | None) 
 
 
 def _slack(stream: Any, fps: Number | None, rate: Fraction) -> Fraction:
-    """How much later than an instant a frame may begin and still count as on screen then.
+    """Tolerance of a frame's begin: up to this much after an instant it counts as on screen.
 
-    At the file's own rate half a frame, so that timestamps that were rounded still give every frame once. At a given
-    rate one tick, the most that rounding moves a timestamp.
+    At the file's own rate it is half a frame, so that rounded timestamps give every frame once. At a given rate it is
+    one tick, the largest rounding error of a timestamp.
     """
     half = 1 / rate / 2
     return half if fps is None else min(Fraction(stream.time_base or 0), half)
 
 
 def _pixels(shown: Iterator[av.VideoFrame], size: tuple[int, int] | None, path: Path) -> np.ndarray:
-    """The frames as one uint8 array [t, h, w, 3], all of the first one's size."""
+    """Frames as one uint8 array [t, h, w, 3] of the first frame's size."""
     pictures: list[np.ndarray] = []
     reformatter, last = VideoReformatter(), None
     for frame in shown:
@@ -237,7 +238,9 @@ def _pixels(shown: Iterator[av.VideoFrame], size: tuple[int, int] | None, path: 
         pictures.append(picture)
         if len(pictures) * picture.nbytes > MAX_CLIP_BYTES:
             limit = MAX_CLIP_BYTES // 2**30
-            raise SizeError(f"{path} takes more than {limit} GiB of memory; read a part with start= and seconds=")
+            raise SizeError(f"{path} exceeds {limit} GiB of memory; read a part with start= and seconds=")
     if not pictures:
-        raise MediaError(f"{path} has no frame that can be decoded (of at most {MAX_PIXELS // 2**20} million pixels)")
+        raise MediaError(
+            f"{path} has no decodable frame of at most {MAX_PIXELS // 2**20} million pixels; convert it first"
+        )
     return np.stack(pictures)

@@ -1,4 +1,4 @@
-"""Contact sheets: many videos as one image."""
+"""Contact sheets: several videos in one image."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ def contact_sheet(
     labels: Sequence[str] | None = None,
     scale: int = 1,
 ) -> Video:
-    """An image (a video of one frame) of many videos on white: `columns` a row, in reading order.
+    """One-frame video that shows several videos on white, with `columns` per row.
 
-    Each video shows `frames_per_video` of its frames side by side, spread evenly from the first to the last (a single
-    one: the middle). scale repeats pixels. Labels are drawn beneath by Pillow, wrapped to the width; characters that
-    no font at hand has come out as boxes.
+    Each video is a strip of `frames_per_video` evenly spaced frames; a single one is the middle frame. `scale` repeats
+    pixels. Pillow draws the labels below, wrapped to the width; boxes replace characters that no installed font has.
 
     Raises:
-        SizeError: no videos, a count below 1, or not one label for each video.
-        MediaError: labels without Pillow.
+        SizeError: no videos, a count below 1, or the number of labels differs from that of videos.
+        MediaError: labels are given but Pillow is missing.
     """
     if not videos or min(columns, frames_per_video, scale) < 1:
-        raise SizeError("a contact sheet needs at least one video, and columns, frames_per_video and scale from 1 up")
+        raise SizeError(
+            "a contact sheet needs at least one video, and columns, frames_per_video and scale of 1 or more"
+        )
     if labels is not None and len(labels) != len(videos):
-        raise SizeError(f"{len(labels)} labels for {len(videos)} videos; give one for each")
+        raise SizeError(f"{len(labels)} labels for {len(videos)} videos; give one per video")
     gap = 4
     strips = [_strip(video, frames_per_video, scale) for video in videos]
     width = max(strip.shape[1] for strip in strips)
@@ -58,7 +59,7 @@ def _strip(video: Video, num_frames: int, scale: int) -> np.ndarray:
 
 
 def _labels(labels: Sequence[str], width: int) -> list[np.ndarray]:
-    """Each label as black text on white, uint8 [its own height, width, 3]."""
+    """Labels as black text on white, each uint8 [its height, width, 3]."""
     try:
         from PIL import Image, ImageDraw
     except ImportError:
@@ -86,7 +87,7 @@ def _font(label: str) -> Any:
 
 
 def _wrapped(label: str, width: int, measure: Callable[[str], float]) -> list[str]:
-    """Lines no wider than `width` pixels, broken at spaces where there are any."""
+    """Lines of at most `width` pixels, broken at spaces where possible."""
     lines = [""]
     for character in " ".join(label.split()):
         if lines[-1] and measure(lines[-1] + character) > width:

@@ -1,4 +1,4 @@
-"""Which frame is on screen when: timestamps, seeking, and frames at a constant rate."""
+"""Timestamps, seeking, and resampling of frames to a constant rate."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vitascope.errors import PastEndError
 
 
 class SeekMissed(Exception):
-    """The container landed after the instant wanted, or has no timestamps to tell."""
+    """Seeking failed: the container landed after the target or has no timestamps."""
 
 
 class TimedFrame(NamedTuple):
-    """A frame and when it is on screen, in seconds from the stream's first one."""
+    """A frame with its display interval, in seconds from the stream's first frame."""
 
     time: Fraction
     end: Fraction
@@ -26,16 +26,16 @@ class TimedFrame(NamedTuple):
 
 
 def timed_frames(container: Any, stream: Any, begin: Fraction, seek: bool) -> Iterator[TimedFrame]:
-    """Every frame that decodes, from the key frame before `begin` or from the beginning.
+    """Yield the decodable frames from the beginning or, with `seek`, from the key frame before `begin`.
 
     Raises:
-        SeekMissed: with `seek`; decode from the beginning instead.
+        SeekMissed: seeking failed; decode from the beginning instead.
     """
     tick = Fraction(stream.time_base or Fraction(1, 90000))
     usual = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
     origin: Any = None  # a Fraction, once a frame is seen
     if seek:
-        first = next(_decodable(container, stream), None)  # stated start times can be a frame off (AVI)
+        first = next(_decodable(container, stream), None)  # start times in headers can be off by a frame (AVI)
         if first is None or first.pts is None:
             raise SeekMissed
         origin = first.pts * tick
@@ -58,7 +58,7 @@ def timed_frames(container: Any, stream: Any, begin: Fraction, seek: bool) -> It
 
 
 def _decodable(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
-    """Frames in the order shown; packets that don't decode are passed over, a container that breaks off ends it."""
+    """Yield frames in display order. Undecodable packets are skipped; a truncated container ends the stream."""
     packets = container.demux(stream)
     while True:
         try:
@@ -77,12 +77,12 @@ def _decodable(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
 def shown_frames(
     timed: Iterable[TimedFrame], begin: Fraction, rate: Fraction, count: int | None, slack: Fraction
 ) -> Iterator[av.VideoFrame]:
-    """The frame on screen at begin + k / rate, for k from 0 until `count` or the end.
+    """Yield the frame on screen at begin + k / rate for k = 0, 1, ..., up to `count` frames or the end.
 
-    A frame that begins up to `slack` seconds later than an instant counts as on screen then.
+    A frame counts as on screen up to `slack` seconds before it begins.
 
     Raises:
-        PastEndError: `begin` is past the end.
+        PastEndError: `begin` is past the end of the video.
     """
     current: av.VideoFrame | None = None
     end, k = Fraction(0), 0
@@ -101,4 +101,4 @@ def shown_frames(
         if begin == 0:
             yield current
         else:
-            raise PastEndError(f"start is {float(begin):g} s, past the end at {float(end):g} s")
+            raise PastEndError(f"start is {float(begin):g} s, past the end at {float(end):g} s; choose an earlier one")

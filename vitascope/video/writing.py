@@ -1,4 +1,4 @@
-"""Videos and images written to real files, which appear whole or not at all."""
+"""Writing of videos and images to files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from vitascope.video.pixels import full_yuv, limited_yuv, palette_graph
 
 
 def write_video(video: Video, path: str | Path, *, crf: int = 18) -> Path:
-    """The path of the finished file, whose kind the suffix says.
+    """Write a video or image in the format of the suffix, and return its path.
 
-    mp4, m4v, mov, mkv, avi: H.264; webm: VP9; gif: 256 colours a frame; png, jpg, webp: one frame. crf: 0 (best) to
-    51. H.264 needs even sizes: an odd height or width is padded by repeating its last row or column. The file
-    appears whole or not at all.
+    mp4, m4v, mov, mkv, avi: H.264; webm: VP9; gif: 256 colours per frame; png, jpg, webp: one frame. `crf` is 0 (best)
+    to 51. H.264 needs even sizes, so the last row or column of an odd size is repeated. The file appears complete or
+    not at all.
 
     Raises:
-        MediaError: an unknown suffix, no such folder, a full disk, or several frames for an image.
-        SizeError: below 16x16 or above 64 Mpx, or a rate that the file can't hold.
+        MediaError: the suffix is unknown, the folder is missing, the disk is full, or an image has several frames.
+        SizeError: frames are below 16x16 or above 64 Mpx, or the format doesn't support the rate.
     """
     path = Path(path)
     if path.suffix.lower() in STILL:
@@ -42,13 +42,13 @@ def write_video(video: Video, path: str | Path, *, crf: int = 18) -> Path:
 
 
 class VideoWriter:
-    """Writes a video frame by frame in flat memory: `with VideoWriter(...) as w: w.write(frames)`.
+    """Writer of a video in constant memory: `with VideoWriter(...) as writer: writer.write(frames)`.
 
-    The file appears at `path` when the block ends; an error or an interrupt inside it leaves nothing behind. `comment`
-    is stored in the file's metadata, in formats that have a comment.
+    The file appears at `path` when the block ends; an error or interrupt inside it leaves nothing behind. `comment` is
+    stored in the file's metadata, in formats that support it.
 
     Raises:
-        MediaError, SizeError: as `write_video`; also a block that ends without a frame.
+        MediaError, SizeError: as `write_video`; also when the block ends without a frame.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class VideoWriter:
         check_size(height, width, what=str(path))
         self._encoding = _check_writable(self.path, crf, MOVING)
         if self._encoding.codec == "gif" and self._fps > 50:
-            raise SizeError(f"{path}: {float(fps):g} frames per second; a gif shows 50 at most, read with fps=25 first")
+            raise SizeError(f"{path}: {float(fps):g} frames per second; a GIF has 50 at most; resample to fps=25 first")
 
     def __enter__(self) -> VideoWriter:
         with errors_writing(self.path), ExitStack() as stack:
@@ -76,22 +76,22 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the file and put it in place; after an error, drop it."""
+        """Finish the file and move it into place; after an error, remove it."""
         if error is not None:
             self._stack.__exit__(kind, error, trace)
             return
         with errors_writing(self.path), self._stack:
             if not self.num_frames:
-                raise MediaError(f"{self.path}: no frame was written")
+                raise MediaError(f"{self.path}: no frame was written; write at least one")
             self._encoder.finish()
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """(height, width) in the file: H.264 has even sides only."""
+        """(height, width) in the file; H.264 has even sizes only."""
         return self._encoding.stored_size(*self._size)
 
     def write(self, frames: np.ndarray) -> None:
-        """Append uint8 frames [t, h, w, 3], or one [h, w, 3], of the writer's size."""
+        """Append uint8 frames [t, h, w, 3], or one frame [h, w, 3], of the writer's size."""
         frames = frames[None] if frames.ndim == 3 else frames
         if frames.dtype != np.uint8 or frames.shape[1:] != (*self._size, 3):
             raise SizeError(f"frames are {frames.dtype} {list(frames.shape)}; this file takes uint8 {[*self._size, 3]}")
@@ -102,7 +102,7 @@ class VideoWriter:
 
 
 class Encoder:
-    """Frames into a file that is open, one at a time. H.264 gets odd sides padded to even ones."""
+    """Encoder of frames into an open file. Odd sizes are padded to even ones for H.264."""
 
     def __init__(
         self, file: Path, encoding: Encoding, fps: Fraction, size: tuple[int, int], crf: int, comment: str = ""
@@ -123,20 +123,20 @@ class Encoder:
         self._palettes = palette_graph(*size) if encoding.codec == "gif" else None
 
     def encode(self, rgb: np.ndarray) -> None:
-        """Append a frame, uint8 [h, w, 3], of the size that was said."""
+        """Append one uint8 frame [h, w, 3] of the encoder's size."""
         frame = self._encodable(np.pad(rgb, self._padding, mode="edge"))
         frame.pts, frame.time_base = self._num_frames, 1 / self._fps
         self._output.mux(self._stream.encode(frame))
         self._num_frames += 1
 
     def finish(self) -> None:
-        """Write what the encoder holds back, and close the file."""
+        """Flush the encoder and close the file."""
         self._output.mux(self._stream.encode(None))
         self._output.close()
 
     def close_quietly(self) -> None:
-        """Close the file, finished or not."""
-        with suppress(FFmpegError, OSError, ValueError):  # the error that led here is the one to tell
+        """Close the file, ignoring errors."""
+        with suppress(FFmpegError, OSError, ValueError):  # an earlier error is the one to report
             self._output.close()
 
     def _new_stream(self, crf: int) -> Any:
@@ -175,7 +175,7 @@ def _write_image(video: Video, path: Path, crf: int) -> Path:
             context.pix_fmt, context.options = "bgra", {"quality": str(100 - crf), "lossless": str(int(crf == 0))}
             frame = frame.reformat(format="bgra")
         else:
-            quality = str(max(2, round(crf / 6)))  # mjpeg counts from 1 (best) to 31
+            quality = str(max(2, round(crf / 6)))  # mjpeg has 1 (best) to 31
             context.pix_fmt, context.options = "yuvj444p", {"qmin": quality, "qmax": quality}
             context.color_range = int(ColorRange.JPEG)
             frame = full_yuv(frame)
@@ -188,20 +188,20 @@ def _check_writable(path: Path, crf: int, kinds: Mapping[str, Any]) -> Any:
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         known = " ".join([*MOVING, *STILL] if kinds is MOVING else kinds)
-        raise MediaError(f"{path}: can't write {path.suffix or 'a file without a suffix'}; the kinds are {known}")
+        raise MediaError(f"{path}: can't write {path.suffix or 'a file without a suffix'}; use one of {known}")
     with errors_writing(path):
         if path.is_dir():
-            raise MediaError(f"{path} is a folder; give the name of a file")
+            raise MediaError(f"{path} is a folder; give a file name")
         if not path.parent.is_dir():
-            raise MediaError(f"{path}: there is no folder {path.parent}; make it first")
+            raise MediaError(f"{path}: there is no folder {path.parent}; create it first")
     if not 0 <= crf <= 51:
-        raise MediaError(f"crf is {crf}; it goes from 0 (best) to 51")
+        raise MediaError(f"crf must be 0 (best) to 51, got {crf}")
     return kind
 
 
 @contextmanager
 def errors_writing(path: Path) -> Iterator[None]:
-    """What goes wrong with a file, as a MediaError that names it."""
+    """Turn errors of a file into a `MediaError` that names it."""
     try:
         yield
     except (FFmpegError, OSError, ValueError) as error:

@@ -17,10 +17,10 @@ DEFAULT_MILLISECONDS = 42  # per frame: 24 frames per second
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame of an animation: premultiplied RGBA (Pillow's RGBa), and what of it there is to see.
+    """One frame of an animation in premultiplied RGBA (Pillow's RGBa), with the extent of its visible pixels.
 
-    Places are (row, column) in its pixels: `centre` the centroid of its opacity, `box` top, left, bottom and right.
-    `footing` is the middle column and the half-width of its lowest part, which a shadow lies under.
+    `centre` is the (row, column) centroid of the opacity; `box` is top, left, bottom and right. `footing` is the middle
+    column and half-width of the lowest part, above the shadow.
     """
 
     image: Any
@@ -31,24 +31,24 @@ class Picture:
 
 @dataclass(frozen=True)
 class Animation:
-    """Frames and the seconds at which each ends; `box` holds what is to be seen in any of them."""
+    """Frames and the end time of each in seconds; `box` encloses the visible pixels of all frames."""
 
     pictures: tuple[Picture, ...]
     ends: tuple[float, ...]
     box: tuple[int, int, int, int]
 
     def at(self, seconds: float) -> Picture:
-        """The frame that shows at a time; it goes round and round."""
+        """Frame at a time; the animation loops."""
         index = int(np.searchsorted(self.ends, seconds % self.ends[-1], side="right"))
         return self.pictures[min(index, len(self.pictures) - 1)]
 
 
 @lru_cache(maxsize=DECODED)
 def read_animation(path: Path) -> Animation:
-    """An emoji's frames, decoded by Pillow: FFmpeg reads no animated WebP before its version 8.1.
+    """Decoded animation of an emoji. Pillow decodes it, because FFmpeg reads animated WebP only from version 8.1.
 
     Raises:
-        MediaError: the file can't be decoded, or shows nothing.
+        MediaError: the file can't be decoded, or every frame is transparent.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -63,9 +63,9 @@ def read_animation(path: Path) -> Animation:
                     pictures.append(picture)
                     ends.append(elapsed)
     except (OSError, EOFError, ValueError, UnidentifiedImageError) as error:
-        raise MediaError(f"{path} can't be read: {reason(error)}") from None
+        raise MediaError(f"{path} can't be decoded: {reason(error)}; unpack the packages again") from None
     if not pictures:
-        raise MediaError(f"{path} shows nothing")
+        raise MediaError(f"{path} has only transparent frames; unpack the packages again")
     boxes = np.array([picture.box for picture in pictures])
     top, left = boxes[:, :2].min(axis=0)
     bottom, right = boxes[:, 2:].max(axis=0)
@@ -73,7 +73,7 @@ def read_animation(path: Path) -> Animation:
 
 
 def _picture(rgba: Any, before: Picture | None) -> Picture | None:
-    """A frame measured; an empty one shows what was `before` it."""
+    """A frame with its extent; a transparent frame repeats the one `before` it."""
     alpha = np.asarray(rgba)[..., 3].astype(np.float32)
     rows, columns = (np.flatnonzero(alpha.max(axis=axis) > 24) for axis in (1, 0))
     if not rows.size:

@@ -1,7 +1,4 @@
-"""The settings that emoji stand in: skies, grounds and what lies behind, painted with plain arrays.
-
-Each place comes in several palettes, and in as many arrangements as there are seeds.
-"""
+"""Painted backdrops of emoji scenes. Each has several palettes, and a seed determines its arrangement."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from vitascope.worlds.emoji.scene import Backdrop
 
 @dataclass(frozen=True)
 class Light:
-    """How a place lights what stands in it: a factor for its colours, and how dark its shadow is."""
+    """Light of a backdrop: a factor for the actors' colours, and the strength of their shadows."""
 
     tint: RGB = (1.0, 1.0, 1.0)
     shadow: float = 0.42
@@ -38,7 +35,7 @@ class Light:
 
 @dataclass(frozen=True)
 class PaintedBackdrop:
-    """A painted place and its light."""
+    """Pixels of a backdrop, and its light."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
     light: Light
@@ -55,7 +52,7 @@ LIGHTS: dict[Backdrop, Light] = {
 
 
 def paint(place: Backdrop, seed: int, x: Float[np.ndarray, " w"], y: Float[np.ndarray, " h"]) -> PaintedBackdrop:
-    """A place seen at points x and y, of which there are enough for soft edges (both rise evenly)."""
+    """A backdrop sampled at evenly spaced, rising coordinates x and y."""
     canvas = Canvas(x, y, np.random.default_rng([seed, 11]))
     PAINTERS[place](canvas)
     pixels = (canvas.colours.clip(0, 1) * 255 + 0.5).astype(np.uint8)
@@ -246,7 +243,7 @@ def _above_clouds(canvas: Canvas) -> None:
     sky(canvas, top, low)
     clouds(canvas, white, 3, 0.7)
     canvas.lay(0.5 * (np.array(shade) + np.array(white)), canvas.below(-0.01))
-    for row in range(8):  # banks of puffs, the nearer the larger
+    for row in range(8):  # banks of cloud that grow towards the camera
         depth = 4.5 * 0.73**row
         y, size = EYE_HEIGHT / depth, 0.2 / depth
         bank = np.zeros_like(canvas.colours[..., 0])

@@ -1,4 +1,4 @@
-"""What a person would write about a scene of emoji, in English and Chinese: who, how many, where, beside whom."""
+"""Captions of emoji scenes in English and Chinese: characters, counts, positions, motions and backdrop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOUBLED = {"hop", "drop", "spin"}
 
 
 def captions(scene: Scene, *, is_image: bool, num_per_language: int = 4) -> dict[str, list[str]]:
-    """Different captions of a scene in each language; which ones is decided by the scene's seed."""
+    """Distinct captions of a scene in each language, determined by the scene's seed."""
     return distinct_captions(
         lambda language, draw: write_caption(scene, language, draw, is_image=is_image),
         (scene.seed, 13),
@@ -25,14 +25,14 @@ def captions(scene: Scene, *, is_image: bool, num_per_language: int = 4) -> dict
 
 
 def write_caption(scene: Scene, language: Language, draw: np.random.Generator, *, is_image: bool = False) -> str:
-    """One caption: everyone, for a video every motion too; the places, the setting and the camera sometimes."""
+    """One caption: all characters and, for a video, their motions; sometimes positions, backdrop and camera."""
     if language == "en":
         return _still_en(scene, draw) if is_image else _video_en(scene, draw)
     return _still_zh(scene, draw) if is_image else _video_zh(scene, draw)
 
 
 def _still_en(scene: Scene, draw: np.random.Generator) -> str:
-    text = _pick(draw, IMAGE_OPENINGS["en"]) + _who_en(scene, draw)
+    text = _pick(draw, IMAGE_OPENINGS["en"]) + _characters_en(scene, draw)
     if draw.random() < 0.85:
         text += f" {_pick(draw, BACKDROP_PHRASES_EN[scene.place])}"
     return _finished_en(text, draw)
@@ -49,8 +49,8 @@ def _video_en(scene: Scene, draw: np.random.Generator) -> str:
                 if draw.random() < 0.2 and not text.startswith(VIDEO_OPENINGS["en"][3:])
                 else f"{text} {where}"
             )
-    else:  # first who is where, then what each does
-        text = f"{_who_en(scene, draw)} {where}".strip()
+    else:  # first the positions, then the motions
+        text = f"{_characters_en(scene, draw)} {where}".strip()
         doing = [f"the {actor.character.name.en} {_verb_en(actor, draw)}" for actor in scene.actors]
         text += f"; {_list(doing, ' and ')}" if style < 0.75 else f", where {_list(doing, ' and ')}"
     if draw.random() < 0.45:
@@ -59,18 +59,18 @@ def _video_en(scene: Scene, draw: np.random.Generator) -> str:
 
 
 def _doing_en(scene: Scene, draw: np.random.Generator) -> str:
-    """Everyone and what each does: as a sentence, or after an opening as a noun with a participle."""
+    """All characters with their motions, as a sentence or, after an opening, as nouns with participles."""
     opening = _pick(draw, VIDEO_OPENINGS["en"])
     form = "participle" if opening else "plural" if scene.is_group else "singular"
     if scene.is_group:
-        return f"{opening}{_who_en(scene, draw)} {_verb_en(scene.actors[0], draw, form)}"
+        return f"{opening}{_characters_en(scene, draw)} {_verb_en(scene.actors[0], draw, form)}"
     parts = [f"{actor.character.name.a_en} {_verb_en(actor, draw, form)}" for actor in scene.actors]
     joiners = (" and ", ", and ") if opening or len(parts) > 2 else (" and ", ", and ", " while ")
     return opening + _list(parts, _pick(draw, joiners))
 
 
-def _who_en(scene: Scene, draw: np.random.Generator) -> str:
-    """Everyone, and for different characters often who is beside whom."""
+def _characters_en(scene: Scene, draw: np.random.Generator) -> str:
+    """All characters; different ones often with their relative positions."""
     names = [actor.character.name for actor in scene.actors]
     if scene.is_group:
         return f"{NUMBERS_EN[len(names)]} {names[0].plural}"
@@ -88,7 +88,7 @@ def _who_en(scene: Scene, draw: np.random.Generator) -> str:
 
 
 def _verb_en(actor: Actor, draw: np.random.Generator, form: str = "singular") -> str:
-    """What an actor does: "hops up and down" (singular), "hop ..." (plural) or "hopping ..." (participle)."""
+    """Predicate of an actor: "hops up and down" (singular), "hop ..." (plural) or "hopping ..." (participle)."""
     verb, _, rest = _pick(draw, MOTION_PHRASES_EN[actor.motion]).partition(" ")
     if form == "participle":
         verb = (verb + verb[-1] if verb in DOUBLED else verb.removesuffix("e")) + "ing"
@@ -106,7 +106,7 @@ def _still_zh(scene: Scene, draw: np.random.Generator) -> str:
     opening, where, who = (
         _pick(draw, IMAGE_OPENINGS["zh"]),
         _pick(draw, BACKDROP_PHRASES_ZH[scene.place]),
-        _who_zh(scene, draw),
+        _characters_zh(scene, draw),
     )
     is_sentence = "在" in who  # "a frog is to the left of a rocket" takes no "there is" before it
     if draw.random() < 0.2:
@@ -128,13 +128,13 @@ def _video_zh(scene: Scene, draw: np.random.Generator) -> str:
     names = [actor.character.name for actor in scene.actors]
     where = _pick(draw, BACKDROP_PHRASES_ZH[scene.place])
     if scene.is_group:
-        text = f"{_who_zh(scene, draw)}{_pick(draw, MOTION_PHRASES_ZH[scene.actors[0].motion])}"
+        text = f"{_characters_zh(scene, draw)}{_pick(draw, MOTION_PHRASES_ZH[scene.actors[0].motion])}"
     elif len(names) == 1 or draw.random() < 0.5:
         parts = [f"{actor.character.name.a_zh}{_pick(draw, MOTION_PHRASES_ZH[actor.motion])}" for actor in scene.actors]
         text = "，".join(parts)
     else:
         doing = [f"{actor.character.name.zh}{_pick(draw, MOTION_PHRASES_ZH[actor.motion])}" for actor in scene.actors]
-        who = _who_zh(scene, draw)
+        who = _characters_zh(scene, draw)
         text = f"{who if '在' in who else '有' + who}，{'，'.join(doing)}"
     if draw.random() < 0.75 and not text.startswith("有"):
         text = f"在{where}，{text}" if draw.random() < 0.5 else f"{where}，{text}"
@@ -146,8 +146,8 @@ def _video_zh(scene: Scene, draw: np.random.Generator) -> str:
     return _finished_zh(text, draw)
 
 
-def _who_zh(scene: Scene, draw: np.random.Generator) -> str:
-    """Everyone; with 在 in it, it is a sentence about who is beside whom."""
+def _characters_zh(scene: Scene, draw: np.random.Generator) -> str:
+    """All characters; text with 在 is a sentence about their relative positions."""
     names = [actor.character.name for actor in scene.actors]
     if scene.is_group:
         return f"{NUMBERS_ZH[len(names)]}{names[0].measure}{names[0].zh}"
@@ -167,7 +167,7 @@ def _finished_zh(text: str, draw: np.random.Generator) -> str:
 
 
 def _list(parts: Sequence[str], last: str, comma: str = ", ") -> str:
-    """The parts as a list in a sentence."""
+    """The parts joined as a list in a sentence."""
     return last.join([comma.join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 

@@ -1,14 +1,14 @@
-"""Emoji whose official names are no nouns, and what they are called here. Keys are emojibase's English labels.
+"""Countable nouns for emoji whose official labels aren't nouns. Keys are emojibase's English labels.
 
-An emoji's label tells what it means ("OK", 困); a caption needs what is to be seen, as something that can be counted.
+A label names the meaning of an emoji ("OK", 困), while a caption needs a countable noun for the picture.
 """
 
 from __future__ import annotations
 
-# Groups of like emoji that no short noun tells apart, or that are no characters: families, symbols, pairs of hands.
+# Groups of emoji that no short noun distinguishes, or that are not characters: families, symbols, pairs of hands.
 UNNAMED_SUBGROUPS = frozenset({15, 20, 21, 30, 31})
 
-# Things that come in pairs or as a mass, gestures without a name, and what a picture for everyone leaves out.
+# Pairs and masses, gestures without a name, and emoji unsuitable for a general audience.
 UNNAMED = frozenset(
     {
         "two hearts",

@@ -1,4 +1,4 @@
-"""Drawing a scene of emoji: a painted place, soft shadows, the characters from far to near, all seen by one camera."""
+"""Rendering of emoji scenes: a painted backdrop, soft shadows, and the characters from back to front."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from vitascope.worlds.emoji.painting import EYE_HEIGHT
 from vitascope.worlds.emoji.scene import LEAST_ZOOM, PAN, Actor, Pose, Scene, Viewport, pose, room_of, viewport
 from vitascope.worlds.frame import Frame
 
-DENSITY = 1.15  # a place's pixels to a frame's: enough for the nearest view
+DENSITY = 1.15  # backdrop pixels per frame pixel: enough for the largest zoom
 
 
 @dataclass(frozen=True)
 class FrameGeometry:
-    """Where the ground lies in a frame, in pixels: the horizon's row, and the shorter side, which lengths count in."""
+    """Geometry of a frame in pixels: the row of the horizon, and the shorter side as the unit of length."""
 
     height: int
     width: int
 
     @property
     def unit(self) -> int:
-        """The frame's shorter side."""
+        """Shorter side of the frame."""
         return min(self.height, self.width)
 
     @property
     def horizon(self) -> float:
-        """The row of the horizon: such that whoever stands in the middle has as much room above as below."""
+        """Row of the horizon; it centres an actor that stands in the middle."""
         return 0.5 * self.height + min(0.33 * self.height, 0.36 * self.unit) - EYE_HEIGHT * self.unit
 
     @property
     def aspect(self) -> float:
-        """Width by height."""
+        """Width / height."""
         return self.width / self.height
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an actor's picture comes to lie: (row, column) of its foot, pixels per pixel, its turn about a pivot.
+    """Placement of an actor's picture in the frame: (row, column) of its foot, scale, and rotation about a pivot.
 
-    `ground` is the row of the ground beneath it; `foot` and `pivot` are (row, column) in the source picture.
+    `ground` is the row of the ground below it; `foot` and `pivot` are (row, column) in the source picture.
     """
 
     row: float
@@ -59,7 +59,7 @@ class Placement:
     pivot: tuple[float, float]
 
     def place(self, row: float, column: float) -> tuple[float, float]:
-        """Where a place (row, column) of the source comes to lie."""
+        """(row, column) in the frame of a (row, column) in the source picture."""
         down, right = row - self.pivot[0], column - self.pivot[1]
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         row, column = self.pivot[0] + cos * down + sin * right, self.pivot[1] + cos * right - sin * down
@@ -67,7 +67,7 @@ class Placement:
 
 
 def draw_frames(scene: Scene, shape: VideoShape) -> Iterator[Frame]:
-    """The frames of a scene, one at a time.
+    """Yield the frames of a scene.
 
     Raises:
         MediaError: a character's file can't be decoded.
@@ -99,7 +99,7 @@ def draw_frames(scene: Scene, shape: VideoShape) -> Iterator[Frame]:
 
 
 class _Panorama:
-    """A scene's place, painted once, larger than the frame."""
+    """Backdrop of a scene, painted once and larger than the frame."""
 
     def __init__(self, scene: Scene, stage: FrameGeometry):
         from PIL import Image
@@ -115,7 +115,7 @@ class _Panorama:
         self.image, self.light = Image.fromarray(painted.pixels), painted.light
 
     def seen(self, look: Viewport) -> Float[np.ndarray, "h w 3"]:
-        """What the camera sees of it, in 0..1."""
+        """The visible part, in 0..1."""
         from PIL import Image
 
         stage = self.stage
@@ -148,13 +148,13 @@ def _placement(
 
 
 def _cast_shadow(canvas: np.ndarray, animation: Animation, picture: Picture, where: Placement, light: Light) -> None:
-    """Darken the ground beneath an actor: an ellipse, the fainter and wider the higher it is."""
+    """Darken the ground below an actor by an ellipse, which gets fainter and wider with the actor's height."""
     height, width = canvas.shape[:2]
     middle, half = picture.footing
     if where.angle:
         middle, half = where.foot[1], 0.3 * (animation.box[3] - animation.box[1])
     unit = where.scale * max(animation.box[2] - animation.box[0], animation.box[3] - animation.box[1])
-    air = where.scale * (animation.box[2] - picture.box[2])  # it may jump in its own animation too
+    air = where.scale * (animation.box[2] - picture.box[2])  # its own animation may jump, too
     lifted = (where.ground - where.row + air) / unit
     radius = max(1.0, where.scale * half * 1.15 + 0.04 * unit) * (1 + 0.5 * lifted)
     column, row = where.column + where.scale * (middle - where.foot[1]), where.ground - 0.02 * unit
@@ -171,13 +171,13 @@ def _cast_shadow(canvas: np.ndarray, animation: Animation, picture: Picture, whe
 
 
 def _blend(canvas: np.ndarray, picture: Picture, where: Placement, light: Light) -> None:
-    """Lay an actor's picture over the canvas, at fractions of pixels."""
+    """Blend an actor's picture onto the canvas with subpixel accuracy."""
     from PIL import Image
 
     height, width = canvas.shape[:2]
     image, scale = picture.image, where.scale
     margin = math.ceil(3 / scale)
-    if where.angle:  # room for its corners
+    if where.angle:  # room for the rotated corners
         margin = max(margin, math.ceil(0.3 * max(image.size)))
     padded = Image.new("RGBa", (image.width + 2 * margin, image.height + 2 * margin))
     padded.paste(image, (margin, margin))
@@ -194,7 +194,7 @@ def _blend(canvas: np.ndarray, picture: Picture, where: Placement, light: Light)
     box = ((first_column - left) / scale, (first_row - top) / scale)
     box += ((last_column - left) / scale, (last_row - top) / scale)
     size = (last_column - first_column, last_row - first_row)
-    # Bilinear, for it keeps fractions of a pixel; Hamming's steeper filter moves pictures by up to 0.3 of one
+    # Bilinear keeps subpixel positions; Hamming's steeper filter shifts pictures by up to 0.3 pixels
     patch = np.asarray(padded.resize(size, Image.Resampling.BILINEAR, box=box), np.float32) / 255
     under = canvas[first_row:last_row, first_column:last_column]
     under *= 1 - patch[..., 3:]
@@ -202,7 +202,7 @@ def _blend(canvas: np.ndarray, picture: Picture, where: Placement, light: Light)
 
 
 def _truth(picture: Picture, where: Placement, at: Pose, stage: FrameGeometry) -> dict[str, Any]:
-    """An actor's place: the middle of what is to be seen of it, and its box (rows and columns, also outside)."""
+    """Ground truth of an actor: centroid and bounding box of its picture, which may extend beyond the frame."""
     row, column = where.place(*picture.centre)
     top, left, bottom, right = picture.box
     corners = np.array([where.place(float(r), float(c)) for r in (top, bottom) for c in (left, right)])

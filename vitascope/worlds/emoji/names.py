@@ -1,4 +1,4 @@
-"""What an emoji is called in a caption, in English and Chinese: a noun that takes an article, a number, a measure."""
+"""Names of emoji in captions: countable English nouns, and Chinese nouns with measure words."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ IRREGULAR = {
     "merman": "mermen",
     "merperson": "merpeople",
 }
-# Measure words by how the Chinese name ends; the first that fits
+# Measure words by the ending of the Chinese name; the first match counts
 MEASURES = (
     (r"脸", "张"),
     (r"歌手|选手|手势|细菌|平底杯|心形叹号", "个"),
@@ -68,7 +68,7 @@ MEASURES = (
     (r"飞机|直升机", "架"),
     (r"[手脚鞋]|拳头|手掌|耳朵|眼睛|手臂", "只"),
 )
-# Singular things after a preposition or verb that want an article: "a person in [a] tuxedo"
+# Singular nouns after a preposition or verb that need an article: "a person in [a] tuxedo"
 BARE = re.compile(
     r"\b(with|in|wearing|getting|taking|bouncing|rowing|raising|behind) (?=(tuxedo|veil|steamy|motorized|manual|white"
     r"|skullcap|headscarf|turban|haircut|massage|bath|ball|boat|hearing|thermometer|medical|monocle|head-bandage|open "
@@ -79,7 +79,7 @@ WHO_ZH = {"男人": "男人", "女人": "女人", "成人": "人"}
 
 
 class Name(NamedTuple):
-    """A character's English name and, if it has a simple one, its plural; its Chinese name and measure word."""
+    """English name with its plural, if regular enough; Chinese name with its measure word."""
 
     en: str
     plural: str | None
@@ -88,17 +88,17 @@ class Name(NamedTuple):
 
     @property
     def a_en(self) -> str:
-        """With the indefinite article."""
+        """English name with the indefinite article."""
         return f"{article(self.en)} {self.en}"
 
     @property
     def a_zh(self) -> str:
-        """With the number one and the measure word."""
+        """Chinese name with the number one and the measure word."""
         return f"一{self.measure}{self.zh}"
 
 
 def name_of(label_en: str, label_zh: str, subgroup: int) -> Name | None:
-    """What an emoji with these labels is called; None if there is no noun for what it shows."""
+    """Name of the emoji with these labels, or None if no noun fits its picture."""
     if label_en in UNNAMED or subgroup in UNNAMED_SUBGROUPS:
         return None
     if re.search(r"o’clock|-thirty", label_en):
@@ -109,12 +109,12 @@ def name_of(label_en: str, label_zh: str, subgroup: int) -> Name | None:
 
 
 def article(noun: str) -> str:
-    """The article "a" or "an", by sound."""
+    """The article "a" or "an", chosen by sound."""
     return "an" if re.match(r"hourglass|(?!uni|one|eur|us)[aeiou]|OK", noun, re.IGNORECASE) else "a"
 
 
 def plural(noun: str) -> str | None:
-    """A noun's plural; None for phrases that go on after their noun ("man with a beard")."""
+    """Plural of a noun, or None for phrases that continue after their noun ("man with a beard")."""
     if re.search(r" (with|in|of|on|and|behind|without|from|over|gesturing|rolling|pointing|blowing|[a-z]+ing) ", noun):
         return None
     *before, last = noun.split(" ")
@@ -155,7 +155,7 @@ def _noun_zh(label: str, label_en: str, subgroup: int) -> str:
 
 
 def _doer_zh(label: str, label_en: str) -> str:
-    """Who does something: 女生鞠躬 and 皱眉女 are no nouns."""
+    """Noun for a person who does something; labels such as 女生鞠躬 and 皱眉女 aren't nouns."""
     sentence = re.fullmatch(r"(女生|男生)(.+)", label)
     if sentence:
         return f"{sentence[2]}的{sentence[1]}"

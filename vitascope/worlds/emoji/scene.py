@@ -1,7 +1,7 @@
-"""What a clip of emoji shows, before anything is drawn: who, what they do, where, and how the camera moves.
+"""Emoji scenes: the content of clips before rendering, and the poses of actors and camera over time.
 
-Lengths are in frames' shorter sides, at the depth of the stage's middle; times in seconds. Nothing here depends on a
-clip's size, length or rate.
+Lengths are in shorter sides of the frame at depth 1; times are in seconds. Nothing here depends on a clip's size,
+length or rate.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ class Character:
 
 @dataclass(frozen=True)
 class Actor:
-    """One character. It stays within its slot, so who is left of whom never changes."""
+    """One actor. It stays within its slot, so the order from left to right never changes."""
 
     character: Character
     motion: Motion
-    slot: float  # the middle of its share of the frame's width: -0.5 left to 0.5 right
-    depth: float  # 1 in the stage's middle, more is farther away
-    size: float  # of its longer side, as a share of the room it has
-    speed: float  # 1 is ordinary
-    phase: float  # seconds that its animation is ahead
+    slot: float  # centre of its share of the frame's width: -0.5 left to 0.5 right
+    depth: float  # 1 in the middle; larger is farther away
+    size: float  # of its longer side, as a share of its room
+    speed: float  # relative to 1
+    phase: float  # seconds by which its animation is ahead
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that decides a clip's pixels but its size, length and rate."""
+    """Complete content of a clip; with size, length and rate it determines the pixels."""
 
     seed: int
     actors: tuple[Actor, ...]
     place: Backdrop
-    variant: int  # seeds the place's colours and shapes
+    variant: int  # seed of the backdrop's colours and shapes
     shot: CameraMove
     shot_speed: float
 
     @property
     def is_group(self) -> bool:
-        """Whether all are the same character, who then do the same."""
+        """True if there are several actors of the same character, which then have the same motion."""
         return len(self.actors) > 1 and len({actor.character.code for actor in self.actors}) == 1
 
     def attributes(self) -> dict[str, Any]:
-        """What the clip shows; actors from left to right."""
+        """Content of the clip in words; actors from left to right."""
         actors = [{"character": a.character.name.en, "code": a.character.code, "motion": a.motion} for a in self.actors]
         return {"actors": actors, "setting": self.place, "camera": self.shot}
 
@@ -75,10 +75,10 @@ class Scene:
 def sample_scene(
     characters: Sequence[Character], seed: int, split: Split = "train", held_out_share: float = 0.1
 ) -> Scene:
-    """The scene of a seed: always the same one, of the same characters.
+    """The scene of a seed; the same characters and seed give the same scene.
 
-    No actor of a training scene is a held-out combination; in a held-out scene the first drawn is one. Some
-    combination must belong to the split: see `has_combinations`.
+    No actor of a training scene is a held-out combination; in a held-out scene the first drawn actor is one. The
+    split must not be empty, see `has_combinations`.
     """
     draw = np.random.default_rng([EMOJI_VERSION, seed])
     while True:
@@ -93,18 +93,18 @@ def sample_scene(
 
 
 def is_held_out(character: Character, motion: str, place: str, share: float) -> bool:
-    """Whether a combination is kept from training; emoji of one name count as one character."""
+    """True if a combination is kept out of training; emoji of the same name count as one character."""
     return is_within_share(f"{character.name.en} {motion} {place}", share)
 
 
 def has_combinations(characters: Sequence[Character], split: Split, share: float) -> bool:
-    """Whether there is any combination for a split."""
+    """True if a split has any combination."""
     every = ((character, motion, place) for character in characters for motion in MOTIONS for place in BACKDROPS)
     return any(is_held_out(*combination, share) == (split == "held_out") for combination in every)
 
 
 def _draw_character(draw: np.random.Generator, characters: Sequence[Character]) -> Character:
-    """Any of them; of those with one name, such as the 24 clocks, each is drawn the more seldom."""
+    """A random character; the characters of one name, such as the 24 clocks, count as one together."""
     while True:
         character = _pick(draw, characters)
         if draw.random() * sum(other.name.en == character.name.en for other in characters) < 1:
@@ -116,7 +116,7 @@ def _draw_count(draw: np.random.Generator) -> int:
 
 
 def _fits(cast: Sequence[tuple[Character, Motion]]) -> bool:
-    """Whether the same character, if there is one several times, does the same, and has a plural."""
+    """True unless a character is repeated with different motions or without a plural."""
     same = len(cast) > 1 and len({character.name.en for character, _ in cast}) == 1
     return not same or (len({*cast}) == 1 and cast[0][0].name.plural is not None)
 
@@ -147,7 +147,7 @@ def _draw_scene(
         actors=tuple(actors),
         place=place,
         variant=int(draw.integers(2**31)),
-        shot=_pick(draw, ("still", *CAMERA_MOVES)),  # still twice as often as each move
+        shot=_pick(draw, ("still", *CAMERA_MOVES)),  # "still" is twice as likely as each move
         shot_speed=float(draw.uniform(0.8, 1.2)),
     )
 
@@ -158,12 +158,14 @@ def _pick(draw: np.random.Generator, choices: Sequence[T]) -> T:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an actor stands: to the right of the frame's middle, its depth, its height above the ground, its turn."""
+    """Pose of an actor: x from the middle of the frame, depth, height above the ground, and rotation."""
 
     x: float
     depth: float
     lift: float = 0.0
-    angle: float = 0.0  # clockwise, in radians; about its foot if it sways, about its middle if it spins
+    angle: float = (
+        0.0  # clockwise, in radians; swaying actors rotate about their foot, spinning ones about their centre
+    )
 
 
 ROOM_FOR = {"right": 0.75, "left": 0.75, "circle": 0.75, "hop": 0.85, "rise": 0.8, "fall": 0.8, "spin": 0.85}
@@ -171,14 +173,14 @@ ROOM_FOR = {"right": 0.75, "left": 0.75, "circle": 0.75, "hop": 0.85, "rise": 0.
 
 @dataclass(frozen=True)
 class Room:
-    """The room of one actor, in shorter sides of the frame: half of how far it may go, and its longer side."""
+    """Room of one actor, in shorter sides of the frame: half its range of motion, and its longer side."""
 
     reach: float
     size: float
 
 
 def room_of(scene: Scene, actor: Actor, aspect: float) -> Room:
-    """How much room an actor has in a frame whose width is `aspect` times its height."""
+    """Room of an actor in a frame of the given width / height."""
     width = max(1.0, aspect)
     share = width * {1: 0.96, 2: 0.44, 3: 0.295}[len(scene.actors)]
     size = actor.size * min(0.6, 0.92 * share) * ROOM_FOR.get(actor.motion, 1.0)
@@ -187,10 +189,10 @@ def room_of(scene: Scene, actor: Actor, aspect: float) -> Room:
 
 
 def pose(scene: Scene, actor: Actor, seconds: float, aspect: float) -> Pose:
-    """An actor's pose at a time. Ways end where they lead, so that long clips keep to their captions."""
+    """Pose of an actor at a time. Travel stops at its destination, so long clips still match their captions."""
     room = room_of(scene, actor, aspect)
     home, time = actor.slot * max(1.0, aspect), seconds * actor.speed
-    way = math.tanh(0.75 * time)  # 0 to 1: most of it in the first two seconds
+    way = math.tanh(0.75 * time)  # 0 to 1, mostly in the first two seconds
     far = 0.9 if len(scene.actors) == 1 else 0.5
     beat = 2 * math.pi * (time + actor.phase)
     match actor.motion:
@@ -222,7 +224,7 @@ def pose(scene: Scene, actor: Actor, seconds: float, aspect: float) -> Pose:
 
 
 def _bounce(seconds: float, height: float, gravity: float = 2.4, restitution: float = 0.5) -> float:
-    """Height of a body that was dropped and bounces until it rests."""
+    """Height of a dropped body that bounces until it rests."""
     duration = math.sqrt(2 * height / gravity)
     if seconds < duration:
         return height - 0.5 * gravity * seconds**2
@@ -239,19 +241,19 @@ def _bounce(seconds: float, height: float, gravity: float = 2.4, restitution: fl
 
 @dataclass(frozen=True)
 class Viewport:
-    """What of the stage the frame shows: its middle, from the stage's in shorter sides, and the enlargement."""
+    """Visible part of the scene: offset of its centre in shorter sides of the frame, and zoom."""
 
     x: float
     y: float
     zoom: float
 
 
-PAN = 0.11  # of the frame's width, to either side
+PAN = 0.11  # largest offset, as a share of the frame's width
 LEAST_ZOOM = 0.8
 
 
 def viewport(scene: Scene, seconds: float, aspect: float) -> Viewport:
-    """The camera at a time; moves ease towards a limit, so that long clips keep the actors in the picture."""
+    """Viewport at a time. Moves ease towards a limit, so that long clips keep the actors in the picture."""
     progress = math.tanh(0.7 * scene.shot_speed * seconds)
     width = max(1.0, aspect)
     match scene.shot:

@@ -1,10 +1,10 @@
-"""What movements and places of emoji are called in English and Chinese."""
+"""Phrases for motions and backdrops of emoji scenes, in English and Chinese."""
 
 from __future__ import annotations
 
 from vitascope.worlds.emoji.scene import Backdrop, Motion
 
-# Verbs in their base form: the first word is conjugated
+# The first word is a verb in its base form, which captions conjugate
 MOTION_PHRASES_EN: dict[Motion, tuple[str, ...]] = {
     "stay": ("stay in place", "stand still", "stay where {it} {is}"),
     "right": ("move to the right", "glide to the right", "travel from left to right", "move right"),

@@ -14,7 +14,7 @@ from vitascope.worlds.solids.words import INDOORS, Setting, Time
 
 @dataclass(frozen=True)
 class Environment:
-    """Appearance of a setting. Colours are in 0..1, lights are factors, props are in metres (y away from the camera)."""
+    """Appearance of a setting. Colours are in 0..1, lights are factors, props are in metres; y is depth."""
 
     zenith: RGB
     horizon: RGB
