@@ -1,4 +1,4 @@
-"""Dataset folders: which clips they hold, and what is encoded once and kept beside them."""
+"""Dataset folders: their clips, and encodings that are computed once and cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own videos: every layout of captions is read, clips come out as asked, what is bad is counted by reason."""
+"""Prepared footage: all caption layouts, the requested clips, and unusable files counted by reason."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_is_no_source_is_counted_by_reason(folder):
 
 
 def test_a_video_becomes_clips_of_the_size_rate_and_length_asked_for(folder, tmp_path):
-    """20 frames: two clips of 9, and 2 more, of which one is left when they are cut to 1 + 4k: no video any more."""
+    """20 frames give two clips of 9. The last 2 frames are dropped: 1 + 4k leaves one, which is no video."""
     prepared = prepare_videos(folder, tmp_path / "data", CONFIG)
     clips = list_clips(tmp_path / "data")
     assert (prepared.num_clips, prepared.num_sources, len(clips)) == (9, 5, 9)
@@ -178,7 +178,7 @@ def test_a_length_that_no_codec_takes_is_refused_with_the_nearest(num_frames, tm
 
 
 def test_rows_about_files_that_are_elsewhere_are_no_bad_files(folder, tmp_path):
-    """A table of a large dataset beside a few of its files."""
+    """The table of a large dataset with only a few of its files."""
     with (folder / "metadata.jsonl").open("a") as table:
         table.writelines(f'{{"file_name": "{n}.mp4", "caption": "x"}}\n' for n in range(50))
     prepared = prepare_videos(folder, tmp_path / "data", CONFIG.model_copy(update={"max_bad_share": 0.0}))

@@ -1,4 +1,4 @@
-"""A rendered folder: the same clips however the work is interrupted or divided, and nothing foreign in it."""
+"""Rendered datasets: independent of interruptions and of the number of processes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_record_tells_of_the_shots_that_its_frames_show() -> None:
-    """The cuts are where the truth's frames change their shot. A clip too short for all of its shots isn't told so."""
+    """The cuts are the frames at which the truth's shot changes. A clip too short for all shots has no cuts."""
     scene = next(scene for scene in map(sample_scene, range(99)) if len(scene.shots) == 3)
     told = dataset.shot_fields(scene, 17)
     assert told["cuts"] == scene.first_frames(17)[1:]
@@ -106,7 +106,7 @@ def test_a_record_says_what_its_media_shows(reference: Path) -> None:
 
 @rendering
 def test_an_image_shows_everybody_its_captions_name(tmp_path: Path) -> None:
-    """Whoever would be behind a wall just then. Checked to fail: when an image is always of the drawn second."""
+    """Also an actor behind a wall at that time. Checked to fail: when an image is always of the drawn second."""
     images = config(image_share=1.0, num_clips=120)
     hides = [k for k in range(120) if sample_scene(images.scene_seed(k)).shots[0].acts[0].motion == "hide"]
     (tmp_path / "clips").mkdir()
@@ -117,7 +117,7 @@ def test_an_image_shows_everybody_its_captions_name(tmp_path: Path) -> None:
 
 @rendering
 def test_clips_do_not_depend_on_the_number_of_processes(reference: Path, tmp_path: Path) -> None:
-    """Checked to fail: with a random generator that goes on from clip to clip."""
+    """Checked to fail: with a random generator shared by all clips."""
     seen: list[tuple[int, int]] = []
     render_dataset(config(), tmp_path, num_workers=2, on_progress=lambda done, total: seen.append((done, total)))
     assert_same_clips(tmp_path, reference)
@@ -128,7 +128,7 @@ def test_clips_do_not_depend_on_the_number_of_processes(reference: Path, tmp_pat
 
 @rendering
 def test_an_interrupted_render_goes_on(reference: Path, tmp_path: Path) -> None:
-    """Checked to fail: when clips are numbered anew among the missing ones."""
+    """Checked to fail: when the missing clips are renumbered."""
 
     def interrupt(done: int, total: int) -> None:
         if done == 2:

@@ -1,4 +1,4 @@
-"""Clips that tell what they are, for the tests of video files."""
+"""Self-identifying clips for tests of video files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def smooth(num_frames: int = 12, height: int = 64, width: int = 96) -> np.ndarra
 
 
 def numbered(num_frames: int, height: int = 32, width: int = 32) -> np.ndarray:
-    """Frame k is flat grey of level 8 k, so that a frame tells its number."""
+    """Frame k is flat grey of level 8 k, so that its number is readable."""
     levels = 8 * np.arange(num_frames, dtype=np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (num_frames, height, width, 3)).copy()
 
 
 def numbers(video: Video) -> list[int]:
-    """The numbers that `numbered` frames tell."""
+    """Frame numbers of `numbered` frames."""
     return (video.frames.mean(axis=(1, 2, 3)) / 8).round().astype(int).tolist()
 
 
@@ -39,7 +39,7 @@ def quadrants(height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def blue_corners(frame: np.ndarray) -> str:
-    """Which corners are blue, in reading order: 1000 is the upper left one."""
+    """Blue corners in reading order: 1000 is the upper left one."""
     return "".join(str(int(frame[row, column, 2] > 128)) for row in (4, -4) for column in (4, -4))
 
 

@@ -1,4 +1,4 @@
-"""What a video is, and what is none."""
+"""Videos in memory: valid and invalid ones."""
 
 from __future__ import annotations
 

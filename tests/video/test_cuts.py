@@ -1,4 +1,4 @@
-"""Where a video is cut."""
+"""Detection of cuts in drawn clips."""
 
 from __future__ import annotations
 

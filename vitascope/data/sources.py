@@ -10,7 +10,7 @@ from vitascope.data.captioned_files import FoundFiles, find_captioned_files
 
 
 class Source(NamedTuple):
-    """A kind of footage: `find` lists its captioned media files; `metavar` and `help` describe its argument."""
+    """A kind of footage. `find` lists its captioned files; the other fields document its verb and its argument."""
 
     find: Callable[[Path], FoundFiles]
     metavar: str

@@ -167,7 +167,7 @@ def test_what_no_caption_can_count_has_no_name(label):
 
 
 def test_an_animation_keeps_its_own_speed(characters):
-    """Four frames of 100 ms: the L is as tall at 1.05 s as at 0.25 s, whatever the clip's rate."""
+    """Four frames of 100 ms: the L has the same height at 1.05 s and 0.25 s, at any rate of the clip."""
     animation = read_animation(characters[0].path)
     assert animation.ends == pytest.approx((0.1, 0.2, 0.3, 0.4))
     tops = [animation.at(seconds).box[0] for seconds in (0.05, 0.15, 0.25, 0.35, 0.45, 1.05)]
@@ -203,7 +203,7 @@ def test_clips_do_not_depend_on_the_number_of_processes(reference, source, tmp_p
 
 @pytest.mark.skipif(os.name == "nt", reason="no kill -9")
 def test_a_killed_run_goes_on(reference, source, tmp_path):
-    """Checked to fail: when clips are numbered anew among the missing ones."""
+    """Checked to fail: when the missing clips are renumbered."""
     command = [
         sys.executable,
         "-m",
@@ -314,7 +314,7 @@ def test_captions_say_who_and_how_many_in_both_languages(characters):
 
 
 def _says_who_is_beside_whom(en: str, zh: str, names: list[Any]) -> int:
-    """In how many of two captions it is said; where it is, it must be right (names are from left to right)."""
+    """Number of captions that mention relative positions, which must be right; names are from left to right."""
     said = 0
     if len(names) == 2 and re.search(r"to the (left|right) of an? ", en):
         left, right = (name.a_en.lower() for name in names)
@@ -386,7 +386,7 @@ def test_the_camera_moves_as_its_name_says(characters, shot):
 def test_truth_is_where_the_picture_differs(characters, monkeypatch, motion, shot):
     """The centre of mass of what an actor adds to a plain setting, and its bounds.
 
-    Checked to fail: with a truth 1.5 pixels beside, pictures on whole pixels, pictures that turn the other way, and
+    Checked to fail: with a truth 1.5 pixels off, pictures on whole pixels, pictures that turn the other way, and
     Pillow's Hamming filter.
     """
 

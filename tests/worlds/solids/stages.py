@@ -1,4 +1,4 @@
-"""Scenes and shots for the world's tests: one actor that does one thing before a still camera."""
+"""Scenes and shots for tests: one actor with one action in front of a still camera."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def scenes(count: int) -> list[Scene]:
 
 
 def own_act(draw: Draw, motion: Motion, room: float = 2.5) -> Action:
-    """What an actor does by itself at the middle of the picture."""
+    """An independent action at the centre of the picture."""
     return _own_act(draw, motion, room, (0.0, 0.0))
 
 
 def fall(draw: Draw, actor: Actor) -> Event:
-    """A story of one fall."""
+    """An event with one fall."""
     return _with_falls(draw, Event((actor,), (own_act(draw, "fall"),), 2.5))
 
 
@@ -39,7 +39,7 @@ def shot_of(act: Action, camera: CameraMove = "still", place: Setting = "grass")
 
 
 def alone(actor: Actor, act: Action, place: Setting = "grass", camera: CameraMove = "still") -> Scene:
-    """A plain scene by day of one actor and one shot."""
+    """A plain daytime scene with one actor and one shot."""
     return Scene(0, (actor,), (shot_of(act, camera, place),), (), "day", "clear", "plain", (0.3, 0.9), (1.0, 1.0, 1.0))
 
 

@@ -1,4 +1,4 @@
-"""The camera keeps the actors in the picture, and moves as it is said to."""
+"""Cameras: actors stay in the picture, and moves go in the direction of their name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def first_poses(scene: Scene, times: tuple[float, ...]) -> list[Pose]:
 
 
 def visible(scene: Scene, times: np.ndarray, height: int, width: int) -> list[bool]:
-    """Whether the first actor's middle is in the picture of the first shot, at each time."""
+    """For each time: True if the first actor's centre is inside the picture of the first shot."""
     shot, found = scene.shots[0], []
     for seconds, at in zip(times.tolist(), first_poses(scene, tuple(times.tolist())), strict=True):
         centre = at.foot + at.turn @ (0.0, 0.0, 0.5 * scene.actors[0].height)
@@ -41,14 +41,14 @@ def visible(scene: Scene, times: np.ndarray, height: int, width: int) -> list[bo
 def test_the_main_actor_is_in_the_picture(height: int, width: int) -> None:
     """Checked to fail: at twice the reach."""
     crossing = [scene for scene in scenes(500) if scene.shots[0].acts[0].motion in ("right", "left")][:40]
-    for told in (scenes(500)[:60], crossing):
-        seen = [visible(scene, np.arange(0, 17, 4) / 8, height, width) for scene in told]
+    for some in (scenes(500)[:60], crossing):
+        seen = [visible(scene, np.arange(0, 17, 4) / 8, height, width) for scene in some]
         assert np.mean(seen) >= 0.9
 
 
 @pytest.mark.parametrize(("height", "width"), [(720, 1280), (256, 64)])
 def test_half_a_minute_keeps_who_acts_in_the_picture(height: int, width: int) -> None:
-    """What is mechanical rolls away when it has been seen."""
+    """Simulated bodies are excluded, because they roll out of sight."""
     acted = [scene for scene in scenes(500) if scene.shots[0].experiment is None][:30]
     seen = [visible(scene, np.arange(0, 30, 0.9), height, width) for scene in acted]
     assert np.mean(seen) >= 0.9

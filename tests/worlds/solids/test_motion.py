@@ -1,4 +1,4 @@
-"""How things move: as their names say, and where mechanics decides, as it does."""
+"""Motions: actions match their names, and mechanics obeys its laws."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_jump_leaves_the_ground_and_lands_again() -> None:
 
 @pytest.mark.parametrize("motion", ["right", "left", "circle", "sway", "approach", "leave"])
 def test_a_ball_rolls_without_sliding(motion: Motion) -> None:
-    """What touches the ground stands still. Checked to fail: when the rolled distance is negated."""
+    """The point that touches the ground is at rest. Checked to fail: when the rolled distance is negated."""
     ball, act = Actor("ball", "red", 1.0), own_act(np.random.default_rng(3), motion)
     step = 1e-5
     for seconds in (0.2, 0.7, 1.3):

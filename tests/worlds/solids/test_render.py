@@ -1,4 +1,4 @@
-"""Pictures: the same seed gives the same ones anywhere, and the truth says where things are in them."""
+"""Rendered pictures: reproducible from their seed, and consistent with the ground truth."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def first_frame(scene: Scene, size: int = 96, seconds: float = 0.0) -> np.ndarra
 
 
 def difference(one: Scene, two: Scene, size: int = 96, seconds: float = 0.0) -> np.ndarray:
-    """How much each pixel of the first frame differs."""
+    """Largest difference of each pixel of the first frame."""
     frames = [first_frame(scene, size, seconds).astype(int) for scene in (one, two)]
     return np.abs(frames[0] - frames[1]).max(axis=-1)
 
@@ -335,7 +335,7 @@ def test_another_opengl_context_does_not_disturb() -> None:
 
 
 def test_no_opengl_is_one_line() -> None:
-    """Whatever is missing, the message says what to install."""
+    """The message names the packages to install."""
     script = "from vitascope.errors import RenderError\nfrom vitascope.worlds.solids.stage import check_renderer\n"
     script += "try:\n    check_renderer()\n"
     script += "except RenderError as error:\n    print(error)"

@@ -1,4 +1,4 @@
-"""Scenes from seeds: always the same one, of the whole vocabulary, and none that is kept from training."""
+"""Scenes from seeds: reproducible, over the whole vocabulary, without held-out combinations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def everything(scene: Scene) -> list[tuple[Actor, Action, Shot]]:
 
 
 def test_scenes_of_world_version_5_stay_what_they_are() -> None:
-    """Whoever changes what a seed draws must raise WORLD_VERSION, and then this digest.
+    """A change of the drawn scenes needs a new WORLD_VERSION and a new digest here.
 
     Checked to fail: drawing an actor's height before its colour changes it.
     """
@@ -125,7 +125,7 @@ def test_held_out_combinations_are_kept_from_training() -> None:
 
 
 def test_a_share_of_what_never_happens_is_one_line_and_no_endless_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two combinations are held out, and nobody ever does them."""
+    """Two combinations are held out, and no scene contains them."""
     monkeypatch.setattr(sampling, "MAX_DRAWS", 300)
     assert count_combinations("held_out", 1e-4) > 0
     with pytest.raises(ConfigError, match="no scene of the split 'held_out' found"):

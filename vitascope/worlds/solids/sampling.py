@@ -45,8 +45,8 @@ def sample_scene(
 
     All captioned actions are complete within `seconds`, so shorter clips have fewer shots and kinds of events.
 
-    `variety`, 0 to 1, scales how often a scene has more than independent actions of plain actors in one shot: several
-    shots, interactions, accessories, expressions, materials, weather and styles.
+    `variety`, 0 to 1, scales the frequency of shots after the first, interactions, accessories, expressions,
+    materials, weather and styles. 0 leaves independent actions of plain actors in one shot.
 
     No actor of a training scene is a held-out combination. In a held-out scene the first actor is one from the start.
     `count_combinations` tells beforehand if a split is empty.

@@ -1,4 +1,4 @@
-"""Renderer of solids, on MuJoCo. Solids are placed anew for every frame, so one context serves all scenes of a setting.
+"""Renderer of solids, on MuJoCo. Solids are placed for each frame, so one context serves all scenes of a setting.
 
 Render from one thread per process: an OpenGL context belongs to the thread that created it.
 """
