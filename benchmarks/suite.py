@@ -142,7 +142,7 @@ class Suite:
 
         @torch.inference_mode()
         def predict() -> Tensor:
-            outputs = [ours.transformer(denoiser.pack.at(x, sigma), denoiser.cache) for x, sigma in noised]
+            outputs = [ours.transformer(denoiser.pack.at(x, sigma), denoiser.prepared) for x, sigma in noised]
             return torch.stack([canvas.grid_latent(tokens, patch) for tokens in outputs])
 
         @torch.inference_mode()
@@ -166,7 +166,7 @@ class Suite:
         texts = torch.stack([states.roll(shift, dims=1) for shift in range(4)])
         packed = pack([_sample(latent, text) for latent, text in zip(latents, texts, strict=True)])
         with torch.inference_mode():
-            cache = ours.encode_text(packed.context)
+            cache = ours.prepare(packed)
 
         @torch.inference_mode()
         def predict() -> Tensor:

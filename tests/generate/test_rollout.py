@@ -146,10 +146,10 @@ def test_further_windows_see_what_was_made_through_noise(pipeline, monkeypatch):
 
     def denoise(denoiser: ConditionedDenoiser, x: Tensor, sigma: float) -> Tensor:
         canvas, stray = denoiser.canvas, x - denoiser.canvas.clean
-        if canvas.history.any():
-            levels.append(denoiser.pack.at(x, sigma).token_sigmas[canvas.history].unique().item())
-            strays.append(stray[canvas.history])
-        others.append(stray[canvas.given & ~canvas.history])
+        if canvas.generated_mask.any():
+            levels.append(denoiser.pack.at(x, sigma).token_sigmas[canvas.generated_mask].unique().item())
+            strays.append(stray[canvas.generated_mask])
+        others.append(stray[canvas.given & ~canvas.generated_mask])
         return original(denoiser, x, sigma)
 
     monkeypatch.setattr(ConditionedDenoiser, "__call__", denoise)

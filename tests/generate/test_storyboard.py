@@ -16,7 +16,7 @@ from vitascope.generate.pipeline import EncodedPrompt, Pipeline
 from vitascope.generate.planning import plan
 from vitascope.generate.requests import Generate, Sampling, Storyboard, StoryboardShot, load_storyboard
 from vitascope.generate.rollout import Rollout, Window
-from vitascope.model.canvas import CUT_TIME, Canvas, Pin, Shot, given_frames, make_canvas
+from vitascope.model.canvas import CUT_GAP, Canvas, Pin, Shot, given_frames, make_canvas
 from vitascope.model.text import shot_prompt
 from vitascope.video import Video
 
@@ -37,7 +37,7 @@ def canvas(shots: list[Shot], pins: list[Pin] | None = None) -> Canvas:
 
 def test_time_skips_at_a_cut_and_goes_on_without_one():
     made = canvas([Shot(), Shot(1, is_cut=True), Shot(3), Shot(4, is_cut=True)], [Pin(LATENT[:, :1], -40)])
-    times = [0, 1 + CUT_TIME, 2 + CUT_TIME, 3 + CUT_TIME, 4 + 2 * CUT_TIME, -10]
+    times = [0, 1 + CUT_GAP, 2 + CUT_GAP, 3 + CUT_GAP, 4 + 2 * CUT_GAP, -10]
     assert made.positions[::4, 0].tolist() == times
 
 

@@ -62,15 +62,15 @@ def test_time_is_seconds_at_any_rate():
     assert torch.equal(times[1], times[0] / 2)
 
 
-def test_nearness_falls_with_the_frames_from_what_is_given():
+def test_guidance_falls_off_away_from_given_frames():
     latent = random(4, 6, 2, 2)
     made = canvas(latent, given_frames(latent, [0]), [Pin(random(4, 1, 2, 2), -400)])
-    assert made.nearness(2).flatten().tolist() == [1, 1, 0.5, 0, 0, 0, 0]
-    assert not made.nearness(0).any()
-    assert canvas(latent, given_frames(latent, [1, 5])).nearness(2).flatten().tolist() == [1, 1, 1, 0.5, 1, 1]
+    assert made.guidance_falloff(2).flatten().tolist() == [1, 1, 0.5, 0, 0, 0, 0]
+    assert not made.guidance_falloff(0).any()
+    assert canvas(latent, given_frames(latent, [1, 5])).guidance_falloff(2).flatten().tolist() == [1, 1, 1, 0.5, 1, 1]
     twice_the_rate = canvas(latent, given_frames(latent, [0]), fps=16.0)
-    assert twice_the_rate.nearness(2).flatten().tolist() == [1, 1, 0.5, 0, 0, 0]  # a window has as many frames
-    assert not canvas(latent, given_frames(latent, [])).nearness(2).any()
+    assert twice_the_rate.guidance_falloff(2).flatten().tolist() == [1, 1, 0.5, 0, 0, 0]  # a window has as many frames
+    assert not canvas(latent, given_frames(latent, [])).guidance_falloff(2).any()
 
 
 def test_nothing_is_near_across_a_cut_or_beside_part_of_a_frame():
@@ -78,10 +78,10 @@ def test_nothing_is_near_across_a_cut_or_beside_part_of_a_frame():
     place = {"fps": 8.0, "reference_fps": 8.0, "patch": PATCH, "time_stride": 4}
     shots = [Shot(), Shot(2, is_cut=True)]
     cut = make_canvas(latent, given_frames(latent, [0]), shots=shots, **place)
-    assert cut.nearness(3).view(4, 4).tolist() == [[1] * 4, [1] * 4, [0] * 4, [0] * 4]
+    assert cut.guidance_falloff(3).view(4, 4).tolist() == [[1] * 4, [1] * 4, [0] * 4, [0] * 4]
     part = given_frames(latent, [0])
     part[0, 0, 0] = False
-    assert not make_canvas(latent, part, **place).nearness(3).any()
+    assert not make_canvas(latent, part, **place).guidance_falloff(3).any()
 
 
 def test_the_transformer_sees_given_tokens_as_data():
@@ -94,5 +94,5 @@ def test_the_transformer_sees_given_tokens_as_data():
 
 def test_nothing_to_make_is_refused():
     latent = random(4, 2, 2, 2)
-    with pytest.raises(SizeError, match="nothing to make"):
+    with pytest.raises(SizeError, match="nothing to generate"):
         canvas(latent, given_frames(latent, [0, 1]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.model.rotary import apply_rotary, axis_widths, rotary_frequencies
+from vitascope.model.rotary import apply_rotary, axis_widths, rotary_table
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -16,8 +16,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def scores(q: Tensor, k: Tensor, positions: Tensor) -> Tensor:
-    rotary = rotary_frequencies(positions, q.shape[-1])
-    return torch.einsum("nhd,mhd->hnm", apply_rotary(q, *rotary), apply_rotary(k, *rotary))
+    rotary = rotary_table(positions, q.shape[-1])
+    return torch.einsum("nhd,mhd->hnm", apply_rotary(q, rotary), apply_rotary(k, rotary))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_each_pair_of_channels_is_turned_by_the_angle_of_its_axis():
     """The definition, written out pair by pair; fails for half-split pairs and for another order of axes."""
     head_dim, position = 16, (3.25, 5.0, 2.0)
     x = random(1, 1, head_dim)
-    got = apply_rotary(x, *rotary_frequencies(torch.tensor([position]), head_dim))[0, 0]
+    got = apply_rotary(x, rotary_table(torch.tensor([position]), head_dim))[0, 0]
     pair = 0
     for where, width in zip(position, axis_widths(head_dim), strict=True):
         for i in range(width // 2):
@@ -62,19 +62,19 @@ def test_every_axis_counts(axis):
 
 def test_a_turn_keeps_lengths_and_position_zero_is_no_turn():
     x = random(5, 2, 24)
-    turned = apply_rotary(x, *rotary_frequencies(random(5, 3, seed=1) * 50, 24))
+    turned = apply_rotary(x, rotary_table(random(5, 3, seed=1) * 50, 24))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
-    assert torch.equal(apply_rotary(x, *rotary_frequencies(torch.zeros(5, 3), 24)), x)
+    assert torch.equal(apply_rotary(x, rotary_table(torch.zeros(5, 3), 24)), x)
 
 
 def test_far_positions_keep_their_phase():
     """Fails when the angle is taken in fp32: near 9000 its fraction is off by several 1e-4."""
     position = 8999.0625
-    cos, _ = rotary_frequencies(torch.tensor([[position, 0, 0]]), 64)
+    cos = rotary_table(torch.tensor([[position, 0, 0]]), 64)[..., 0]
     exact = [math.cos(position * 10000 ** (-2 * i / 24)) for i in range(12)]
     torch.testing.assert_close(cos[0, :12], torch.tensor(exact), rtol=0, atol=1e-6)
 
 
 def test_half_precision_stays_half():
     x = random(3, 2, 12).bfloat16()
-    assert apply_rotary(x, *rotary_frequencies(random(3, 3), 12)).dtype == torch.bfloat16
+    assert apply_rotary(x, rotary_table(random(3, 3), 12)).dtype == torch.bfloat16

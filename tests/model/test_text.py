@@ -95,7 +95,7 @@ def test_marks_written_in_a_prompt_are_taken_out(encoder: TextEncoder, mark: str
 
 
 def test_the_empty_prompt_has_a_state(encoder: TextEncoder) -> None:
-    empty = encoder.encode_empty()
+    empty = encoder.encode([""])[0]
     assert empty.shape == (len(encoder._token_ids("")), 384)
     assert len(empty) < 8
     torch.testing.assert_close(empty, encoder.encode([""])[0])
@@ -167,18 +167,18 @@ def _spoil_weights(folder: Path, drop: str = "", add: str = "") -> None:
         (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\0"), "not readable JSON"),
         (lambda f: (f / "config.json").write_text("[]"), "holds no JSON object"),
         (lambda f: (f / "config.json").write_text("{}"), "lacks 'hidden_size'"),
-        (lambda f: _spoil_config(f, model_type="t5"), "knows 'bert' only"),
+        (lambda f: _spoil_config(f, model_type="t5"), "supports 'bert' only"),
         (lambda f: _spoil_config(f, hidden_size="wide"), "positive whole number"),
         (lambda f: _spoil_config(f, type_vocab_size=[2]), "positive whole number"),
         (lambda f: _spoil_config(f, num_attention_heads=7), "multiple"),
         (lambda f: _spoil_config(f, num_hidden_layers=13), r"encoder\.layer\.12\.\S+ is missing"),
-        (lambda f: _spoil_config(f, num_hidden_layers=11), "has no place"),
+        (lambda f: _spoil_config(f, num_hidden_layers=11), "is unknown to this network"),
         (lambda f: (f / "model.safetensors").unlink(), "no file"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "not a readable weights file"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 4096), "not a readable weights file"),
         (lambda f: _spoil_weights(f, drop="embeddings.word_embeddings.weight.scale"), "not a readable weights file"),
         (lambda f: _spoil_weights(f, drop="embeddings.LayerNorm.bias"), "is missing"),
-        (lambda f: _spoil_weights(f, add="pooler.dense.bias"), "pooler.dense.bias has no place"),
+        (lambda f: _spoil_weights(f, add="pooler.dense.bias"), "pooler.dense.bias is unknown"),
         (lambda f: (f.parent / "tokenizer" / "tokenizer.json").write_text("{}"), "not a readable tokenizer"),
     ],
 )

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.exc import Unsupported
+from torch._dynamo.utils import counters
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.devices import MixedDevicesError, OneDevice
 from vitascope.config import parse_config
 from vitascope.errors import ConfigError
+from vitascope.kernels.device import META, resolve_device
+from vitascope.model.canvas import Pin, Shot, given_frames, make_canvas
 from vitascope.model.diffusion import add_noise, velocity_loss
 from vitascope.model.patches import Sample, TextRun, make_sample, pack, token_group, unpack
-from vitascope.model.transformer import Transformer, TransformerConfig, sinusoids
+from vitascope.model.transformer import Attention, Transformer, TransformerConfig, sinusoids
 
 CONFIG = TransformerConfig(
     in_channels=4, out_channels=4, num_layers=2, num_heads=2, head_dim=16, ffn_width=64, text_width=12
 )
+GPU_CONFIG = CONFIG.model_copy(update={"head_dim": 32})  # heads that every GPU kernel takes
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -158,12 +166,185 @@ def test_a_frame_knows_its_own_noise_level():
     assert (network(pack([given]))[4:] - network(pack([same]))[4:]).abs().max() > 1e-5, "given frames are seen as given"
 
 
-def test_cached_text_is_the_same_text():
+def test_a_pack_prepared_once_serves_every_step():
     network, packed = transformer(), pack(SAMPLES)
-    cache = network.encode_text(packed.context)
-    assert torch.equal(network(packed, cache), network(packed))
-    other = network.encode_text(packed.context.flip(-1))
-    assert (network(packed, other) - network(packed)).abs().max() > 1e-3, "the cache is what is used"
+    prepared = network.prepare(packed)
+    assert torch.equal(network(packed, prepared), network(packed))
+    later = packed.at(random(*packed.tokens.shape, seed=7), 0.55)
+    assert torch.equal(network(later, prepared), network(later))
+    other = network.prepare(replace(packed, context=packed.context.flip(-1)))
+    assert (network(packed, other) - network(packed)).abs().max() > 1e-3, "the prepared text is used"
+
+
+def test_a_step_computes_nothing_that_the_pack_determines(monkeypatch):
+    """Fails if a forward pass computes rotary angles, attention plans or text keys again."""
+    network, packed = transformer(), pack(SAMPLES)
+    prepared = network.prepare(packed)
+    for name in ("rotary_table", "plan_attention"):
+        monkeypatch.setattr(f"vitascope.model.transformer.{name}", None)
+    monkeypatch.setattr(network, "text_mlp", None)
+    network(packed, prepared)
+
+
+def compiling(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks of a test that compiles."""
+    ignored = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # Dynamo reads it
+    return pytest.mark.usefixtures("compiler")(ignored(test))
+
+
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    """A compiler without earlier graphs, and no shape checks: Dynamo can't trace those."""
+    torch._dynamo.reset()
+    counters.clear()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+    torch._dynamo.reset()
+
+
+@compiling
+def test_compiled_blocks_have_no_graph_breaks_and_equal_results():
+    """Predictions and gradients, for packs of other lengths too, without a compilation for each."""
+    counted = [replace(one, context_counts=torch.arange(1, 1 + len(one.context))) for one in SAMPLES]
+    packs = [pack(counted * copies) for copies in range(1, 5)]
+    network, compiled = transformer(), transformer()
+    compiled.compile_blocks("aot_eager")
+    assert list(compiled.state_dict()) == list(network.state_dict())
+    with torch.inference_mode():
+        for packed in packs:
+            torch.testing.assert_close(compiled(packed), network(packed), rtol=1e-5, atol=1e-5)
+    num_graphs = counters["stats"]["unique_graphs"]
+    assert num_graphs == 1, "one graph serves all lengths and both blocks"
+    expected, found = (
+        torch.autograd.grad(each(packs[2]).square().sum(), list(each.parameters())) for each in (network, compiled)
+    )
+    assert counters["stats"]["unique_graphs"] > num_graphs
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+@compiling
+def test_blocks_compile_with_recomputation():
+    config = CONFIG.model_copy(update={"num_layers": 1})
+    network, compiled = transformer(config), transformer(config)
+    compiled.compile_blocks("eager")
+    compiled.recompute_blocks = True
+    expected, found = (
+        torch.autograd.grad(each(pack(SAMPLES)).square().sum(), list(each.parameters())) for each in (network, compiled)
+    )
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+@compiling
+def test_a_graph_break_in_a_block_is_an_error(monkeypatch):
+    network = transformer()
+    network.compile_blocks("eager")
+    original = Attention.queries
+
+    def queries(attention: Attention, x: Tensor) -> Tensor:
+        torch._dynamo.graph_break()
+        return original(attention, x)
+
+    monkeypatch.setattr(Attention, "queries", queries)
+    with pytest.raises(Unsupported):
+        network(pack(SAMPLES))
+
+
+def train_on(device: torch.device) -> Tensor:
+    """The loss of one step on a device: canvas, pack, noise and network, as training does it."""
+    grid = random(4, 3, 4, 4).to(device)
+    mask = given_frames(grid, [0])
+    place = {"fps": 8, "reference_fps": 8, "patch": (1, 2, 2), "time_stride": 4}
+    pins = [Pin(random(4, 1, 4, 4).to(device), -8)]
+    canvas = make_canvas(grid, mask, pins, shots=[Shot(), Shot(2, is_cut=True)], generated_mask=mask, **place)
+    texts = [random(length, 12, seed=length).to(device) for length in (3, 5)]
+    counts = [None, torch.tensor([1, 30, 1, 1, 2])]
+    noise = random(*canvas.clean.shape, seed=9).to(device)
+    sigmas = torch.full((canvas.num_frames,), 0.7)
+    packed = pack([canvas.noised(canvas.clean, sigmas, texts, 0.1, counts), SAMPLES[1].to(device)])
+    network = transformer().to(device)
+    clean = torch.cat([canvas.clean, SAMPLES[1].tokens.to(device)])
+    noise = torch.cat([noise, noise[: len(SAMPLES[1].tokens)]])
+    noisy = packed.at(add_noise(clean, noise, packed.token_sigmas), 0.7)
+    loss = velocity_loss(network(noisy), clean, noise, packed.token_sigmas, "clean", packed.token_sigmas > 0.1).mean
+    loss.backward()
+    assert all(p.grad is not None and p.grad.device.type == device.type for p in network.parameters())
+    return loss
+
+
+def test_planning_and_a_training_step_never_mix_devices():
+    with OneDevice(META, others=True) as guard:
+        assert train_on(META).is_meta
+    assert guard.num_checked > 500
+
+
+@pytest.mark.parametrize("sabotaged", ["sinusoids", "rotary_table"])
+def test_a_tensor_without_a_device_is_found(sabotaged, monkeypatch):
+    """The guard's own test: a table made on the CPU and used on the device."""
+
+    def forgetful(x: Tensor, width: int) -> Tensor:
+        return torch.zeros(len(x), width)
+
+    def unmoved(positions: Tensor, head_dim: int) -> Tensor:
+        class Unmoved(Tensor):
+            def to(self, *_: object) -> Tensor:  # the move is forgotten
+                return self.as_subclass(Tensor)
+
+        return torch.zeros(len(positions), head_dim // 2, 2).as_subclass(Unmoved)
+
+    replacement = forgetful if sabotaged == "sinusoids" else unmoved
+    monkeypatch.setattr(f"vitascope.model.transformer.{sabotaged}", replacement)
+    with pytest.raises(MixedDevicesError, match="cpu, meta"), OneDevice(META, others=True):
+        train_on(META)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 5e-2)])
+def test_a_gpu_predicts_what_the_cpu_does(dtype, tolerance):
+    """Relative to the largest value: 1e-3 in float32, 5e-2 in bfloat16, whose numbers have 8 bits."""
+    network, packed = transformer(GPU_CONFIG), pack(SAMPLES)
+    expected = network(packed)
+    device = resolve_device("cuda")
+    found = network.to(device, dtype)(packed.to(device, dtype)).float().to(expected.device)
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.gpu
+def test_a_gpu_takes_the_training_step_that_the_cpu_does():
+    loss, expected = train_on(resolve_device("cuda")), train_on(resolve_device("cpu"))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+@pytest.mark.gpu
+@compiling
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 5e-2)])
+def test_compiled_blocks_on_a_gpu_predict_what_the_cpu_does(dtype, tolerance):
+    network, packs = transformer(GPU_CONFIG), [pack(SAMPLES), pack(SAMPLES[2:])]
+    expected = [network(packed) for packed in packs]
+    device = resolve_device("cuda")
+    network.to(device, dtype).compile_blocks()
+    for packed, result in zip(packs, expected, strict=True):
+        found = network(packed.to(device, dtype)).float().to(result.device)
+        assert (found - result).abs().max() <= tolerance * result.abs().max()
+
+
+@pytest.mark.gpu
+def test_a_sampling_step_never_waits_for_the_gpu():
+    """Fails on any copy from the device or any value read from it."""
+    device = resolve_device("cuda")
+    network = transformer(GPU_CONFIG).to(device, torch.bfloat16)
+    packed = pack(SAMPLES).to(device, torch.bfloat16)
+    with torch.inference_mode():
+        prepared = network.prepare(packed)
+        network(packed, prepared)  # kernels are loaded
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            later = packed.at(packed.tokens, 0.5)
+            network(later, prepared)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_fresh_transformer_answers_zero_and_every_weight_then_gets_a_gradient():
@@ -237,9 +418,9 @@ def test_counted_flops_are_those_of_the_matrix_multiplications(text_cached, monk
     """Against torch's own counter, by products that it sees: neither the CPU's fused attention nor oneDNN's."""
     network, packed = transformer(), pack(SAMPLES)
     monkeypatch.setattr("vitascope.kernels.linear.has_onednn", lambda: False)
-    monkeypatch.setattr("vitascope.kernels.attention.FEW_KEYS", 1 << 20)
+    monkeypatch.setattr("vitascope.kernels.segments.FEW_KEYS", 1 << 20)
     with torch.no_grad():
-        cache = network.encode_text(packed.context) if text_cached else None
+        cache = network.prepare(packed) if text_cached else None
         with FlopCounterMode(display=False) as counter:
             network(packed, cache)
     counted = sum(count for op, count in counter.get_flop_counts()["Global"].items() if "mm" in str(op))

@@ -14,7 +14,7 @@ import vitascope
 from vitascope.config import load_config
 from vitascope.data.encoded import EncodedClip
 from vitascope.errors import ConfigError, DatasetError
-from vitascope.model.canvas import CUT_TIME
+from vitascope.model.canvas import CUT_GAP
 from vitascope.model.patches import unpack
 from vitascope.train import transformer
 from vitascope.train.run import step_generator
@@ -117,7 +117,7 @@ def test_a_clip_of_several_shots_is_told_shot_by_shot_in_its_share(transformer_c
         pack = make_batch(told, config, seed).pack
         assert pack.tokens_per_text == (8, 8, 4)
         ways.add(pack.context_lengths)
-        assert pack.positions[::4, 0].tolist() == [0, 1, 2 + CUT_TIME, 3 + CUT_TIME, 4 + 2 * CUT_TIME]
+        assert pack.positions[::4, 0].tolist() == [0, 1, 2 + CUT_GAP, 3 + CUT_GAP, 4 + 2 * CUT_GAP]
     assert ways == {(4, 5, 6), (8, 9, 10)}
     config = load_config(transformer_config, TransformerTrainConfig, [*NOTHING_GIVEN, "storyboards=0.25"])
     runs = [len(make_batch(told, config, seed).pack.tokens_per_text) for seed in range(200)]

@@ -54,7 +54,7 @@ class Guidance:
 class ConditionedDenoiser:
     """A transformer bound to a canvas and one text per shot: noisy tokens in, predicted clean tokens out.
 
-    The pack and the text's keys and values are computed once; each call replaces tokens and noise level.
+    The pack, its attention plans and the text's keys and values are computed once, for all steps.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class ConditionedDenoiser:
         self.transformer, self.canvas = transformer, canvas
         contexts, counts = [text.context for text in texts], [text.counts for text in texts]
         all_noise = torch.ones(canvas.num_frames)
-        sample = canvas.noised(canvas.clean, all_noise, contexts, counts=counts, history_sigma=history_noise)
+        sample = canvas.noised(canvas.clean, all_noise, contexts, counts=counts, generated_sigma=history_noise)
         self.pack = pack([sample]).to(device)
-        self.cache = transformer.encode_text(self.pack.context)
+        self.prepared = transformer.prepare(self.pack)
 
     def __call__(self, x: Float[Tensor, "n p"], sigma: float) -> Float[Tensor, "n p"]:
         """The clean tokens predicted for noisy tokens x at a noise level."""
         noisy = self.pack.at(x, sigma)
-        output = self.transformer(noisy, self.cache)
+        output = self.transformer(noisy, self.prepared)
         return to_clean(output, x, noisy.token_sigmas, self.transformer.config.prediction)
 
 
@@ -90,8 +90,8 @@ def guided_velocity(
     """
     canvas, device = conditional.canvas, conditional.pack.tokens.device
     made = (~canvas.given[:, None]).to(device)
-    nearness = canvas.nearness(guidance.ramp).to(device)
-    scales = float(guidance.scale) + (1 - float(guidance.scale)) * nearness
+    falloff = canvas.guidance_falloff(guidance.ramp).to(device)
+    scales = float(guidance.scale) + (1 - float(guidance.scale)) * falloff
 
     def velocity(x: Tensor, sigma: float) -> Tensor:
         if unconditional is None or not guidance.applies(sigma):
@@ -99,7 +99,7 @@ def guided_velocity(
         else:
             prompted, unprompted = run_pair(partial(conditional, x, sigma), partial(unconditional, x, sigma))
             guided = rescale(guide(prompted, unprompted, scales), prompted, guidance.rescale)
-            target = torch.where(nearness == 1, prompted, guided)
+            target = torch.where(falloff == 1, prompted, guided)
         return made * to_velocity(target, x, x.new_full((len(x),), sigma), "clean")
 
     with pair_runner(device) as run_pair:

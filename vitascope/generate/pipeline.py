@@ -276,7 +276,7 @@ class Pipeline:
         # at full strength exactly noise: no rounding of the clean tokens may remain
         noised = noise if strength == 1 else add_noise(canvas.clean, noise, sigmas[:1].expand(len(noise)))
         given = canvas.given[:, None]
-        level = float(history_noise) * canvas.history.float()
+        level = float(history_noise) * canvas.generated_mask.float()
         start = torch.where(given, add_noise(canvas.clean, noise, level), noised)
         with self._velocity(canvas, prompts, negative, self._guidance(guidance), history_noise) as velocity:
             made = SOLVERS[self.config.solver].integrate(velocity, start.to(self.device), sigmas, on_progress)
@@ -304,7 +304,7 @@ class Pipeline:
         """The guided velocity of the canvas's tokens, on the pipeline's device, inside a context."""
         texts = [self._encoded(prompt) for prompt in prompts]
         # where every generated token is next to a given one, guidance changes nothing and one pass is enough
-        is_guided = guidance.scale != 1 and bool((canvas.nearness(guidance.ramp)[~canvas.given] < 1).any())
+        is_guided = guidance.scale != 1 and bool((canvas.guidance_falloff(guidance.ramp)[~canvas.given] < 1).any())
         negatives = [self._encoded(negative)] * len(texts) if is_guided else None
         self._use("transformer")
         conditional, unconditional = (

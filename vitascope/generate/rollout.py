@@ -107,7 +107,7 @@ class Rollout:
             patch=self.grid.patch,
             time_stride=self.grid.frames_per_cell,
             shots=[shot for shot, _ in self._shots_in(window)],
-            history=given & ~self.timeline.given[window.start : window.stop],
+            generated_mask=given & ~self.timeline.given[window.start : window.stop],
         )
 
     def prompts(self, window: Window) -> list[str]:

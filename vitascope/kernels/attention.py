@@ -1,21 +1,28 @@
-"""Attention over a packed sequence: every sample sees its own keys and nobody else's; tokens are never padded."""
+"""Attention over a packed sequence: every sample attends to its own keys only, and no token is padding.
+
+`plan_attention` chooses a kernel for a device and a number format. The plan holds all that follows from the lengths
+(offsets, masks, repeat counts), so that the blocks of a network share it and none of them waits for the device.
+
+To add a kernel, write a subclass of `AttentionPlan` and enter it into `KERNELS`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
-from itertools import groupby, product
-from operator import itemgetter
-from typing import Any
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from vitascope.kernels.device import has_bfloat16_products
+from vitascope.kernels import segments
+
+FLEX_BLOCK = 128  # queries and keys of a tile in FlexAttention's block masks, its default
 
 
 def packed_attention(
@@ -26,123 +33,227 @@ def packed_attention(
     k_lengths: Sequence[int],
     k_counts: Int[Tensor, " m"] | None = None,
 ) -> Float[Tensor, "n heads d"]:
-    """Softmax attention of each sample's queries over the same sample's keys (block-diagonal), scaled by 1/sqrt(d).
+    """Softmax attention of each sample's queries over its own keys, scaled by 1/sqrt(d), by a plan used once.
 
-    q_lengths and k_lengths hold, for each sample, its number of queries and of keys. A key of a count c in k_counts
-    stands for c equal ones (with equal values): its score grows by log(c), which is the same to within rounding.
+    The arguments after v are those of `plan_attention`.
 
     Raises:
         ValueError: the lengths don't add up to the tensors.
     """
-    if len(q_lengths) != len(k_lengths) or sum(q_lengths) != len(q) or sum(k_lengths) != len(k):
-        raise ValueError(
-            f"{len(q_lengths)} query lengths (sum {sum(q_lengths)}) and {len(k_lengths)} key lengths "
-            f"(sum {sum(k_lengths)}) don't fit {len(q)} queries and {len(k)} keys"
-        )
-    varlen = _varlen_kernel() if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) else None
-    if varlen is None:
-        return _attention_by_runs(q, k, v, q_lengths, k_lengths, k_counts)
-    if k_counts is not None:  # this kernel adds nothing to scores
-        k, v = (x.repeat_interleave(k_counts, dim=0) for x in (k, v))
-        k_lengths = [int(counts.sum()) for counts in k_counts.split(list(k_lengths))]
-    q_offsets, k_offsets = _offsets(tuple(q_lengths), q.device), _offsets(tuple(k_lengths), q.device)
-    return varlen(q, k, v, q_offsets, k_offsets, max(q_lengths), max(k_lengths))
+    plan = plan_attention(q_lengths, k_lengths, k_counts, device=q.device, dtype=q.dtype, head_dim=q.shape[-1])
+    return plan(q, plan.expand(k), plan.expand(v))
 
 
-def _attention_by_runs(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+def plan_attention(
     q_lengths: Sequence[int],
     k_lengths: Sequence[int],
-    k_counts: Int[Tensor, " m"] | None,
-) -> Float[Tensor, "n heads d"]:
-    """Neighbours with equally many queries are one batch of one SDPA call; unequal keys are padded and masked."""
-    runs: list[tuple[int, list[int]]] = []  # queries of each sample, and every sample's keys
-    for q_length, pairs in groupby(zip(q_lengths, k_lengths, strict=True), key=itemgetter(0)):
-        runs.append((q_length, [k_length for _, k_length in pairs]))
-    num_keys = [sum(lengths) for _, lengths in runs]
-    # split, not sliced: the gradient of each slice would be a tensor as long as the pack, most of it zeros
-    all_queries = q.split([q_length * len(lengths) for q_length, lengths in runs])
-    all_keys, all_values = k.split(num_keys), v.split(num_keys)
-    bonuses = [None] * len(runs) if k_counts is None else k_counts.to(q.dtype).log().split(num_keys)
-    outputs = []
-    for (_, lengths), queries, keys, values, bonus in zip(
-        runs, all_queries, all_keys, all_values, bonuses, strict=True
-    ):
-        # always 4-D: with 3-D inputs SDPA falls back to the slow path that writes out the whole score matrix
-        queries = rearrange(queries, "(b n) heads d -> b heads n d", b=len(lengths))
-        out = _attend(queries, _batch(keys, lengths), _batch(values, lengths), _bias(lengths, bonus, q))
-        outputs.append(rearrange(out, "b heads n d -> (b n) heads d"))
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    k_counts: Int[Tensor, " m"] | None = None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    head_dim: int,
+) -> AttentionPlan:
+    """A plan of block-diagonal attention for samples of these lengths, by the first of `KERNELS` that applies.
 
+    q_lengths and k_lengths hold the number of queries and keys of each sample. A count c in k_counts, a CPU tensor,
+    makes its key stand for c equal keys with equal values: log(c) is added to its scores, or the key is repeated.
 
-FEW_KEYS = 64  # their scores may be written out: they take less memory than what else a layer keeps
-MAX_SCORES = 1 << 24  # queries x keys x heads of a batch that may be written out, 32 MB; every layer keeps its own
-SCORES_AT_ONCE = 1 << 19  # of one head, 1 MB of them: so many stay in a core's caches
-MIN_QUERIES = 64  # at once, however many keys there are: fewer rows are slow to multiply
-
-
-def _attend(
-    q: Float[Tensor, "b heads n d"],
-    k: Float[Tensor, "b heads l d"],
-    v: Float[Tensor, "b heads l d"],
-    bias: Float[Tensor, "b 1 1 l"] | None,
-) -> Float[Tensor, "b heads n d"]:
-    """Softmax attention; on a CPU by plain products where that is faster than SDPA: of few keys, and in bfloat16.
-
-    In bfloat16 SDPA's backward pass takes two to ten times as long there, its forward pass 1.5 times (of 832 keys) to
-    1.7 (3,200); in float32 both take 1.1 to 2 times as long of 25 or 64 keys.
+    Raises:
+        ValueError: the numbers of samples differ, or the counts don't fit the keys.
     """
-    if q.device.type == "cpu" and q.dtype == torch.float32 and k.shape[2] <= FEW_KEYS:
-        return _explicit_attention(q, k, v, bias)
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v, bias)
-    if torch.is_grad_enabled():
-        num_scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-        attend = _explicit_attention if num_scores <= MAX_SCORES else F.scaled_dot_product_attention
-        return attend(q, k, v, bias)
-    if not has_bfloat16_products():
-        return F.scaled_dot_product_attention(q, k, v, bias)
-    num_queries = max(MIN_QUERIES, SCORES_AT_ONCE // k.shape[2])
-    out = torch.empty_like(q)
-    for sample, head in product(range(q.shape[0]), range(q.shape[1])):
-        of_sample = None if bias is None else bias[sample, 0]
-        queries, places = (x[sample, head].split(num_queries) for x in (q, out))
-        for some, place in zip(queries, places, strict=True):
-            place.copy_(_explicit_attention(some, k[sample, head], v[sample, head], of_sample))
-    return out
+    layout = Layout(tuple(q_lengths), tuple(k_lengths), k_counts)
+    if len(q_lengths) != len(k_lengths) or (k_counts is not None and len(k_counts) != sum(k_lengths)):
+        raise ValueError(f"{layout} don't fit each other: give each sample its queries and keys, each key its count")
+    if len(set(q_lengths)) == len(set(k_lengths)) == 1 and k_counts is None:
+        return SegmentPlan(layout, device, dtype)  # one batch: PyTorch's own kernel is best on every device
+    kernel = next(kernel for kernel in KERNELS if kernel.applies(device, dtype, head_dim))
+    return kernel(layout, device, dtype)
 
 
-def _explicit_attention(
-    q: Float[Tensor, "*b n d"], k: Float[Tensor, "*b l d"], v: Float[Tensor, "*b l d"], bias: Tensor | None
-) -> Float[Tensor, "*b n d"]:
-    """The formula as it is written: softmax(q k^T / sqrt(d) + bias) v, with the scores in memory."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    if bias is not None:
-        scores += bias
-    return scores.softmax(-1) @ v
+class Layout(NamedTuple):
+    """Queries and keys of each sample of a packed sequence, and how many equal keys each key stands for."""
+
+    q_lengths: tuple[int, ...]
+    k_lengths: tuple[int, ...]
+    k_counts: Int[Tensor, " m"] | None  # on the CPU; None: one each
 
 
-def _batch(x: Float[Tensor, "m heads d"], lengths: Sequence[int]) -> Float[Tensor, "b heads l d"]:
-    """Samples of these lengths as a batch, the shorter ones filled up; nothing is copied where there are none."""
-    if len(set(lengths)) == 1:
-        return rearrange(x, "(b l) heads d -> b heads l d", b=len(lengths))
-    return rearrange(pad_sequence(list(x.split(list(lengths))), batch_first=True), "b l heads d -> b heads l d")
+class AttentionPlan(ABC):
+    """Attention over one layout by one kernel, prepared for one device and number format."""
+
+    def __init__(self, layout: Layout, device: torch.device, dtype: torch.dtype):
+        self.num_queries, self.num_keys = sum(layout.q_lengths), sum(layout.k_lengths)
+
+    @staticmethod
+    @abstractmethod
+    def applies(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+        """True if the kernel runs here, on such tensors."""
+
+    def expand(self, x: Float[Tensor, "m heads d"]) -> Float[Tensor, "m2 heads d"]:
+        """Keys or values in the form that the plan is called with: repeated where the kernel can't weight them."""
+        return x
+
+    def __call__(
+        self, q: Float[Tensor, "n heads d"], k: Float[Tensor, "m heads d"], v: Float[Tensor, "m heads d"]
+    ) -> Float[Tensor, "n heads d"]:
+        """The attended values; k and v come from `expand`.
+
+        Raises:
+            ValueError: the lengths don't add up to the tensors.
+        """
+        if not torch.compiler.is_compiling() and (len(q), len(k)) != (self.num_queries, self.num_keys):
+            raise ValueError(
+                f"lengths of {self.num_queries} queries and {self.num_keys} keys don't fit "
+                f"{len(q)} queries and {len(k)} keys; plan again for other lengths"
+            )
+        return self._attend(q, k, v)
+
+    @abstractmethod
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
 
 
-def _bias(lengths: Sequence[int], bonus: Float[Tensor, " m"] | None, like: Tensor) -> Float[Tensor, "b 1 1 l"] | None:
-    """What is added to the scores of a batch: each key's bonus, minus infinity where nothing is; None adds nothing."""
-    if bonus is None:
-        if len(set(lengths)) == 1:
-            return None
-        bonus = like.new_zeros(sum(lengths))
-    padded = pad_sequence(list(bonus.split(list(lengths))), batch_first=True, padding_value=float("-inf"))
-    return padded[:, None, None]
+class VarlenPlan(AttentionPlan):
+    """PyTorch's flash attention for sequences of different lengths. It can't weight keys, so they are repeated."""
+
+    def __init__(self, layout: Layout, device: torch.device, dtype: torch.dtype):
+        super().__init__(layout, device, dtype)
+        k_lengths, self._repeats = layout.k_lengths, None
+        if layout.k_counts is not None:
+            k_lengths = tuple(int(counts.sum()) for counts in layout.k_counts.split(list(k_lengths)))
+            self._repeats = torch.arange(self.num_keys).repeat_interleave(layout.k_counts).to(device)
+            self.num_keys = sum(k_lengths)
+        self._q_offsets, self._k_offsets = (_offsets(lengths).to(device) for lengths in (layout.q_lengths, k_lengths))
+        self._longest = max(layout.q_lengths), max(k_lengths)
+
+    @staticmethod
+    def applies(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+        """Half precision on CUDA, from Ampere on.
+
+        Source: https://docs.pytorch.org/docs/stable/nn.attention.varlen.html
+        """
+        return (
+            device.type == "cuda"
+            and dtype in (torch.float16, torch.bfloat16)
+            and head_dim % 8 == 0
+            and head_dim <= 256
+            and _capability(device) >= (8, 0)
+            and _varlen_attention() is not None
+        )
+
+    def expand(self, x: Float[Tensor, "m heads d"]) -> Float[Tensor, "m2 heads d"]:
+        """Counted keys or values, repeated."""
+        return x if self._repeats is None else x.index_select(0, self._repeats)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        from torch.nn.attention.varlen import varlen_attn
+
+        return varlen_attn(q, k, v, self._q_offsets, self._k_offsets, *self._longest)  # pyright: ignore[reportReturnType]
+
+
+class FlexPlan(AttentionPlan):
+    """FlexAttention with a block-diagonal mask; counts are added to scores. Outside of compilers it is compiled."""
+
+    def __init__(self, layout: Layout, device: torch.device, dtype: torch.dtype):
+        super().__init__(layout, device, dtype)
+        q_sample, k_sample = (_sample_ids(lengths) for lengths in (layout.q_lengths, layout.k_lengths))
+        self._mask = _block_mask(q_sample, k_sample, device)
+        self._score = None if layout.k_counts is None else _add_bonus(layout.k_counts.float().log().to(device))
+
+    @staticmethod
+    def applies(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+        """CUDA with Triton; heads of fewer than 16 channels are refused by FlexAttention."""
+        return device.type == "cuda" and 16 <= head_dim <= 256 and _capability(device) >= (7, 0) and _has_triton()
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        from torch.nn.attention.flex_attention import flex_attention
+
+        attend = flex_attention if torch.compiler.is_compiling() else _compiled_flex_attention()
+        q, k, v = (rearrange(x, "n heads d -> 1 heads n d") for x in (q, k, v))
+        return rearrange(attend(q, k, v, self._score, self._mask), "1 heads n d -> n heads d")
+
+
+class SegmentPlan(AttentionPlan):
+    """Scaled dot-product attention, one call for neighbouring samples of equally many queries. Runs everywhere.
+
+    Unequal numbers of keys are padded and masked within a call.
+    """
+
+    def __init__(self, layout: Layout, device: torch.device, dtype: torch.dtype):
+        super().__init__(layout, device, dtype)
+        self._runs = segments.group_runs(layout.q_lengths, layout.k_lengths)
+        self._bonus = None if layout.k_counts is None else layout.k_counts.to(dtype).log().to(device)
+        self._biases = segments.run_biases(self._runs, self._bonus, device, dtype)
+        self._lengths = torch.tensor([layout.q_lengths, layout.k_lengths])
+
+    @staticmethod
+    def applies(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+        """Every device."""
+        return True
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # an operator of its own: the graph must not depend on the lengths
+            return segments.segment_attention(q, k, v, self._lengths, self._bonus)
+        return segments.attend_runs(q, k, v, self._runs, self._biases)
+
+
+KERNELS: tuple[type[AttentionPlan], ...] = (
+    VarlenPlan,
+    FlexPlan,
+    SegmentPlan,
+)  # best first; the last one always applies
+
+
+def _offsets(lengths: Sequence[int]) -> Int[Tensor, " samples_plus_1"]:
+    """The first row of each sample, and the end."""
+    return F.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0))
+
+
+def _sample_ids(lengths: Sequence[int]) -> Int[Tensor, " n"]:
+    """The sample of each row."""
+    return torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+
+
+def _block_mask(q_sample: Int[Tensor, " n"], k_sample: Int[Tensor, " m"], device: torch.device) -> Any:
+    """FlexAttention's mask of queries and keys of the same sample, on a device.
+
+    Built from the first and last sample of each tile: the mask of all queries and keys would take n x m bytes.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    (q_first, q_last), (k_first, k_last) = _tile_ends(q_sample), _tile_ends(k_sample)
+    touching = (q_first[:, None] <= k_last) & (k_first <= q_last[:, None])
+    equal = (q_first == q_last)[:, None] & (k_first == k_last) & (q_first[:, None] == k_first)
+    whole = equal.clone()  # tiles that reach past the end are never whole
+    whole[len(q_sample) // FLEX_BLOCK :] = False
+    whole[:, len(k_sample) // FLEX_BLOCK :] = False
+    tables = []
+    for tiles in (touching & ~whole, whole):
+        order = tiles.int().argsort(dim=1, descending=True, stable=True)
+        tables += [tiles.sum(1).int()[None, None].to(device), order.int()[None, None].to(device)]
+    q_sample, k_sample = q_sample.to(device), k_sample.to(device)
+
+    def is_same_sample(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return q_sample[i] == k_sample[j]
+
+    lengths = (len(q_sample), len(k_sample))
+    return BlockMask.from_kv_blocks(*tables, BLOCK_SIZE=FLEX_BLOCK, mask_mod=is_same_sample, seq_lengths=lengths)
+
+
+def _tile_ends(sample: Int[Tensor, " n"]) -> tuple[Int[Tensor, " tiles"], Int[Tensor, " tiles"]]:
+    """The samples of the first and of the last row of each tile."""
+    first = torch.arange(0, len(sample), FLEX_BLOCK)
+    return sample[first], sample[(first + FLEX_BLOCK - 1).clamp(max=len(sample) - 1)]
+
+
+def _add_bonus(bonus: Float[Tensor, " m"]) -> Callable[..., Tensor]:
+    def score(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return score + bonus[j]
+
+    return score
 
 
 @cache
-def _varlen_kernel() -> Callable[..., Any] | None:
+def _varlen_attention() -> Callable[..., Any] | None:
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:  # torch before 2.10
@@ -150,8 +261,17 @@ def _varlen_kernel() -> Callable[..., Any] | None:
     return varlen_attn
 
 
-@lru_cache(maxsize=64)
-def _offsets(lengths: tuple[int, ...], device: torch.device) -> Int[Tensor, " samples_plus_1"]:
-    """Where each sample starts, and the end; kept, because every block of a forward pass asks for the same."""
-    with torch.inference_mode(False):  # what is kept from sampling must also serve a backward pass
-        return F.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(device)
+@cache
+def _compiled_flex_attention() -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+def _has_triton() -> bool:
+    return find_spec("triton") is not None

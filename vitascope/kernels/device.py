@@ -93,6 +93,13 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext() if device == META else torch.autocast(device.type, enabled=False)
 
 
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The number format that autocast computes in on a device; None where it is off, as always on the meta device."""
+    if device.type == "meta" or not torch.is_autocast_enabled(device.type):
+        return None
+    return torch.get_autocast_dtype(device.type)
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done all that was asked of it, so that a clock tells the truth."""
     if device.type == "cuda":

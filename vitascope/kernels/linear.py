@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from vitascope.kernels.device import autocast_dtype
+
 PLAIN = ("none", [], "")  # what follows the product, as PyTorch's operator wants it said
 GELU = ("gelu", [], "tanh")
 
@@ -30,7 +32,7 @@ class Linear(nn.Linear):
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n e"]:
         """The layer's result, of the weights' dtype or of autocast's."""
         weight, bias = self.weight, self.bias
-        if not torch.is_autocast_enabled(x.device.type):
+        if autocast_dtype(x.device) is None:
             x = x.to(weight.dtype)
         if not _suits(x, weight):
             return self._activate(F.linear(x, weight, bias))

@@ -1,7 +1,7 @@
-"""The noise path. The only file that knows which way it runs: sigma 0 is data, 1 is noise, in a straight line between.
+"""Rectified flow. Only this file fixes the direction of noise: sigma 0 is data, sigma 1 is noise.
 
-Rectified flow: x_sigma = (1 - sigma) * clean + sigma * noise, and d x_sigma / d sigma = noise - clean.
-Everything is per row: a row is a token, and each row has its own sigma.
+x_sigma = (1 - sigma) * clean + sigma * noise, and d x_sigma / d sigma = noise - clean.
+Each row is a token and has its own sigma. Results are on the device of the arguments.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from vitascope.types import Number
 
 Prediction = Literal["clean", "velocity"]
 
-LOSS_MIN_SIGMA = 0.05  # the loss divides by no less. Source: Li and He 2025 (arXiv:2511.13720)
+LOSS_MIN_SIGMA = 0.05  # the least divisor of the loss. Source: Li and He 2025 (arXiv:2511.13720)
 MAX_STEPS = 1000  # of sampling
-STEP_MIN_SIGMA = 1e-4  # nor does a sampler: it only keeps given rows, whose sigma is 0, finite
+STEP_MIN_SIGMA = 1e-4  # the least divisor in sampling: keeps given rows, whose sigma is 0, finite
 
 
 @dataclass(frozen=True)
 class VelocityLoss:
-    """The loss to step on, and what it is made of."""
+    """The training loss and its parts."""
 
-    mean: Float[Tensor, ""]  # over the rows that count
-    per_row: Float[Tensor, " n"]  # of every row, also those that don't count; for the ledger, so without gradient
+    mean: Float[Tensor, ""]  # over the rows of the mask
+    per_row: Float[Tensor, " n"]  # of all rows; for logs, without gradient
 
 
 def add_noise(
@@ -42,7 +42,7 @@ def add_noise(
 
 
 def velocity(clean: Float[Tensor, "n p"], noise: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
-    """How x_sigma moves as sigma grows: noise - clean, so a sampler steps with negative d sigma."""
+    """d x_sigma / d sigma = noise - clean; a sampler steps with negative d sigma."""
     return noise - clean
 
 
@@ -52,7 +52,7 @@ def to_clean(
     sigma: Float[Tensor, " n"],
     prediction: Prediction,
 ) -> Float[Tensor, "n p"]:
-    """The clean data that the network's output stands for."""
+    """The clean data that the network's output predicts."""
     return output if prediction == "clean" else noisy - _per_row(sigma, noisy) * output
 
 
@@ -62,10 +62,10 @@ def to_velocity(
     sigma: Float[Tensor, " n"],
     prediction: Prediction,
 ) -> Float[Tensor, "n p"]:
-    """The velocity that the network's output stands for, exact from sigma = STEP_MIN_SIGMA up.
+    """The velocity that the network's output predicts, exact for sigma >= STEP_MIN_SIGMA.
 
-    The wider clamp of the loss has no place here: a sampler's last steps would stop short of the clean prediction and
-    leave noise in the result.
+    The loss clamps at a higher sigma. Here that would leave noise in the result: the last steps of a sampler would stop
+    before the clean prediction.
     """
     return output if prediction == "velocity" else (noisy - output) / _per_row(sigma, noisy).clamp(min=STEP_MIN_SIGMA)
 
@@ -78,10 +78,10 @@ def velocity_loss(
     prediction: Prediction,
     mask: Bool[Tensor, " n"] | None = None,
 ) -> VelocityLoss:
-    """Mean squared error of the velocity over the rows where mask is true (false: given, no loss); 0 if there are none.
+    """Mean squared error of the velocity over the rows where mask is true, the generated ones; 0 if there are none.
 
-    For prediction "clean" the error of the velocity is the error of the clean data over sigma. Written that way round,
-    the clamp below LOSS_MIN_SIGMA only weakens the loss; against the true velocity it would move the minimum.
+    For prediction "clean", the velocity's error is the clean data's error divided by sigma. In that form the clamp at
+    LOSS_MIN_SIGMA only weakens the loss; in the form of the true velocity it would move the minimum.
 
     Source: Li and He 2025 (arXiv:2511.13720), x-prediction with v-loss.
     """
@@ -95,7 +95,7 @@ def velocity_loss(
 
 
 def sample_sigma(num: int, *, mean: Number, std: Number, generator: torch.Generator) -> Float[Tensor, " num"]:
-    """Noise levels for training, logit-normal: sigmoid(mean + std * normal); a higher mean is more noise.
+    """Noise levels for training, logit-normal: sigmoid(mean + std * normal). A higher mean is more noise.
 
     Source: Esser et al. 2024 (arXiv:2403.03206), equation 19.
     """
@@ -106,19 +106,19 @@ def sample_sigma(num: int, *, mean: Number, std: Number, generator: torch.Genera
 def shift_factor(num_tokens: int, *, reference_tokens: int, base: Number = 1.0) -> float:
     """alpha = base * sqrt(num_tokens / reference_tokens). num_tokens counts video tokens, text excluded.
 
-    More tokens average the same noise away more easily, so a longer video needs more noise to be as hidden.
+    A longer video needs more noise to be hidden equally well: more tokens average the noise out.
 
     Raises:
         ValueError: an argument is not positive.
     Source: Esser et al. 2024 (arXiv:2403.03206), section 5.3.2.
     """
     if num_tokens <= 0 or reference_tokens <= 0 or base <= 0:
-        raise ValueError(f"token counts and base must be positive, not {num_tokens}, {reference_tokens}, {base}")
+        raise ValueError(f"token counts and base must be positive, got {num_tokens}, {reference_tokens} and {base}")
     return base * math.sqrt(num_tokens / reference_tokens)
 
 
 def shift_sigma(sigma: Float[Tensor, " n"], shift: Number) -> Float[Tensor, " n"]:
-    """alpha * sigma / (1 + (alpha - 1) * sigma): towards noise for alpha > 1; 0 and 1 stay.
+    """alpha * sigma / (1 + (alpha - 1) * sigma): closer to noise for alpha > 1; 0 and 1 are unchanged.
 
     Source: Esser et al. 2024 (arXiv:2403.03206), equation 23.
     """
@@ -127,13 +127,13 @@ def shift_sigma(sigma: Float[Tensor, " n"], shift: Number) -> Float[Tensor, " n"
 
 
 def sigma_schedule(num_steps: int, shift: Number = 1.0, start: Number = 1.0) -> Float[Tensor, " num_steps_plus_1"]:
-    """The noise levels a sampler passes through, num_steps + 1 of them, from shifted `start` down to exactly 0.
+    """The num_steps + 1 noise levels of a sampler, on the CPU, from shifted `start` down to exactly 0.
 
     Raises:
-        ValueError: fewer than one step.
+        ValueError: num_steps is less than 1.
     """
     if num_steps < 1:
-        raise ValueError(f"{num_steps} sampling steps; at least 1 is needed")
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     return shift_sigma(torch.linspace(float(start), 0, num_steps + 1), shift)
 
 

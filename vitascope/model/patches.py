@@ -1,4 +1,8 @@
-"""Spacetime patches: latents to tokens and back, where each token sits, and many samples in one sequence."""
+"""Spacetime patches: latents to tokens and back, the position of each token, and many samples in one sequence.
+
+What plans a sequence (positions, noise groups, counts) is computed on the CPU. Tokens, text states and what a network
+reads at every pass are on the latents' device.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +24,15 @@ Patch = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """Tokens that belong together: the grid to be made, or one pin (a given clip or image, encoded on its own)."""
+    """Tokens of one latent: the grid to generate, or a pin (a given clip or image, encoded on its own)."""
 
     tokens: Float[Tensor, "n p"]
-    positions: Float[Tensor, "n 3"]
-    sigma_group: Int[Tensor, " n"]  # index into the sigmas of the sample that the group becomes part of
+    positions: Float[Tensor, "n 3"]  # on the CPU
+    sigma_group: Int[Tensor, " n"]  # index into the sigmas of the group's sample; on the CPU
 
 
 class TextRun(NamedTuple):
-    """Neighbouring tokens that attend to a text of their own."""
+    """Neighbouring tokens that attend to the same text."""
 
     num_tokens: int
     num_text_tokens: int
@@ -39,12 +43,16 @@ class Sample:
     """One video with its pins and its texts. Tokens are in the order of the groups; nothing is padded."""
 
     tokens: Float[Tensor, "n p"]
-    positions: Float[Tensor, "n 3"]
+    positions: Float[Tensor, "n 3"]  # on the CPU, as are the next two
     frame_index: Int[Tensor, " n"]  # index into sigmas: tokens of one latent frame normally share a noise level
     sigmas: Float[Tensor, " f"]  # in [0, 1], 0 = data (given), 1 = noise
-    context: Float[Tensor, "l e"]  # of all its texts, in the order of the runs
-    text_runs: tuple[TextRun, ...]  # which tokens attend to which part of the context
-    context_counts: Int[Tensor, " l"] | None = None  # how many equal text tokens each stands for; None is one
+    context: Float[Tensor, "l e"]  # states of all its texts, in the order of the runs
+    text_runs: tuple[TextRun, ...]  # assign tokens to parts of the context
+    context_counts: Int[Tensor, " l"] | None = None  # equal text tokens that each stands for, on the CPU; None is one
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Sample:
+        """The same sample with tokens and context on another device, or in another number format."""
+        return replace(self, tokens=self.tokens.to(device, dtype), context=self.context.to(device, dtype))
 
 
 @dataclass(frozen=True)
@@ -52,14 +60,14 @@ class Pack:
     """Several samples in one sequence. Attention never crosses from one sample to the next."""
 
     tokens: Float[Tensor, "n p"]
-    positions: Float[Tensor, "n 3"]
+    positions: Float[Tensor, "n 3"]  # on the CPU: rotary angles are computed there, once per pack
     noise_group: Int[Tensor, " n"]  # index into sigmas
     sigmas: Float[Tensor, " g"]  # distinct and ascending, shared by all samples
     lengths: tuple[int, ...]  # tokens of each sample
     context: Float[Tensor, "l e"]
     context_lengths: tuple[int, ...]  # text tokens of each text; a sample has one or several
     tokens_per_text: tuple[int, ...]  # video tokens that attend to each text
-    context_counts: Int[Tensor, " l"] | None = None  # how many equal text tokens each stands for; None is one
+    context_counts: Int[Tensor, " l"] | None = None  # equal text tokens that each stands for, on the CPU; None is one
     noise_run: int = 1  # every aligned run of this many tokens shares one noise group; 1 is always true
 
     @property
@@ -68,12 +76,12 @@ class Pack:
         return self.sigmas[self.noise_group]
 
     def at(self, tokens: Float[Tensor, "n p"], sigma: float) -> Pack:
-        """The same samples at another step of sampling: new tokens, and the highest noise level replaced by `sigma`.
+        """The same samples at another sampling step: new tokens, and `sigma` in place of the highest noise level.
 
-        Levels below the highest belong to condition tokens, which keep them.
+        Lower levels belong to condition tokens, which keep them. Never waits for the device.
         """
         sigmas = self.sigmas.clone()
-        sigmas[-1] = sigma
+        sigmas[-1].fill_(sigma)
         return replace(self, tokens=tokens, sigmas=sigmas)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Pack:
@@ -81,11 +89,9 @@ class Pack:
         return replace(
             self,
             tokens=self.tokens.to(device, dtype),
-            positions=self.positions.to(device),
             noise_group=self.noise_group.to(device),
             sigmas=self.sigmas.to(device),
             context=self.context.to(device, dtype),
-            context_counts=None if self.context_counts is None else self.context_counts.to(device),
         )
 
 
@@ -108,7 +114,7 @@ def patchify(latent: Float[Tensor, "c t h w"], patch: Patch = (1, 2, 2)) -> Floa
 def unpatchify(
     tokens: Float[Tensor, "n p"], grid: tuple[int, int, int], patch: Patch = (1, 2, 2)
 ) -> Float[Tensor, "c t h w"]:
-    """The latent that the tokens of a grid (frames, rows, columns, counted in patches) make up."""
+    """The latent of the tokens of a grid (frames, rows, columns, counted in patches)."""
     (t, h, w), (pt, ph, pw) = grid, patch
     return rearrange(tokens, "(t h w) (c pt ph pw) -> c (t pt) (h ph) (w pw)", t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)
 
@@ -123,18 +129,18 @@ def grid_positions(
     frame_offset: Number = 0,
     time_stride: int = 4,
 ) -> Float[Tensor, "n 3"]:
-    """(time, row, column) of every token of a grid, row-major; rows and columns are counted in tokens.
+    """(time, row, column) of every token of a grid, row-major, on the CPU; rows and columns are counted in tokens.
 
     Latent frame k covers pixel frames up to frame_offset + time_stride * k. Its time is that frame's number divided by
     time_stride, rescaled by reference_fps / fps: an image at pixel frame f sits at f / time_stride, and one second of
-    video spans the same distance at every frame rate. frame_offset (pixel frames, may be negative) is where a pin's
-    first frame belongs in the video.
+    video spans the same distance at every frame rate. frame_offset is the pixel frame of the video at which the latent
+    begins; it may be negative.
 
     Raises:
         SizeError: a rate that is not positive.
     """
     if fps <= 0 or reference_fps <= 0:
-        raise SizeError(f"frame rates must be positive, not {fps} and {reference_fps}")
+        raise SizeError(f"frame rates must be positive, got {fps} and {reference_fps} frames per second")
     last_pixel_frame = float(frame_offset) + time_stride * torch.arange(num_latent_frames, dtype=torch.float64)
     times = last_pixel_frame / time_stride * float(reference_fps / fps)
     axes = (times, torch.arange(rows, dtype=torch.float64), torch.arange(columns, dtype=torch.float64))
@@ -151,7 +157,7 @@ def token_group(
     time_stride: int = 4,
     first_sigma: int = 0,
 ) -> TokenGroup:
-    """The tokens of one latent, with a noise level per latent frame: numbers first_sigma, first_sigma + 1, ...
+    """The tokens of one latent, with a noise group per latent frame: first_sigma, first_sigma + 1, ...
 
     Raises:
         SizeError: a side of the latent is not divisible by the patch, or a rate is not positive.
@@ -166,8 +172,8 @@ def token_group(
         frame_offset=frame_offset,
         time_stride=time_stride * patch[0],
     )
-    sigma_group = first_sigma + torch.arange(frames, device=latent.device).repeat_interleave(rows * columns)
-    return TokenGroup(patchify(latent, patch), positions.to(latent.device), sigma_group)
+    sigma_group = first_sigma + torch.arange(frames).repeat_interleave(rows * columns)
+    return TokenGroup(patchify(latent, patch), positions, sigma_group)
 
 
 def make_sample(
@@ -177,12 +183,12 @@ def make_sample(
     text_runs: Sequence[TextRun] = (),
     context_counts: Int[Tensor, " l"] | None = None,
 ) -> Sample:
-    """One sample from its groups, concatenated. The groups' sigma_group counts through `sigmas`.
+    """One sample of concatenated groups, whose sigma_group indexes `sigmas`.
 
-    Without text_runs all tokens attend to all of the context.
+    Without text_runs all tokens attend to the whole context.
 
     Raises:
-        ValueError: runs that don't add up to the tokens and the context.
+        ValueError: the runs don't add up to the tokens and the context.
     """
     num_tokens = sum(len(group.tokens) for group in groups)
     runs = tuple(text_runs) or (TextRun(num_tokens, len(context)),)
@@ -200,24 +206,25 @@ def make_sample(
 
 
 def pack(samples: Sequence[Sample]) -> Pack:
-    """All samples in one sequence; equal noise levels are stored once, whichever samples they come from.
+    """All samples in one sequence, on the device of their tokens. Equal noise levels of different samples are merged.
 
     Raises:
-        ValueError: no samples, or one without tokens or without text (attention over nothing has no value).
+        ValueError: no samples, or one without tokens or without text (attention over nothing is undefined).
     """
     if not samples:
-        raise ValueError("a pack needs at least one sample")
+        raise ValueError("no samples: a pack needs at least one sample")
     runs = [run for sample in samples for run in sample.text_runs]
     if any(0 in run for run in runs):
-        raise ValueError("every sample of a pack needs tokens and context; encode the empty prompt for no text")
+        raise ValueError(f"text runs {runs}: each needs tokens and context; encode the empty prompt for no text")
     sigmas, group_of_sigma = torch.unique(torch.cat([sample.sigmas for sample in samples]), return_inverse=True)
     groups = group_of_sigma.split([len(sample.sigmas) for sample in samples])
     noise_group = torch.cat([group[sample.frame_index] for group, sample in zip(groups, samples, strict=True)])
+    tokens = torch.cat([sample.tokens for sample in samples])
     return Pack(
-        tokens=torch.cat([sample.tokens for sample in samples]),
+        tokens=tokens,
         positions=torch.cat([sample.positions for sample in samples]),
-        noise_group=noise_group,
-        sigmas=sigmas,
+        noise_group=noise_group.to(tokens.device),
+        sigmas=sigmas.to(tokens.device),
         lengths=tuple(len(sample.tokens) for sample in samples),
         context=torch.cat([sample.context for sample in samples]),
         context_lengths=tuple(run.num_text_tokens for run in runs),
@@ -230,7 +237,7 @@ def pack(samples: Sequence[Sample]) -> Pack:
 
 
 def join_counts(lengths: Sequence[int], counts: Sequence[Int[Tensor, " _l"] | None]) -> Int[Tensor, " l"] | None:
-    """The counts of several texts of these lengths, one after another; None if none has any."""
+    """The concatenated counts of texts of these lengths, on the CPU; None if no text has counts."""
     if all(count is None for count in counts):
         return None
     ones = (torch.ones(length, dtype=torch.int64) for length in lengths)

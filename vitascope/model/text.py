@@ -1,6 +1,6 @@
-"""The text encoder: prompts to token states. A frozen BERT, read from a folder of safetensors and JSON, never trained.
+"""The text encoder: prompts to token states. A frozen BERT, loaded from a folder of safetensors and JSON.
 
-Weights may lie in 4-bit blocks (Q4_0, 32 columns with one scale); they are float32 once loaded.
+Weights may be stored in 4-bit blocks (Q4_0: 32 columns share a scale); loading converts them to float32.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from torch import Tensor
 
 from vitascope.errors import ModelError, PromptError
 from vitascope.files import read_json
+from vitascope.kernels.device import CPU, without_autocast
 
 MAX_CHARACTERS = 32_000
-_SPECIAL = re.compile(r"</?s>|<pad>|<unk>|<mask>")  # written in a prompt they would become the marks themselves
+_SPECIAL = re.compile(r"</?s>|<pad>|<unk>|<mask>")  # the tokenizer would read them as special tokens
 
 
 @runtime_checkable
 class PromptEncoder(Protocol):
-    """What generating asks of a text encoder. `TextEncoder` is the bundled one; other models bring theirs."""
+    """A text encoder, as generation uses it. `TextEncoder` is the bundled one; other models have their own."""
 
     @property
     def width(self) -> int:
@@ -39,26 +40,26 @@ class PromptEncoder(Protocol):
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the network's weights hold."""
+        """Parameters of the network."""
         ...
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the network's weights."""
+        """Bytes of the network's weights."""
         ...
 
     @property
     def min_tokens(self) -> int:
-        """States of the shortest prompt."""
+        """Number of states of the shortest prompt."""
         ...
 
     @property
     def max_tokens(self) -> int:
-        """States of the longest prompt."""
+        """Number of states of the longest prompt."""
         ...
 
     def encode(self, prompts: Sequence[str]) -> list[Float[Tensor, "_l e"]]:
-        """Float32 states of each prompt, in order; "" gives those of no prompt."""
+        """Float32 states of each prompt, in order; "" gives the states of the empty prompt."""
         ...
 
     def to(self, device: torch.device) -> PromptEncoder:
@@ -67,60 +68,62 @@ class PromptEncoder(Protocol):
 
 
 def distinct_states(states: Float[Tensor, "l e"]) -> tuple[Float[Tensor, "l2 e"], Int64[Tensor, " l2"] | None]:
-    """(states, counts): neighbours that equal each other as one, and how many each stands for; None if none do.
+    """(states, counts) with equal neighbours merged; counts, on the CPU, are None if no neighbours are equal.
 
-    Wan's prompts are filled up with equal states, of which most of the 512 are: attention needs one of them.
+    Wan pads its prompts to 512 states, most of them equal: attention needs one of those, weighted by its count.
     """
+    if states.is_meta:  # no values to compare
+        return states, None
     once, counts = torch.unique_consecutive(states, dim=0, return_counts=True)
-    return (states, None) if len(once) == len(states) else (once, counts)
+    return (states, None) if len(once) == len(states) else (once, counts.to(CPU))
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A frozen encoder of English and Chinese prompts, one state for each token. `TextEncoder.load` makes one."""
+    """A frozen encoder of English and Chinese prompts with one state per token. `TextEncoder.load` creates one."""
 
     weights: dict[str, Tensor]  # BERT's own names, float32
     tokenizer: Tokenizer
     num_layers: int
     num_heads: int
-    max_tokens: int  # in a prompt, prefix and marks included
+    max_tokens: int  # of a prompt, prefix and special tokens included
     epsilon: float
     prefix: str
 
     @property
     def width(self) -> int:
-        """Values in a token's state."""
+        """Width of a token's state."""
         return self.weights["embeddings.word_embeddings.weight"].shape[1]
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the network's weights hold."""
+        """Parameters of the network."""
         return sum(weight.numel() for weight in self.weights.values())
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the network's weights."""
+        """Bytes of the network's weights."""
         return sum(weight.numel() * weight.element_size() for weight in self.weights.values())
 
     @property
     def min_tokens(self) -> int:
-        """States of no prompt: its marks and the prefix."""
+        """Number of states of the empty prompt: its special tokens and the prefix."""
         return len(self._token_ids(""))
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie and the states come out."""
+        """The device of the weights and of the states."""
         return self.weights["embeddings.word_embeddings.weight"].device
 
     @classmethod
     def load(cls, folder: Path, tokenizer_folder: Path | None = None, *, weights: bool = True) -> TextEncoder:
         """The encoder in a folder with config.json and model.safetensors, on the CPU.
 
-        tokenizer.json is taken from `tokenizer_folder`; without one from `folder`, or from `tokenizer` beside it. With
-        weights=False it has a size only, on the meta device.
+        tokenizer.json is read from `tokenizer_folder`, by default `folder` or its neighbour `tokenizer`. With
+        weights=False the weights are on the meta device: sizes without values.
 
         Raises:
-            ModelError: a file is missing or corrupt, or describes another network than this one.
+            ModelError: a file is missing or damaged, or describes an unsupported network.
         """
         folder = Path(folder)
         config = _read_config(folder / "config.json")
@@ -134,7 +137,10 @@ class TextEncoder:
             table = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         tokenizer = _read_tokenizer(Path(tokenizer_folder) / "tokenizer.json")
         if tokenizer.get_vocab_size() > config["vocab_size"]:
-            raise ModelError(f"{tokenizer_folder} has more tokens than {folder} has word vectors; they don't belong")
+            raise ModelError(
+                f"{tokenizer_folder} has {tokenizer.get_vocab_size()} tokens, {folder} has {config['vocab_size']} word "
+                "vectors; give the tokenizer that this encoder was trained with"
+            )
         return cls(
             weights=table,
             tokenizer=tokenizer,
@@ -146,14 +152,14 @@ class TextEncoder:
         )
 
     def to(self, device: torch.device | str) -> TextEncoder:
-        """The same encoder on another device."""
+        """The same encoder with its weights on another device."""
         return replace(self, weights={name: weight.to(device) for name, weight in self.weights.items()})
 
     def encode(self, prompts: Sequence[str], batch_size: int = 32) -> list[Float[Tensor, "_l e"]]:
         """One float32 tensor of token states for each prompt, in order, without padding.
 
-        "" gives the state of no prompt, for unconditional sampling. A result does not depend on what else is in the
-        batch, to float rounding.
+        "" gives the states of the empty prompt, for unconditional sampling. Apart from rounding, a result does not
+        depend on the other prompts of its batch.
 
         Raises:
             PromptError: a prompt of more than `max_tokens` tokens.
@@ -167,28 +173,31 @@ class TextEncoder:
             padded = torch.tensor([ids[i] + [0] * (longest - len(ids[i])) for i in members], device=self.device)
             lengths = torch.tensor([len(ids[i]) for i in members], device=self.device)
             present = torch.arange(longest, device=self.device) < lengths[:, None]
-            # Whoever trains may be under autocast, where these fp32 products would be rounded.
-            with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            # a trainer's autocast would round these fp32 products
+            with torch.inference_mode(), without_autocast(self.device):
                 batch = self._forward(padded, present)
             for i, state in zip(members, batch, strict=True):
                 states[i] = state[: len(ids[i])].clone()  # a copy made outside inference mode may enter a graph
         return [states[i] for i in range(len(ids))]
 
-    def encode_empty(self) -> Float[Tensor, "l e"]:
-        """The token states of no prompt."""
-        return self.encode([""])[0]
-
     def _token_ids(self, prompt: str) -> list[int]:
         text = self.prefix + _SPECIAL.sub(" ", prompt).strip()
         begin, *inner, end = self.tokenizer.encode(text).ids
         marks = {begin, end, self.tokenizer.token_to_id("<pad>"), self.tokenizer.token_to_id("<mask>")}
-        ids = [begin, *(token for token in inner if token not in marks), end]  # full-width spellings make marks too
+        ids = [
+            begin,
+            *(token for token in inner if token not in marks),
+            end,
+        ]  # full-width spellings are read as special tokens too
         if len(ids) > self.max_tokens:
             raise PromptError(f"the prompt has {len(ids)} tokens; the limit is {self.max_tokens}, shorten it")
         return ids
 
     def _forward(self, ids: Int64[Tensor, "b l"], present: Bool[Tensor, "b l"]) -> Float[Tensor, "b l e"]:
-        """Source: Devlin et al. 2018 (arXiv:1810.04805); layer norms after the sums, exact GELU."""
+        """Token states of a padded batch; padding has states too.
+
+        Source: Devlin et al. 2018 (arXiv:1810.04805); layer norms after the sums, exact GELU.
+        """
         table = self.weights
         x = table["embeddings.word_embeddings.weight"][ids]
         x = x + table["embeddings.token_type_embeddings.weight"][0]
@@ -221,24 +230,24 @@ class TextEncoder:
 
 
 def check_prompt(text: str) -> str:
-    """The prompt without blanks around it.
+    """The prompt without surrounding whitespace.
 
     Raises:
-        PromptError: nothing visible in it, more than 32,000 characters, or control characters other than line breaks
-            and tabs.
+        PromptError: the prompt is empty or invisible, has more than 32,000 characters, or has control characters other
+            than line breaks and tabs.
     """
     if len(text) > MAX_CHARACTERS:
-        raise PromptError(f"the prompt has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}")
+        raise PromptError(f"the prompt has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}, shorten it")
     for character in text:
         if character not in "\n\r\t" and unicodedata.category(character) in ("Cc", "Cs"):
-            raise PromptError(f"the prompt holds the control character U+{ord(character):04X}; take it out")
+            raise PromptError(f"the prompt has the control character U+{ord(character):04X}; remove it")
     if all(character.isspace() or unicodedata.category(character) == "Cf" for character in text):
-        raise PromptError("the prompt is empty; say what the video shows")
+        raise PromptError("the prompt is empty; describe the video")
     return text.strip()
 
 
 def shot_prompt(common: str, text: str) -> str:
-    """The prompt of one of several shots: what holds for all of them, then what it shows, as one text."""
+    """The prompt of one of several shots: the text common to all, then the shot's own, as one text."""
     common, text = common.strip(), text.strip()
     if not common:
         return text
@@ -253,20 +262,23 @@ def _read_config(path: Path) -> dict[str, Any]:
     wanted = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
     for key, value in wanted.items():
         if config.get(key, value) != value:
-            raise ModelError(f"{path}: {key} is {config[key]!r}; this encoder knows {value!r} only")
+            raise ModelError(f"{path}: {key} is {config[key]!r}; this encoder supports {value!r} only")
     sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
     for key in (*sizes, "max_position_embeddings", "type_vocab_size"):
         if key not in config:
-            raise ModelError(f"{path} lacks {key!r}")
+            raise ModelError(f"{path} lacks {key!r}; download the folder again")
         if not isinstance(config[key], int) or config[key] < 1:
-            raise ModelError(f"{path}: {key} is {config[key]!r}; it is a positive whole number")
+            raise ModelError(f"{path}: {key} is {config[key]!r}; it must be a positive whole number")
     if config["hidden_size"] % config["num_attention_heads"]:
-        raise ModelError(f"{path}: hidden_size is not a multiple of num_attention_heads")
+        raise ModelError(
+            f"{path}: hidden_size {config['hidden_size']} must be a multiple of num_attention_heads "
+            f"{config['num_attention_heads']}"
+        )
     return config
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Float32 weights by name, blocks unpacked."""
+    """Float32 weights by name, with 4-bit blocks unpacked."""
     try:
         stored = load_file(str(path))
         names = [name for name in stored if not name.endswith(".scale")]
@@ -279,13 +291,13 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             for name in names
         }
     except FileNotFoundError:
-        raise ModelError(f"no file {path}") from None
+        raise ModelError(f"no file {path}; download the folder again") from None
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{path} is not a readable weights file: {_one_line(error)}") from None
+        raise ModelError(f"{path} is not a readable weights file: {_one_line(error)}; download it again") from None
 
 
 def _unpack_blocks(packed: Tensor, scale: Tensor) -> Tensor:
-    """Float32 [rows, columns] of bytes [rows, columns / 2] and one scale for 32 columns.
+    """Float32 [rows, columns] of bytes [rows, columns / 2] and one scale per 32 columns.
 
     Byte j of a block's 16 holds column j in its low four bits and column 16 + j in its high four.
     """
@@ -319,22 +331,26 @@ def _check_shapes(weights: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]
     for name, shape in wanted.items():
         found = tuple(weights[name].shape) if name in weights else None
         if found != shape:
-            raise ModelError(f"{folder}: weight {name} is {found or 'missing'}; config.json asks for {shape}")
+            raise ModelError(
+                f"{folder}: weight {name} is {found or 'missing'}; config.json needs {shape}; download the folder again"
+            )
     if extra := sorted(weights.keys() - wanted):
-        raise ModelError(f"{folder}: weight {extra[0]} has no place in this network ({len(extra)} such)")
+        raise ModelError(
+            f"{folder}: weight {extra[0]} is unknown to this network, one of {len(extra)}; download the folder again"
+        )
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
     if not path.is_file():
-        raise ModelError(f"no file {path}")
+        raise ModelError(f"no file {path}; download the tokenizer's folder again")
     try:
         tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_padding()
         tokenizer.no_truncation()
     except Exception as error:  # `tokenizers` raises bare Exception
-        raise ModelError(f"{path} is not a readable tokenizer: {_one_line(error)}") from None
+        raise ModelError(f"{path} is not a readable tokenizer: {_one_line(error)}; download it again") from None
     if len(tokenizer.encode("").ids) < 2:
-        raise ModelError(f"{path} puts no marks around a text; this encoder needs them")
+        raise ModelError(f"{path} adds no special tokens around a text; this encoder needs them")
     return tokenizer
 
 
