@@ -23,7 +23,7 @@ from vitascope.kernels.int8 import (
     check_eight_bit,
     is_eight_bit,
     quantize_,
-    round_to_bytes,
+    quantize_to_bytes,
 )
 from vitascope.kernels.linear import Linear
 from vitascope.model.transformer import Transformer, TransformerConfig
@@ -50,7 +50,7 @@ def relative_error(ours: torch.Tensor, wanted: torch.Tensor) -> float:
 def test_bytes_stand_for_the_numbers_to_half_a_step(low, high):
     """Fails when the greatest number's byte runs over to 0, or zero isn't one of the steps."""
     x = torch.linspace(low, high, 1001)
-    rounded = round_to_bytes(x)
+    rounded = quantize_to_bytes(x)
     assert ((rounded.bytes.float() - rounded.zero) * rounded.step - x).abs().max() <= 0.501 * rounded.step
     assert 0 <= rounded.zero <= 255
 

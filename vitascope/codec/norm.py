@@ -11,7 +11,7 @@ from vitascope.kernels.conv import Frames
 
 
 class ChannelNorm(nn.Module):
-    """Root-mean-square norm over channels: cell by cell, so that it can't look across time or space."""
+    """Root-mean-square norm over channels, separate for each cell, so that it stays causal."""
 
     def __init__(self, width: int):
         super().__init__()

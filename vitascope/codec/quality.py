@@ -1,4 +1,4 @@
-"""How well a codec keeps a video: PSNR and SSIM on the uint8 frames that a person would see."""
+"""Quality of a reconstructed video: PSNR and SSIM of its uint8 frames."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def frame_psnr(a: FramePixels, b: FramePixels) -> list[float]:
 
 
 def ssim(a: FramePixels, b: FramePixels) -> float:
-    """Mean structural similarity of the luma, in [-1, 1], with a Gaussian window of 11 pixels.
+    """Mean structural similarity of the luma (BT.601), in [-1, 1], with a Gaussian window of 11 pixels.
 
     Raises:
         SizeError: frames smaller than the window.
     Source: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", section III.
     """
     if min(a.shape[1:3]) < 11:
-        raise SizeError(f"SSIM needs frames of at least 11x11 pixels, got {a.shape[2]}x{a.shape[1]}")
-    x, y = (torch.from_numpy(clip.astype(np.float64) @ LUMA)[:, None] for clip in (a, b))
+        raise SizeError(f"frames are {a.shape[2]}x{a.shape[1]}; SSIM needs at least 11x11 pixels")
+    x, y = (torch.from_numpy(clip.astype(np.float64) @ LUMA_BT601)[:, None] for clip in (a, b))
     mean_x, mean_y = _blur(x), _blur(y)
     variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
@@ -44,11 +44,11 @@ def ssim(a: FramePixels, b: FramePixels) -> float:
     return float(similarity.mean())
 
 
-LUMA = np.array([0.299, 0.587, 0.114])
+LUMA_BT601 = np.array([0.299, 0.587, 0.114])  # of red, green, blue: ITU-R BT.601, as in SSIM's reference code
 
 
 def _blur(x: torch.Tensor) -> torch.Tensor:
-    offsets = torch.arange(-5, 6, dtype=x.dtype)
+    offsets = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
     window = torch.exp(-(offsets**2) / (2 * 1.5**2))
     window /= window.sum()
     return F.conv2d(F.conv2d(x, window.view(1, 1, 11, 1)), window.view(1, 1, 1, 11))

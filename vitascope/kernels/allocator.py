@@ -1,4 +1,4 @@
-"""What a process does with memory that it no longer needs."""
+"""Settings of the C memory allocator."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import sys
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MAX_INT = 2**31 - 1
-LARGEST_KEPT = 32 << 20  # bytes of a block; the most that glibc itself comes to when it learns from what is freed
+LARGEST_KEPT = 32 << 20  # bytes of a block; the upper limit of glibc's own dynamic threshold
 
 
 def keep_freed_memory() -> None:
-    """Keep memory that is freed for what comes next, instead of giving it back to the system; for good.
+    """Reuse freed memory in this process, instead of returning it to the system.
 
-    glibc gives memory back whenever enough is free at its end. To get it again takes a page fault for every 4 KB,
-    which is several times as long as writing to it. Larger blocks than `LARGEST_KEPT` still come and go one by one.
-    Where there is no glibc, or the environment sets one of the two limits, nothing is done.
+    glibc returns memory whenever the top of the heap is free. Getting it back costs a page fault for every 4 KB,
+    several times as long as writing to it. Blocks larger than `LARGEST_KEPT` are still returned. Without glibc, or if
+    the environment sets one of the two limits, nothing changes.
 
     Source: https://man7.org/linux/man-pages/man3/mallopt.3.html
     """

@@ -1,7 +1,8 @@
-"""Linear layers by oneDNN's kernels, asked for by name: on a CPU, PyTorch multiplies float32 matrices by MKL's.
+"""Linear layers by oneDNN's kernels; PyTorch itself uses MKL for float32 on a CPU.
 
-Those of oneDNN are a tenth faster on processors that aren't Intel's, and do a GELU while the numbers are at hand. The
-arithmetic is the same, to within rounding (https://uxlfoundation.github.io/oneDNN/dev_guide_inner_product.html).
+oneDNN is a tenth faster on AMD processors, and fuses a GELU into the product. Results are equal up to rounding.
+
+Source: https://uxlfoundation.github.io/oneDNN/dev_guide_inner_product.html
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from torch.autograd.function import once_differentiable
 
 from vitascope.kernels.device import autocast_dtype
 
-PLAIN = ("none", [], "")  # what follows the product, as PyTorch's operator wants it said
+PLAIN = ("none", [], "")  # fused operation, as arguments of PyTorch's operator
 GELU = ("gelu", [], "tanh")
 
 
 class Linear(nn.Linear):
-    """torch's linear layer; with `gelu` followed by its tanh form. Weights have torch's names and shapes."""
+    """torch's linear layer, with `gelu` followed by a GELU (tanh form). Weights have torch's names and shapes."""
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True, gelu: bool = False):
         super().__init__(in_features, out_features, bias=bias)
         self.gelu = gelu
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n e"]:
-        """The layer's result, of the weights' dtype or of autocast's."""
+        """The layer's result, in the dtype of the weights or of autocast."""
         weight, bias = self.weight, self.bias
         if autocast_dtype(x.device) is None:
             x = x.to(weight.dtype)
@@ -45,7 +46,7 @@ class Linear(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """x weight^T + bias, with its first derivatives; for the weight's gradient MKL is as fast."""
+    """x weight^T + bias with first derivatives. MKL is as fast for the gradient of the weight."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -66,12 +67,12 @@ class _Product(torch.autograd.Function):
 
 
 def has_onednn() -> bool:
-    """Whether PyTorch has oneDNN, and may use it."""
+    """True if PyTorch was built with oneDNN and it is enabled."""
     return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
-    """Float32 on a CPU, outside of autocast and of compilers, which have choices of their own."""
+    """True for float32 on a CPU, outside autocast and torch.compile, which choose kernels themselves."""
     return (
         x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -89,5 +90,5 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, after: tuple[str, l
 
 @cache
 def _has_operator() -> bool:
-    # on ARM oneDNN may compute the GELU by a kernel for reference only
+    # on ARM, oneDNN may use its slow reference kernel for the GELU
     return platform.machine().lower() in ("x86_64", "amd64") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
