@@ -28,16 +28,7 @@ from vitascope.judge.degrade import degrade
 from vitascope.judge.framing import WHOLE, Window, draw_window, framed
 from vitascope.judge.grounding import Labels, Pointer, Whereabouts, labels, whereabouts
 from vitascope.judge.mirror import mirrored_attributes, mirrored_words
-from vitascope.judge.network import (
-    CELL,
-    Judge,
-    JudgeConfig,
-    look,
-    shots_of,
-    sight_frames,
-    sight_size,
-    to_signal,
-)
+from vitascope.judge.network import CELL, Judge, JudgeConfig, look, shots_of, sight_frames, sight_size, to_signal
 from vitascope.judge.scoring import Verdict, accuracy, verdicts
 from vitascope.judge.sentence import Sentence, Slot, describe
 from vitascope.judge.vocabulary import Vocabulary, collect

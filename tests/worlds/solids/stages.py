@@ -8,11 +8,7 @@ from vitascope.worlds.language import CameraMove
 from vitascope.worlds.solids.events import Draw, Event, _own_act, _with_falls
 from vitascope.worlds.solids.sampling import sample_scene
 from vitascope.worlds.solids.scene import Action, Actor, Scene, Shot
-from vitascope.worlds.solids.words import (
-    Kind,
-    Motion,
-    Setting,
-)
+from vitascope.worlds.solids.words import Kind, Motion, Setting
 
 _SCENES: list[Scene] = []
 

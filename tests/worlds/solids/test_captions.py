@@ -13,7 +13,8 @@ import pytest
 
 from tests.worlds.solids.stages import scenes
 from vitascope.worlds.language import CAMERA_MOVES, CAMERA_PHRASES, LANGUAGES, Language
-from vitascope.worlds.solids.captions import captions, groups, storyboards, write_caption
+from vitascope.worlds.solids.captions import captions, storyboards, write_caption
+from vitascope.worlds.solids.clauses import groups
 from vitascope.worlds.solids.phrases import (
     MOTION_PHRASES_EN,
     MOTION_PHRASES_ZH,

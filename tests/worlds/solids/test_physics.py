@@ -12,7 +12,7 @@ from vitascope.worlds.solids.physics import (
     LAWS,
     Body,
     Experiment,
-    Motion,
+    Trajectory,
     sample_experiment,
     simulate,
 )
@@ -20,7 +20,7 @@ from vitascope.worlds.solids.physics import (
 RATE = 100.0
 
 
-def run(experiment: Experiment, seconds: float = 2.0) -> tuple[np.ndarray, Motion]:
+def run(experiment: Experiment, seconds: float = 2.0) -> tuple[np.ndarray, Trajectory]:
     motion = simulate(experiment, num_samples=round(seconds * RATE) + 1, rate=RATE)
     return np.arange(len(motion.positions)) / RATE, motion
 

@@ -16,11 +16,7 @@ from vitascope.worlds.solids.render import RenderedClip
 from vitascope.worlds.solids.rig import rig_solids
 from vitascope.worlds.solids.rotations import from_quaternion
 from vitascope.worlds.solids.stage import Lighting, Solid, solid, stage_of
-from vitascope.worlds.solids.words import (
-    COLOURS,
-    Colour,
-    Setting,
-)
+from vitascope.worlds.solids.words import COLOURS, Colour, Setting
 
 CAPTIONS: dict[Law, dict[Language, str]] = {  # `{}` is the first body's colour
     "uniform": {"en": "a {} ball rolls across a wooden floor", "zh": "一个{}的球滚过木地板"},
