@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from vitascope.kernels.device import CPU, META
+
 COPIES = {torch.ops.aten.to, torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten.copy}
 
 
@@ -53,3 +55,24 @@ class OneDevice(TorchDispatchMode):
         if not allowed:
             raise MixedDevicesError(f"{func} has tensors on {', '.join(sorted(devices))}; want {self.device} alone")
         self.num_checked += self.device.type in devices
+
+
+class FakeDevice(OneDevice):
+    """The meta device in the place of a second device: as `OneDevice`, but copies to the CPU give zeros.
+
+    So a whole chain runs whose results are copied back, as long as nothing in between asks for a value. What would
+    synchronise with a GPU (`item`, `tolist`, `nonzero`, a branch on a tensor) fails here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(META, others=True)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        copies = func.overloadpacket in (torch.ops.aten.to, torch.ops.aten._to_copy)
+        if copies and args[0].is_meta and CPU in (*args[1:], kwargs.get("device")):
+            dtype = next((each for each in (*args, *kwargs.values()) if isinstance(each, torch.dtype)), args[0].dtype)
+            return torch.zeros(args[0].shape, dtype=dtype, device=CPU)
+        return super().__torch_dispatch__(func, types, args, kwargs)

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import latent_shape
-from vitascope.errors import ModelError, SizeError
+from vitascope.errors import DeviceError, ModelError, SizeError
 from vitascope.generate.cost import Cost, card_of, cost_of_pipeline
-from vitascope.generate.footage import Media
 from vitascope.generate.guidance import ConditionedDenoiser, EncodedPrompt, Guidance, guided_velocity
 from vitascope.generate.planning import plan
 from vitascope.generate.requests import (
@@ -27,6 +26,7 @@ from vitascope.generate.requests import (
     Fill,
     Generate,
     Loop,
+    Media,
     Request,
     Sampling,
     Storyboard,
@@ -40,7 +40,7 @@ from vitascope.hub.find import find_model
 from vitascope.hub.registry import load_model
 from vitascope.hub.weights import torch_dtype
 from vitascope.kernels.device import CPU, device_of, resolve_device, resolve_precision
-from vitascope.kernels.int8 import check_eight_bit, quantize_
+from vitascope.kernels.int8 import check_eight_bit, is_eight_bit, quantize_
 from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import MAX_STEPS, add_noise, sigma_schedule
 from vitascope.model.text import PromptEncoder, distinct_states
@@ -108,12 +108,18 @@ class Pipeline:
         pipeline.device, pipeline.offload = where, offload
         return pipeline
 
-    def to(self, device: torch.device, *, offload: bool = False) -> Pipeline:
+    def to(self, device: str | torch.device, *, offload: bool = False) -> Pipeline:
         """This pipeline, computing on a device. With `offload`, only the network in use is there; the others wait on
         the CPU, which saves memory and costs a transfer for each change.
+
+        Raises:
+            DeviceError: a device that this machine lacks, or networks in 8 bits, which stay on the CPU.
         """
-        self.device, self.offload = device, offload
-        place = CPU if offload else device
+        where = resolve_device(device)
+        if is_eight_bit(self.transformer) and where != self.device:
+            raise DeviceError(f"networks in 8 bits can't move to {where}; load them with dtype='bfloat16'")
+        self.device, self.offload = where, offload
+        place = CPU if offload else where
         self.text_encoder = self.text_encoder.to(place)
         self.transformer.to(place)
         self.codec.to(place)

@@ -1,0 +1,84 @@
+"""Every verb on a second device, for which the meta device stands in: no operation mixes devices, nothing synchronises.
+
+With a GPU, tests/test_gpu_chain.py compares values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.devices import FakeDevice, MixedDevicesError
+from tests.generate.conftest import model_folder as model_folder
+from vitascope.generate.guidance import ConditionedDenoiser
+from vitascope.generate.pipeline import Pipeline
+from vitascope.generate.requests import Connect, Edit, Extend, Fill, Generate, Loop, Request, Storyboard
+from vitascope.kernels.device import META
+from vitascope.video import Video
+
+CLIP = Video(np.zeros((9, 32, 32, 3), np.uint8), 8.0)
+PICTURE = Video(CLIP.frames[:1], 1.0)
+MASK = Video(
+    np.repeat(np.array([[[0]], [[255]]], np.uint8), 16, axis=0).repeat(32, axis=1).repeat(3, axis=2)[None], 1.0
+)
+SHOTS = ({"text": "a ball", "seconds": 0.75}, {"text": "a cube", "seconds": 0.5, "cut": False})
+REQUESTS: dict[str, tuple[Request, int]] = {
+    "text": (Generate(prompt="a ball", guidance=3), 9),
+    "image": (Generate(prompt="a ball", num_frames=1), 1),
+    "pictures": (Generate(prompt="a ball", image=PICTURE, last_image=PICTURE, references=(PICTURE,)), 9),
+    "three windows": (Generate(prompt="a ball", num_frames=21, guidance=3), 21),
+    "extend": (Extend(video=CLIP, seconds=1), 17),
+    "extend backward": (Extend(video=CLIP, seconds=1, backward=True), 17),
+    "fill": (Fill(video=CLIP, missing=((0.5, 0.75),)), 9),
+    "connect": (Connect(before=CLIP, after=CLIP, seconds=0.5), 22),
+    "loop": (Loop(video=CLIP, seconds=0.5), 13),
+    "edit": (Edit(video=CLIP, prompt="a cat", strength=0.5, mask=MASK), 9),
+    "storyboard": (Storyboard(text="at night", shots=SHOTS), 10),
+}
+
+
+@pytest.fixture(scope="module")
+def elsewhere(model_folder: Path) -> Pipeline:
+    """A small model whose networks are on the meta device."""
+    pipeline = Pipeline.load(model_folder, weights=False).to(META)
+    pipeline.config = pipeline.config.model_copy(update={"history_noise": 0.1, "guidance_ramp": 2})
+    assert {each.device.type for each in (*pipeline.codec.buffers(), *pipeline.transformer.parameters())} == {"meta"}
+    return pipeline
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_no_operation_of_a_verb_mixes_devices(elsewhere: Pipeline, name: str) -> None:
+    request, num_frames = REQUESTS[name]
+    with FakeDevice() as guard:
+        video = elsewhere.run(request)
+    assert video.frames.shape == (num_frames, 32, 32, 3)
+    assert guard.num_checked > 500
+
+
+def test_one_tensor_without_a_device_is_found(elsewhere: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard sees what the sampler does, at every step."""
+    original = ConditionedDenoiser.__call__
+
+    def sabotaged(denoiser: ConditionedDenoiser, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        return original(denoiser, x + torch.zeros(x.shape), sigma)
+
+    monkeypatch.setattr(ConditionedDenoiser, "__call__", sabotaged)
+    with FakeDevice(), pytest.raises(MixedDevicesError):
+        elsewhere.run(REQUESTS["text"][0])
+
+
+def test_offloading_keeps_one_network_on_the_device(model_folder: Path) -> None:
+    """Each network comes to the device when it is used, and leaves it for the next one. Frames stay the same."""
+    plain, offloaded = (Pipeline.load(model_folder, device="cpu", dtype="float32") for _ in range(2))
+    places: list[str] = []
+    for part, network in (("transformer", offloaded.transformer), ("codec", offloaded.codec)):
+        original = network.to
+        network.to = lambda *given, part=part, original=original: places.append(part) or original(*given)  # type: ignore
+    offloaded.to(plain.device, offload=True)
+    places.clear()
+    request = REQUESTS["three windows"][0]
+    assert np.array_equal(offloaded.run(request).frames, plain.run(request).frames)
+    assert len(places) > 6
