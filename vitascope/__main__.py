@@ -1,4 +1,4 @@
-"""The `vitascope` command as a process of its own; `python -m vitascope` is the same."""
+"""Entry point of the `vitascope` command and of `python -m vitascope`."""
 
 import gc
 import sys
@@ -7,9 +7,9 @@ from vitascope.cli import main
 
 
 def run() -> None:
-    """Do what the command line says, and end the process with its exit code."""
+    """Run the command line and exit with its code."""
     code = main()
-    gc.freeze()  # else Python looks for garbage once more before it ends: a third of a second, once PyTorch is there
+    gc.freeze()  # skips the last garbage collection, which takes a third of a second once PyTorch is loaded
     sys.exit(code)
 
 

@@ -92,13 +92,13 @@ def test_a_storyboard_asks_shot_by_shot_with_what_holds_for_all(service: Service
     [
         (500, b"", "answered 500 Internal Server Error"),
         (401, b"{}", "answered 401 Unauthorized"),
-        (200, b"<html>", "something else than a prompt"),
-        (200, b"[]", "something else than a prompt"),
-        (200, b'{"choices": []}', "something else than a prompt"),
-        (200, b"\xff\xfe", "something else than a prompt"),
-        (200, answer(None), "something else than a prompt"),
-        (200, answer(" "), "something else than a prompt"),
-        (200, answer("a\x00b"), "something else than a prompt"),
+        (200, b"<html>", "something other than a prompt"),
+        (200, b"[]", "something other than a prompt"),
+        (200, b'{"choices": []}', "something other than a prompt"),
+        (200, b"\xff\xfe", "something other than a prompt"),
+        (200, answer(None), "something other than a prompt"),
+        (200, answer(" "), "something other than a prompt"),
+        (200, answer("a\x00b"), "something other than a prompt"),
     ],
 )
 def test_an_answer_that_is_none_is_one_line(service: Service, status: int, body: bytes, said: str):

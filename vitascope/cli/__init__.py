@@ -1,8 +1,7 @@
-"""The command line. Verbs only: each reads its options, calls the library and prints where the result is.
+"""The command line. Each verb reads its options, calls the library and prints the path of the result.
 
-Nothing heavy is imported before a verb runs, so `vitascope --help` answers at once. Results go to stdout, progress and
-errors to stderr. Exit codes: 0 done, 1 failure, 2 usage or a mistake the user can mend, 130 interrupted,
-143 terminated.
+Heavy modules are imported when a verb runs, so `vitascope --help` answers at once. Results go to stdout, progress and
+errors to stderr. Exit codes: 0 ok, 1 failure, 2 usage or another mistake of the user, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typer.main import get_command
 import vitascope
 from vitascope.cli.data import prepare, render
 from vitascope.cli.evaluate import evaluate
-from vitascope.cli.generate import connect, edit, extend, fill, generate, loop, run, storyboard
+from vitascope.cli.generate import GENERATE_VERBS
 from vitascope.cli.length import evaluate_length
 from vitascope.cli.networks import export, info, train
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
@@ -45,16 +44,9 @@ evaluate.command("abilities")(evaluate_abilities)
 evaluate.command("storyboards")(evaluate_storyboards)
 evaluate.command("length")(evaluate_length)
 
-# As they are listed
+# in the order of --help
 _VERBS = {
-    "generate": generate,
-    "extend": extend,
-    "fill": fill,
-    "connect": connect,
-    "loop": loop,
-    "edit": edit,
-    "storyboard": storyboard,
-    "run": run,
+    **GENERATE_VERBS,
     "render": render,
     "prepare": prepare,
     "train": train,
@@ -90,9 +82,9 @@ def vitascope_command(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code of one `vitascope` command; argv is what follows the program's name."""
+    """The exit code of one `vitascope` command; `argv` excludes the program's name."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a path in Chinese must not fail on a terminal that can't show it
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that can't show Chinese must not fail on a path
             stream.reconfigure(errors="backslashreplace")
     command = get_command(app)
     assert isinstance(command, TyperGroup)
@@ -119,10 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Terminated:
         return _complain("terminated", 143)
     except BrokenPipeError:
-        # The reader has gone: without this the interpreter complains once more when it flushes stdout at exit.
+        # the reader has closed the pipe; otherwise the interpreter reports it again when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, FloatingPointError) as error:  # the latter: training that has diverged
+    except (OSError, FloatingPointError) as error:  # FloatingPointError: training diverged
         return _complain(str(error), 1)
     return 0
 

@@ -75,7 +75,7 @@ def generate(
         text = expanded(prompt, request.seed, has_pictures=has_pictures, is_image=frames == 1)
         return request.model_copy(update={"prompt": text})
 
-    make_videos(request, common, prompt, is_image=frames == 1, expand=fuller if expand else None)
+    _make(request, common, prompt, is_image=frames == 1, expand=fuller if expand else None)
 
 
 @with_common_options
@@ -92,7 +92,7 @@ def extend(
 
     check_file(video)
     request = Extend(video=video, prompt=prompt, seconds=seconds, backward=backward, **common.fields())
-    make_videos(request, common, f"{video.stem} extended")
+    _make(request, common, f"{video.stem} extended")
 
 
 @with_common_options
@@ -113,7 +113,7 @@ def fill(
 
     check_file(video)
     spans = tuple((float(start), float(stop)) for start, _, stop in (s.partition("-") for s in missing.split(",")))
-    make_videos(Fill(video=video, missing=spans, prompt=prompt, **common.fields()), common, f"{video.stem} filled")
+    _make(Fill(video=video, missing=spans, prompt=prompt, **common.fields()), common, f"{video.stem} filled")
 
 
 @with_common_options
@@ -131,7 +131,7 @@ def connect(
     check_file(before)
     check_file(after)
     request = Connect(before=before, after=after, prompt=prompt, seconds=seconds, **common.fields())
-    make_videos(request, common, f"{before.stem} to {after.stem}")
+    _make(request, common, f"{before.stem} to {after.stem}")
 
 
 @with_common_options
@@ -146,7 +146,7 @@ def loop(
     from vitascope.generate.requests import Loop
 
     check_file(video)
-    make_videos(Loop(video=video, prompt=prompt, seconds=seconds, **common.fields()), common, f"{video.stem} looped")
+    _make(Loop(video=video, prompt=prompt, seconds=seconds, **common.fields()), common, f"{video.stem} looped")
 
 
 @with_common_options
@@ -168,14 +168,14 @@ def edit(
     *,
     common: Common,
 ) -> None:
-    """Change a video or an image: its style, its setting, or what is in it."""
+    """Change a video or an image. It can change style, setting or content."""
     from vitascope.generate.requests import Edit
 
     check_file(video)
     if mask is not None:
         check_file(mask, "--mask")
     request = Edit(video=video, prompt=prompt, strength=strength, mask=mask, **common.fields())
-    make_videos(request, common, f"{video.stem} edited", is_image=video.suffix.lower() in STILL)
+    _make(request, common, f"{video.stem} edited", is_image=video.suffix.lower() in STILL)
 
 
 @with_common_options
@@ -187,7 +187,7 @@ def storyboard(
     *,
     common: Common,
 ) -> None:
-    """Generate a video of several shots, each with a text of its own, with or without cuts between them."""
+    """Generate a video of several shots. Each has a text of its own, with or without a cut before it."""
     from vitascope.generate.requests import Storyboard, load_storyboard
 
     check_file(file)
@@ -197,7 +197,7 @@ def storyboard(
         assert isinstance(request, Storyboard)
         return expanded_storyboard(request, request.seed)
 
-    make_videos(board, common, file.stem, inputs=[file], expand=fuller if expand else None)
+    _make(board, common, file.stem, inputs=[file], expand=fuller if expand else None)
 
 
 @with_common_options
@@ -211,7 +211,7 @@ def run(
     *,
     common: Common,
 ) -> None:
-    """Make the video of a request, see --dump-request; options given here replace its fields."""
+    """Make the video of a stored request. See --dump-request; options given here replace its fields."""
     from vitascope.generate.recording import read_request
     from vitascope.generate.requests import Edit, Generate, load_request
 
@@ -222,10 +222,10 @@ def run(
     is_image = isinstance(request, Generate) and request.num_frames == 1
     if isinstance(request, Edit) and isinstance(request.video, Path):
         is_image = request.video.suffix.lower() in STILL
-    make_videos(request, common, file.stem, is_image=is_image, inputs=[file])
+    _make(request, common, file.stem, is_image=is_image, inputs=[file])
 
 
-def make_videos(
+def _make(
     request: Request,
     common: Common,
     name: str,
@@ -248,3 +248,6 @@ def make_videos(
         common.model, device=common.device, dtype=common.dtype, compile=common.compile, offload=common.offload
     )
     write_videos(pipeline, request, outputs)
+
+
+GENERATE_VERBS = {verb.__name__: verb for verb in (generate, extend, fill, connect, loop, edit, storyboard, run)}

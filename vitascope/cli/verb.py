@@ -1,4 +1,4 @@
-"""A verb whose options are worked out when it is used: a list of all verbs shows none of them."""
+"""Verbs whose options are built at first use, since the list of verbs in --help needs none of them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typer.main import get_command
 
 
 class Verb(TyperCommand):
-    """A function, or a group of them, by its name and the beginning of its help."""
+    """A command, or a group of commands, with its name and the first line of its help."""
 
     def __init__(self, name: str, action: Callable[..., None] | typer.Typer):
         super().__init__(name, help=action.info.help if isinstance(action, typer.Typer) else inspect.getdoc(action))
         self.action = action
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """The context of the whole command, which takes this one's place from here on."""
+        """The context of the full command, which replaces this one."""
         group = self.action
         if not isinstance(group, typer.Typer):
             group = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -1,7 +1,7 @@
 """Solvers of the probability-flow equation d x / d sigma = velocity. Each is one function.
 
-A solver walks down a list of noise levels from 1 to 0 and asks for the velocity at each; it knows nothing of text,
-canvases or networks.
+A solver goes down a list of noise levels from 1 to 0 and evaluates the velocity at each. It knows nothing of text,
+canvases or networks. To add one: a function, and its line in SOLVERS.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def fitted_size(height: int, width: int, trained: tuple[int, int], multiple: int
 def outside_training(
     height: int, width: int, num_frames: int, fps: float, trained: tuple[int, int, int, float]
 ) -> str | None:
-    """What to tell of a size that a model wasn't trained on (height, width, frames, rate); None if there is nothing."""
+    """A warning about a size outside the training range (height, width, frames, rate); None if it is inside."""
     rows, columns, frames, rate = trained
     aspect = width / height
     if (

@@ -1,4 +1,4 @@
-"""Prompts made fuller by a language model behind an endpoint that speaks OpenAI's chat completions."""
+"""Prompts expanded by a language model behind an OpenAI-compatible chat completions endpoint."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to ask. `url` is the service's base, such as http://localhost:8000/v1; `key` may be empty.
+    """Address of the service. `url` is its base, such as http://localhost:8000/v1; `key` may be empty.
 
     Raises:
-        ConfigError: another kind of address, or no model.
+        ConfigError: an address that isn't http or https, or no model.
     """
 
     url: str
@@ -35,7 +35,7 @@ class Endpoint:
     key: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no address of the web: urllib would open files, too."""
+        """Refuse addresses other than http and https: urllib would open files, too."""
         if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
             raise ConfigError(f"the endpoint {self.url!r} doesn't begin with http:// or https://")
         if not self.model:
@@ -43,15 +43,15 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """Where questions go."""
+        """The URL of chat completions."""
         return f"{self.url.rstrip('/').removesuffix('/chat/completions')}/chat/completions"
 
 
 def expand(endpoint: Endpoint, prompt: str, seed: int, *, context: str = "") -> str:
-    """The prompt as the model makes it fuller. `context` holds for it, too, and is said elsewhere.
+    """The prompt as the model expands it. `context` is text that also holds for it.
 
     Raises:
-        EndpointError: no answer in time, or one that is no prompt.
+        EndpointError: no answer in time, or an answer that is no prompt.
     """
     question = f"The whole video: {context}\nThe prompt, of one shot: {prompt}" if context.strip() else prompt
     messages = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": question}]
@@ -61,11 +61,11 @@ def expand(endpoint: Endpoint, prompt: str, seed: int, *, context: str = "") -> 
         content = answer["choices"][0]["message"]["content"]
         return check_prompt(" ".join(content.split()).strip('"“”'))
     except (ValueError, LookupError, TypeError, AttributeError, PromptError):
-        raise EndpointError(f"{endpoint.address} answered with something else than a prompt") from None
+        raise EndpointError(f"{endpoint.address} answered with something other than a prompt") from None
 
 
 def expand_storyboard(endpoint: Endpoint, storyboard: Storyboard, seed: int) -> Storyboard:
-    """The storyboard with every shot's text made fuller, one question a shot; what holds for all stays as it is.
+    """The storyboard with every shot's text expanded, one request per shot; the text for all shots stays unchanged.
 
     Raises:
         EndpointError: as `expand`.

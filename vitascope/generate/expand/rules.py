@@ -1,7 +1,7 @@
-"""Short prompts made fuller by rule, in the wording of the captions that the bundled model was trained on.
+"""Rules that expand short prompts, in the wording of the captions that the bundled model was trained on.
 
-Only what a prompt leaves open is said: a colour, what a thing does, the place, the time of day, the camera. What is
-said already stays word for word, and where any word may speak of one of these, in whatever wording, nothing is added.
+A rule adds a colour, a motion, a place, a time of day or a camera move where a prompt leaves it open. The prompt itself
+stays word for word. A topic that any word of the prompt may refer to counts as covered, and nothing is added to it.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ MAX_LENGTH: dict[Language, int] = {"en": 25, "zh": 50}  # words, or characters, 
 CAMERAS: tuple[CameraMove, ...] = ("still", "zoom_in", "pan_left", "pan_right")  # these suit whatever happens
 MOTIONS: tuple[Motion, ...] = ("right", "left", "jump", "spin", "sway")
 
-# What may speak of a topic; where it is found, nothing is added on the topic.
+# Words that may refer to a topic; where one is found, the topic is covered.
 _HINTS: dict[Topic, str] = {
     "colour": rf"\b({'|'.join(COLOURS)}|colou?r\w*|black|gr[ae]y|brown|gold\w*|silver\w*|monochrome|noir|pastel|sketch|"
     r"drawing)\b|[色红绿蓝黄紫橙白粉黑灰棕褐金银]|素描|铅笔",
-    "motion": r"(?!)",  # nothing does: a motion is added only to what is wholly understood
+    "motion": r"(?!)",  # none: a motion is added only to prompts that the vocabulary covers entirely
     "place": r"\b(in|on|at|inside|outside|into|onto|under\w*|above|over|through|across|along|among|around|near|beside|"
     r"behind|between|from|by|past|where|here|there|indoors|outdoors|home|space)\b"
     "|[上下里中内外边旁间处园家城市场山林原村室房厨街路桥水空海河湖天地岸滩沙雪草森岛楼]",
@@ -81,7 +81,7 @@ _COLOURED_ZH = re.compile(
 
 
 class Additions(NamedTuple):
-    """What is said where it is left open; nothing where it is empty."""
+    """Text to add on each topic; empty adds nothing."""
 
     colour: str
     motion: str
@@ -91,22 +91,23 @@ class Additions(NamedTuple):
 
 
 def expand(prompt: str, seed: int, *, has_pictures: bool = False, is_image: bool = False) -> str:
-    """The prompt, and what it leaves open; the same seed adds the same. Long prompts and several sentences stay.
+    """The expanded prompt; the same seed adds the same text. Long prompts and several sentences stay unchanged.
 
-    With pictures given only the camera is open: what they show is said, too. An image has neither motion nor camera.
+    With pictures given, only a camera move is added, since they show the rest. An image gets neither motion nor camera.
 
     Raises:
-        PromptError: nothing visible in it, or too much.
+        PromptError: an empty prompt, or one with too many characters.
     """
     prompt = check_prompt(prompt)
     closed: set[Topic] = {"colour", "motion", "place", "time"} if has_pictures else set()
-    return _fuller(prompt, prompt, seed, {*closed, "motion", "camera"} if is_image else closed)
+    return _expanded(prompt, prompt, seed, {*closed, "motion", "camera"} if is_image else closed)
 
 
 def expand_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
-    """The storyboard with what all of it leaves open added to each shot, the same place and time to all.
+    """The storyboard with expanded texts: every shot gets the same place and time, where no shot names them.
 
-    Looks and motions are left alone: who comes again has to look the same. With images given, only the camera is open.
+    Colours and motions are never added, since a character must look the same in every shot. With images given, only a
+    camera move is added.
     """
     everything = " ".join([storyboard.text, *(shot.text for shot in storyboard.shots)])
     shots = []
@@ -114,13 +115,13 @@ def expand_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
         closed: set[Topic] = {"colour", "motion", *(("place", "time") if list(storyboard.footage()) else ())}
         if not _is_open("camera", shot_prompt(storyboard.text, shot.text)):
             closed.add("camera")
-        text = _fuller(check_prompt(shot.text), everything, seed, closed)
+        text = _expanded(check_prompt(shot.text), everything, seed, closed)
         shots.append(shot.model_copy(update={"text": text}))
     return storyboard.model_copy(update={"shots": tuple(shots)})
 
 
-def _fuller(text: str, everything: str, seed: int, closed: Collection[Topic]) -> str:
-    """The text with what isn't closed, and what `everything` leaves open."""
+def _expanded(text: str, everything: str, seed: int, closed: Collection[Topic]) -> str:
+    """The text with additions on topics that are neither closed nor covered by `everything`."""
     language: Language = "zh" if re.search(r"[\u3400-\u9fff]", text) else "en"
     length = len(text) if language == "zh" else len(text.split())
     if _SEVERAL_SENTENCES.search(text) or length > MAX_LENGTH[language]:
@@ -137,15 +138,15 @@ def _fuller(text: str, everything: str, seed: int, closed: Collection[Topic]) ->
 
 
 def _is_open(topic: Topic, text: str) -> bool:
-    """Whether nothing in the text speaks of a topic, as far as its words tell."""
+    """Whether no word of the text may refer to a topic."""
     rest = text.lower()
-    for phrase in _phrases_beside(topic):
+    for phrase in _phrases_of_other_topics(topic):
         rest = rest.replace(phrase, " ")
     return re.search(_HINTS[topic], rest) is None
 
 
-def _phrases_beside(topic: Topic) -> list[str]:
-    """What the vocabulary says of other topics and might be taken for this one's, the longest first."""
+def _phrases_of_other_topics(topic: Topic) -> list[str]:
+    """Phrases on other topics that could be mistaken for this one, the longest first."""
     tables: list[Mapping[Any, tuple[str, ...]]] = []
     for language in LANGUAGES:
         if topic == "place":
@@ -163,10 +164,10 @@ def _phrases_beside(topic: Topic) -> list[str]:
 
 
 def _draw(language: Language, seed: int) -> Additions:
-    """What a seed adds, in the vocabulary's words: in both languages of the same place."""
+    """Additions drawn with a seed; both languages draw the same place."""
     draw = np.random.default_rng(seed)
 
-    def pick(names: Sequence[Name]) -> Name:  # by one draw, however many there are: the languages differ in that
+    def pick(names: Sequence[Name]) -> Name:  # one draw for any number of names: the languages have different numbers
         return names[int(draw.integers(1 << 16)) % len(names)]
 
     colour, place, camera = pick(COLOURS), pick(SETTINGS), pick(CAMERAS)
@@ -183,7 +184,7 @@ def _english(text: str, additions: Additions) -> str:
     if additions.colour:
         n = "n" if additions.colour[0] in "aeiou" else ""
         text = _COLOURED_EN.sub(lambda match: f"{match[1][0]}{n} {additions.colour} {match[2]}", text, count=1)
-    kind = _thing_alone(text, "en")
+    kind = _lone_subject(text, "en")
     if kind is not None and additions.motion:
         text = f"{text} {_doing_en(kind, additions.motion)}"
     where = " ".join(filter(None, (additions.place, additions.time)))
@@ -194,14 +195,14 @@ def _english(text: str, additions: Additions) -> str:
 def _chinese(text: str, additions: Additions) -> str:
     if additions.colour:
         text = _COLOURED_ZH.sub(lambda match: f"一{match[1][0]}{additions.colour}{match[1][1:]}", text, count=1)
-    kind = _thing_alone(text, "zh")
+    kind = _lone_subject(text, "zh")
     if kind is not None and additions.motion:
         text += _doing_zh(kind, additions.motion)
     return "，".join(filter(None, (additions.time, additions.place, text, additions.camera)))
 
 
-def _thing_alone(text: str, language: Language) -> Kind | None:
-    """The kind of the thing, if the text is one thing in the vocabulary's words, which does nothing yet."""
+def _lone_subject(text: str, language: Language) -> Kind | None:
+    """The kind of the subject, if the text is one subject in the vocabulary's words without a motion; else None."""
     if language == "en":
         adjectives = "|".join([*COLOURS, *EXPRESSIONS, *filter(None, MATERIAL_PHRASES["en"].values())])
     else:
