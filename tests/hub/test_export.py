@@ -27,7 +27,7 @@ pytest.importorskip("transformers")
 
 BUNDLED = Path(vitascope.__file__).parent / "models" / "playground"
 PROMPT = "a red ball"
-TEXT_NOTE = "text_encoder is copied in Vitascope's own layout: its weights lie in 4-bit blocks"
+TEXT_NOTE = "text_encoder is copied in Vitascope's own layout: its weights are in 4-bit blocks"
 
 
 @pytest.fixture
@@ -96,6 +96,10 @@ def test_the_peer_reads_our_networks_and_agrees(ours, tmp_path, capsys):
 def test_what_was_exported_loads_here_again(ours, tmp_path, capsys):
     export(ours, tmp_path / "out", capsys)
     index = json.loads((tmp_path / "out" / "model_index.json").read_text())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: vitascope\npipeline_tag: text-to-video\n")
+    assert "# tiny\n" in card
+    assert "| size | 32 x 32 |" in card
     assert index["transformer"] == ["diffusers", "WanTransformer3DModel"]
     one, other = (vitascope.load(folder).generate(PROMPT).frames for folder in (ours, tmp_path / "out"))
     assert np.array_equal(one, other)
@@ -115,6 +119,7 @@ def test_what_the_peer_has_no_class_for_is_said_and_kept(tmp_path, capsys):
     for a, b in ((one.codec, other.codec), (one.transformer, other.transformer)):
         assert all(torch.equal(tensor, b.state_dict()[name]) for name, tensor in a.state_dict().items())
     assert (tmp_path / "out" / "text_encoder" / "NOTICE.md").is_file()
+    assert (tmp_path / "out" / "README.md").read_text() == (BUNDLED / "README.md").read_text()
 
 
 @torch.inference_mode()

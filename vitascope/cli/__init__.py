@@ -24,7 +24,8 @@ from vitascope.cli.data import prepare, render
 from vitascope.cli.evaluate import evaluate
 from vitascope.cli.generate import GENERATE_VERBS
 from vitascope.cli.length import evaluate_length
-from vitascope.cli.networks import export, info, train
+from vitascope.cli.models import export, info
+from vitascope.cli.networks import train
 from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
 from vitascope.cli.usage import evaluate_abilities, evaluate_storyboards
 from vitascope.cli.verb import Verb

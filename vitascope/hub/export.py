@@ -1,4 +1,4 @@
-"""A model's folder, written anew in diffusers' layout: each network as diffusers' own class where that can hold it."""
+"""Writing a model in diffusers' layout: each network as diffusers' own class where that can hold it."""
 
 from __future__ import annotations
 
@@ -8,48 +8,100 @@ from pathlib import Path
 
 import torch
 
+from vitascope.codec.network import Codec
 from vitascope.errors import ModelError
 from vitascope.files import read_json, replacing_folder
-from vitascope.hub.card import MODEL_INDEX
-from vitascope.hub.registry import load_codec, load_transformer
+from vitascope.hub.card import MODEL_INDEX, PipelineConfig
+from vitascope.hub.registry import load_codec, load_model, load_transformer
 from vitascope.hub.wan import codec as wan_codec
 from vitascope.hub.wan import transformer as wan_transformer
-from vitascope.hub.weights import save_network
+from vitascope.hub.weights import CONFIG_FILE, save_network
+from vitascope.model.transformer import Transformer
 
 COPIED = ("text_encoder", "tokenizer")
+MODEL_CARD = "README.md"
 
 
 def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
-    """Write the model of a folder as another, whose transformer is in `dtype`; what could not be diffusers' own.
+    """Write a model's folder as another one, and return a note on each network that diffusers' class can't hold.
 
-    The text encoder and its tokenizer are copied as they are. `Pipeline.load` reads the folder.
+    The transformer is written in `dtype`, the codec in float32. Text encoder, tokenizer and model card are copied; a
+    model without a card gets one.
 
     Raises:
         ModelError: a part is missing or damaged.
     """
     index = read_json(source / MODEL_INDEX, cure="give the folder of a model")
     codec, transformer = load_codec(source / "vae"), load_transformer(source / "transformer", dtype=dtype)
+    parts = (*COPIED, *(("scheduler",) if "scheduler" in index else ()))
+    for part in parts:
+        if not (source / part).is_dir():
+            raise ModelError(f"the folder {source / part} is missing; download the model again")
+    config = load_model(source, weights=False).config
     notes = []
     with replacing_folder(out) as temporary:
-        try:
-            wan_codec.save_wan_codec(codec, temporary / "vae")
-            index["vae"] = ["diffusers", wan_codec.CLASS]
-        except ModelError as error:
-            save_network(codec, codec.config, temporary / "vae", torch.float32)
-            index["vae"] = ["vitascope", "VitascopeCodec"]
-            notes.append(f"vae is written in Vitascope's own layout: {error}")
-        try:
-            wan_transformer.save_wan_transformer(transformer, temporary / "transformer", dtype)
-            index["transformer"] = ["diffusers", wan_transformer.CLASS]
-        except ModelError as error:
-            save_network(transformer, transformer.config, temporary / "transformer", dtype)
-            index["transformer"] = ["vitascope", "VitascopeTransformer"]
-            notes.append(f"transformer is written in Vitascope's own layout: {error}")
-        for part in (*COPIED, *(("scheduler",) if "scheduler" in index else ())):
-            if not (source / part).is_dir():
-                raise ModelError(f"the folder {source / part} is missing; download the model again")
+        index["vae"], note = _save_codec(codec, temporary / "vae")
+        notes += note
+        index["transformer"], note = _save_transformer(transformer, temporary / "transformer", dtype)
+        notes += note
+        for part in parts:
             shutil.copytree(source / part, temporary / part)
-        if "quantization" in read_json(temporary / "text_encoder" / "config.json", cure="download the model again"):
-            notes.append("text_encoder is copied in Vitascope's own layout: its weights lie in 4-bit blocks")
+        if "quantization" in read_json(temporary / "text_encoder" / CONFIG_FILE, cure="download the model again"):
+            notes.append("text_encoder is copied in Vitascope's own layout: its weights are in 4-bit blocks")
+        if (source / MODEL_CARD).is_file():
+            shutil.copy(source / MODEL_CARD, temporary / MODEL_CARD)
+        else:
+            (temporary / MODEL_CARD).write_text(model_card(config), encoding="utf-8")
         (temporary / MODEL_INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return notes
+
+
+def model_card(config: PipelineConfig) -> str:
+    """A model card as Hugging Face expects it: YAML front matter, then the facts that the config states."""
+    lines = [
+        "---",
+        "library_name: vitascope",
+        "pipeline_tag: text-to-video",
+        "tags:",
+        "- text-to-video",
+        "- vitascope",
+        "---",
+        "",
+        f"# {config.name}",
+        "",
+        "A text-to-video model in the layout of diffusers, written by `vitascope export`.",
+        "",
+        "```sh",
+        'vitascope generate "..." --model FOLDER',
+        "```",
+        "",
+        "| default | value |",
+        "|---|---|",
+        f"| size | {config.width} x {config.height} |",
+        f"| frames | {config.num_frames} at {config.fps:g} a second |",
+        f"| sampling | {config.num_steps} steps of {config.solver}, guidance {config.guidance:g} |",
+    ]
+    for title, figures in (("Training", config.training), ("Figures", config.scores)):
+        if figures:
+            lines += ["", f"## {title}", "", *(f"- {name}: {value}" for name, value in figures.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _save_codec(codec: Codec, folder: Path) -> tuple[list[str], list[str]]:
+    """Library and class of the written codec, and a note if it is not diffusers'."""
+    try:
+        wan_codec.save_wan_codec(codec, folder)
+        return ["diffusers", wan_codec.CLASS], []
+    except ModelError as error:
+        save_network(codec, codec.config, folder, torch.float32)
+        return ["vitascope", "VitascopeCodec"], [f"vae is written in Vitascope's own layout: {error}"]
+
+
+def _save_transformer(transformer: Transformer, folder: Path, dtype: torch.dtype) -> tuple[list[str], list[str]]:
+    """Library and class of the written transformer, and a note if it is not diffusers'."""
+    try:
+        wan_transformer.save_wan_transformer(transformer, folder, dtype)
+        return ["diffusers", wan_transformer.CLASS], []
+    except ModelError as error:
+        save_network(transformer, transformer.config, folder, dtype)
+        return ["vitascope", "VitascopeTransformer"], [f"transformer is written in Vitascope's own layout: {error}"]
