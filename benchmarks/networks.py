@@ -85,6 +85,11 @@ class RandomStates:
         self.num_parameters = self.num_bytes = 0
         self.min_tokens = self.max_tokens = NUM_STATES
 
+    def to(self, device: torch.device) -> RandomStates:
+        """The same states on another device."""
+        self.states = {prompt: states.to(device) for prompt, states in self.states.items()}
+        return self
+
     def encode(self, prompts: Sequence[str]) -> list[Tensor]:
         """The states of each prompt."""
         return [self.states[prompt] for prompt in prompts]

@@ -75,7 +75,7 @@ def generate(
         text = expanded(prompt, request.seed, has_pictures=has_pictures, is_image=frames == 1)
         return request.model_copy(update={"prompt": text})
 
-    _make(request, common, prompt, is_image=frames == 1, expand=fuller if expand else None)
+    make_videos(request, common, prompt, is_image=frames == 1, expand=fuller if expand else None)
 
 
 @with_common_options
@@ -92,7 +92,7 @@ def extend(
 
     check_file(video)
     request = Extend(video=video, prompt=prompt, seconds=seconds, backward=backward, **common.fields())
-    _make(request, common, f"{video.stem} extended")
+    make_videos(request, common, f"{video.stem} extended")
 
 
 @with_common_options
@@ -113,7 +113,7 @@ def fill(
 
     check_file(video)
     spans = tuple((float(start), float(stop)) for start, _, stop in (s.partition("-") for s in missing.split(",")))
-    _make(Fill(video=video, missing=spans, prompt=prompt, **common.fields()), common, f"{video.stem} filled")
+    make_videos(Fill(video=video, missing=spans, prompt=prompt, **common.fields()), common, f"{video.stem} filled")
 
 
 @with_common_options
@@ -131,7 +131,7 @@ def connect(
     check_file(before)
     check_file(after)
     request = Connect(before=before, after=after, prompt=prompt, seconds=seconds, **common.fields())
-    _make(request, common, f"{before.stem} to {after.stem}")
+    make_videos(request, common, f"{before.stem} to {after.stem}")
 
 
 @with_common_options
@@ -146,7 +146,7 @@ def loop(
     from vitascope.generate.requests import Loop
 
     check_file(video)
-    _make(Loop(video=video, prompt=prompt, seconds=seconds, **common.fields()), common, f"{video.stem} looped")
+    make_videos(Loop(video=video, prompt=prompt, seconds=seconds, **common.fields()), common, f"{video.stem} looped")
 
 
 @with_common_options
@@ -175,7 +175,7 @@ def edit(
     if mask is not None:
         check_file(mask, "--mask")
     request = Edit(video=video, prompt=prompt, strength=strength, mask=mask, **common.fields())
-    _make(request, common, f"{video.stem} edited", is_image=video.suffix.lower() in STILL)
+    make_videos(request, common, f"{video.stem} edited", is_image=video.suffix.lower() in STILL)
 
 
 @with_common_options
@@ -197,7 +197,7 @@ def storyboard(
         assert isinstance(request, Storyboard)
         return expanded_storyboard(request, request.seed)
 
-    _make(board, common, file.stem, inputs=[file], expand=fuller if expand else None)
+    make_videos(board, common, file.stem, inputs=[file], expand=fuller if expand else None)
 
 
 @with_common_options
@@ -222,10 +222,10 @@ def run(
     is_image = isinstance(request, Generate) and request.num_frames == 1
     if isinstance(request, Edit) and isinstance(request.video, Path):
         is_image = request.video.suffix.lower() in STILL
-    _make(request, common, file.stem, is_image=is_image, inputs=[file])
+    make_videos(request, common, file.stem, is_image=is_image, inputs=[file])
 
 
-def _make(
+def make_videos(
     request: Request,
     common: Common,
     name: str,

@@ -1,13 +1,10 @@
-"""What a model's folder says in `model_index.json`: how the model is meant to be used."""
+"""The settings that a model was trained for, held in `model_index.json`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from pydantic import Field
 
-from vitascope.config import Config, parse_config
+from vitascope.config import Config
 from vitascope.model.diffusion import MAX_STEPS, shift_factor
 from vitascope.video.shape import MAX_FRAMES, MAX_SIDE, MIN_SIDE
 
@@ -15,11 +12,13 @@ MODEL_INDEX = "model_index.json"
 
 
 class PipelineConfig(Config):
-    """How a model is meant to be used, and what it was trained on; `model_index.json` holds it.
+    """Default size, rate and sampling of a model, and the figures of its training.
 
-    `history_noise` is the noise level at which each further window of a long video sees what was made before it: a
-    little of it keeps errors from adding up, window after window. `guidance_ramp` is over how many latent frames
-    guidance grows to its full scale, from none beside a frame that is known; 0 is full guidance everywhere.
+    solver names a function of `generate.sampler.SOLVERS`; the pipeline checks it. history_noise is the noise level, in
+    [0, 1), of the earlier frames that later windows of a long video see: a little keeps errors from accumulating.
+    guidance_ramp is the number of latent frames over which guidance grows to its full scale, from none next to a given
+    frame; 0 applies it everywhere. shift moves noise levels towards noise for videos of `reference_tokens` tokens, more
+    for longer ones; without reference_tokens it is constant.
     """
 
     name: str
@@ -36,20 +35,11 @@ class PipelineConfig(Config):
     guidance_ramp: int = Field(default=0, ge=0, le=8)
     history_noise: float = Field(default=0.0, ge=0, lt=1)
     shift: float = Field(default=2.0, gt=0)
-    reference_tokens: int | None = Field(default=80, ge=1)  # None: the shift is the same for any number of tokens
+    reference_tokens: int | None = Field(default=80, ge=1)
     training: dict[str, str | int | float] = Field(default_factory=dict)
     scores: dict[str, float] = Field(default_factory=dict)
 
     def shift_of(self, num_tokens: int) -> float:
-        """How far noise levels move towards noise for a video of this many tokens."""
+        """The shift of noise levels towards noise for a video of that many tokens."""
         reference = num_tokens if self.reference_tokens is None else self.reference_tokens
         return shift_factor(num_tokens, reference_tokens=reference, base=self.shift)
-
-
-def read_own_card(folder: Path, index: dict[str, Any]) -> PipelineConfig:
-    """The config that one of our models' model_index.json holds.
-
-    Raises:
-        ConfigError: an unknown key, a wrong type or a value out of range.
-    """
-    return parse_config(index.get("pipeline", {}), PipelineConfig, source=str(folder / MODEL_INDEX))

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from vitascope.codec.network import Codec, CodecConfig
+from vitascope.config import parse_config
 from vitascope.errors import ModelError
 from vitascope.files import read_json
-from vitascope.hub import bert
-from vitascope.hub.card import MODEL_INDEX, PipelineConfig, read_own_card
+from vitascope.hub.card import MODEL_INDEX, PipelineConfig
 from vitascope.hub.wan import codec as wan_codec
 from vitascope.hub.wan import folder as wan_folder
 from vitascope.hub.wan import original as wan_original
@@ -24,11 +24,10 @@ from vitascope.hub.wan import transformer as wan_transformer
 from vitascope.hub.wan import umt5
 from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, open_network
 from vitascope.kernels.device import CPU
-from vitascope.model.text import PromptEncoder
+from vitascope.model.text import PromptEncoder, TextEncoder
 from vitascope.model.transformer import Transformer, TransformerConfig
 
 OpenedT = TypeVar("OpenedT")
-LazyTextEncoder = bert.LazyBert | umt5.LazyUMT5
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,65 @@ class Model:
     transformer: Transformer
     text_encoder: PromptEncoder
     config: PipelineConfig
+
+
+@runtime_checkable
+class LazyTextEncoder(Protocol):
+    """A text encoder's folder, before its weights are read."""
+
+    @property
+    def width(self) -> int:
+        """Values in a token's state."""
+        ...
+
+    def check(self) -> None:
+        """Check the weights files.
+
+        Raises:
+            ModelError: a file is missing, damaged or a pickle, or holds another network.
+        """
+        ...
+
+    def empty(self, dtype: torch.dtype) -> PromptEncoder:
+        """The encoder on the meta device: it has a size, and can't encode."""
+        ...
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> PromptEncoder:
+        """The encoder with its weights. Raises as `check`."""
+        ...
+
+
+@dataclass(frozen=True)
+class LazyBert:
+    """The folder of the bundled text encoder and of its tokenizer; the encoder is float32 whatever the dtype."""
+
+    folder: Path
+    tokenizer_folder: Path
+    width: int
+
+    def check(self) -> None:
+        """Nothing: `load` checks the weights, which are small."""
+
+    def empty(self, dtype: torch.dtype) -> TextEncoder:
+        """The encoder on the meta device: it has a size, and can't encode."""
+        return TextEncoder.load(self.folder, self.tokenizer_folder, weights=False)
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+        """The encoder with its weights.
+
+        Raises:
+            ModelError: a file is missing or damaged, or describes another network.
+        """
+        return TextEncoder.load(self.folder, self.tokenizer_folder).to(device)
+
+
+def _open_bert(folder: Path, tokenizer_folder: Path) -> LazyBert:
+    tree = read_json(folder / CONFIG_FILE, cure="give the folder of a text encoder")
+    return LazyBert(folder, tokenizer_folder, width=int(tree.get("hidden_size", 0)))
+
+
+def _read_card(folder: Path, index: dict[str, Any]) -> PipelineConfig:
+    return parse_config(index.get("pipeline", {}), PipelineConfig, source=str(folder / MODEL_INDEX))
 
 
 def _open_codec(folder: Path) -> LazyNetwork[Codec]:
@@ -61,12 +119,12 @@ _TRANSFORMERS: dict[str, Callable[[Path], LazyNetwork[Transformer]]] = {
 }
 # by model_type in config.json, as transformers writes it; the second path is the tokenizer's folder
 _TEXT_ENCODERS: dict[str, Callable[[Path, Path], LazyTextEncoder]] = {
-    "bert": bert.open_bert,
+    "bert": _open_bert,
     "umt5": umt5.open_umt5,
 }
 # by _class_name in model_index.json
 _CARDS: dict[str, Callable[[Path, dict[str, Any]], PipelineConfig]] = {
-    "VitascopePipeline": read_own_card,
+    "VitascopePipeline": _read_card,
     **dict.fromkeys(wan_folder.PIPELINES, wan_folder.read_wan_card),
 }
 
