@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 import vitascope
-from vitascope.evaluate.faithful import Question, make_questions
-from vitascope.evaluate.measures.drift import follow_course
+from vitascope.evaluate.measures.drift import measure_levels
+from vitascope.evaluate.measures.questions import Question, make_questions
 from vitascope.generate.pipeline import Pipeline
 from vitascope.generate.planning import plan
 from vitascope.generate.requests import Generate
@@ -82,23 +82,23 @@ def _picture(frame: np.ndarray) -> Video:
 def figures(question: Question, made: Made, judge: Judge) -> tuple[dict[str, float], list[list[Verdict]]]:
     """What is measured of a video's pixels, and what the judge reads of each of its pieces."""
     video = made.video
-    course = follow_course(video)
+    levels = measure_levels(video)
     starts, still = (np.isin(np.arange(1, video.num_frames), frames) for frames in (made.starts, made.still))
     length = round(PIECE * float(video.fps))
     pieces = [
         Video(video.frames[start : start + length], video.fps)
         for start in range(0, video.num_frames - length + 1, length)
     ]
-    sixth = course.seconds / 6
-    change = course.change(course.first(sixth), course.last(sixth))
+    sixth = levels.seconds / 6
+    change = levels.change(levels.first(sixth), levels.last(sixth))
     measured = {
-        "cuts": float(len(course.cuts)),
-        "step at joins": float(course.steps[starts].mean()),
-        "step elsewhere": float(course.steps[~starts & ~still].mean()),
+        "cuts": float(len(levels.cuts)),
+        "step at joins": float(levels.steps[starts].mean()),
+        "step elsewhere": float(levels.steps[~starts & ~still].mean()),
         "colour, %": abs(change.colour),
         "contrast, %": abs(change.contrast),
         "detail, %": change.detail,
-        "seconds a second": made.took / course.seconds,
+        "seconds a second": made.took / levels.seconds,
     }
     readings = [judge.read(piece) for piece in pieces]
     return measured, [verdicts(question.truth, reading.sentence, reading.confidence) for reading in readings]

@@ -6,10 +6,22 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeAlias
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_OF_RATE = 60.0  # minimum window for estimating the time left
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Receives (done, total)."""
+Progress: TypeAlias = Callable[[str], AbstractContextManager[OnProgress]]
+"""Opens a phase of work by its label, as `progress` and `no_progress` do."""
+
+
+@contextmanager
+def no_progress(label: str) -> Iterator[OnProgress]:
+    """A phase of work that shows nothing."""
+    yield lambda done, total: None
 
 
 @contextmanager

@@ -1,16 +1,16 @@
-"""`vitascope evaluate`: what its verbs take, print, write and refuse."""
+"""`vitascope evaluate` on files and a fake model: input, output, reports and usage errors."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.cli.fakes import FakePipeline
 from vitascope import cli
+from vitascope.generate.requests import Request
 from vitascope.video import Video, write_video
 
 
@@ -55,7 +55,7 @@ def test_a_codec_is_measured_without_the_rest_of_its_model(
         (["--videos", "nowhere"], "--videos nowhere: no such folder"),
         (
             ["--videos", ".", "--model", "mine"],
-            "--model encodes and decodes; --videos are copies that are there already",
+            "--model encodes and decodes; --videos holds finished copies",
         ),
     ],
 )
@@ -73,32 +73,37 @@ def test_copies_that_cannot_be_scored_are_one_line(
 def test_a_model_is_asked_for_held_out_prompts(
     pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[str, int]] = []
+    requests: list[Request] = []
 
-    def generate(prompt: str, *, seed: int, **options: Any) -> Video:
-        asked.append((prompt, seed))
+    def run(request: Request) -> Video:
+        requests.append(request)
         return still()
 
-    monkeypatch.setattr(pipeline, "generate", generate, raising=False)
-    assert cli.main(["evaluate", "coherence", "--model", "mine", "-n", "3", "--seed", "7", "--dtype", "bfloat16"]) == 0
-    assert (pipeline.models, pipeline.loaded_with) == (["mine"], [{"dtype": "bfloat16"}])
-    assert [seed for _, seed in asked] == [7, 8, 9]
-    assert len({prompt for prompt, _ in asked}) == 3
-    assert "cuts nobody asked for" in capsys.readouterr().out
+    monkeypatch.setattr(pipeline, "run", run, raising=False)
+    words = ["evaluate", "coherence", "--model", "mine", "-n", "3", "--seed", "7", "--dtype", "bfloat16"]
+    assert cli.main([*words, "--device", "cuda:1"]) == 0
+    assert (pipeline.models, pipeline.loaded_with) == (
+        ["mine"],
+        [{"device": "cuda:1", "dtype": "bfloat16", "weights": True}],
+    )
+    assert [request.seed for request in requests] == [7, 8, 9]
+    assert len({request.prompt for request in requests}) == 3
+    assert "unrequested cuts" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["none.mp4"], "none.mp4: no such file or folder"),
-        (["here", "--model", "mine"], "give videos or --model, not both"),
+        (["here", "--model", "mine"], "--model is for a model"),
         (["here"], "no clips in here"),
-        (["short.gif"], "nothing to measure: none of 1 videos has 6 frames or more"),
+        (["short.gif"], "none of 1 videos has 6 frames or more"),
         (["broken.mp4"], "broken.mp4 can't be read as a video"),
         (["short.gif", "--out", "short.gif"], "--out short.gif: short.gif is a file, not a folder"),
-        (["short.gif", "-n", "3"], "-n is for videos that a model makes"),
-        (["short.gif", "--seed", "0"], "--seed is for videos that a model makes"),
-        (["short.gif", "--dtype", "float32"], "--dtype is for videos that a model makes"),
+        (["short.gif", "-n", "3"], "-n is for a model; the given videos exist already"),
+        (["short.gif", "--seed", "0"], "--seed is for a model"),
+        (["short.gif", "--dtype", "float32"], "--dtype is for a model"),
+        (["short.gif", "--device", "cpu"], "--device is for a model"),
         (["--frames", "9"], "--frames is for files"),
     ],
 )
@@ -118,9 +123,9 @@ def test_a_mistake_is_one_line(
     ("words", "said"),
     [
         (["--write-given", "file/given"], "--write-given file/given: "),
-        (["--write-given", "given", "--out", "report"], "--out is for scoring; --write-given only writes"),
+        (["--write-given", "given", "--out", "report"], "--out is for scoring; --write-given only writes files"),
         (["--write-given", "given", "--videos", "."], "--videos is for scoring"),
-        (["--videos", ".", "--dtype", "bfloat16"], "--dtype is for a model that goes on"),
+        (["--videos", ".", "--dtype", "bfloat16"], "--dtype is for a model"),
         (["--videos", "nowhere"], "--videos nowhere: no such folder"),
     ],
 )

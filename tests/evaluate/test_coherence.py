@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.coherence import MEASURES, evaluate_coherence, files, measure
-from vitascope.evaluate.measures.report import bars, confidence, list_media
+from vitascope.evaluate.coherence import MEASURES, evaluate_coherence, list_files, measure
+from vitascope.evaluate.measures.confidence import confidence
+from vitascope.evaluate.measures.media import list_media
+from vitascope.evaluate.measures.plots import bars
 from vitascope.video import Video, write_video
 from vitascope.worlds.solids.cast import BUILDS, PALETTE, RGB
 from vitascope.worlds.solids.laboratory import laboratory_view, render_experiment
@@ -150,7 +152,7 @@ def test_flicker_is_seen_in_the_whole_picture_or_a_part(behind, bounce):
 def test_the_noise_of_a_file_is_neither_flicker_nor_anything_else(tmp_path, worlds, bounce):
     for number, video in enumerate([worlds[2], bounce]):
         write_video(video, tmp_path / f"{number}.mp4")
-    report = evaluate_coherence(files([tmp_path], 99))
+    report = evaluate_coherence(list_files([tmp_path], 99))
     assert [score.failed for score in report.scores] == [[], []]
 
 
@@ -186,7 +188,7 @@ def test_a_report_has_intervals_and_is_written(tmp_path, behind, bounce):
     clips["short"] = Video(behind.frames[:3], behind.fps)
     report = evaluate_coherence([(name, lambda video=video: video) for name, video in clips.items()])
     lines = report.lines()
-    assert lines[-2:] == ["backwards: rebound", "left out: 1 of less than 6 frames"]
+    assert lines[-2:] == ["backwards: rebound", "left out: 1 with fewer than 6 frames"]
     assert len(lines) == 1 + len(MEASURES) + 2
     report.write(tmp_path)
     tree = json.loads((tmp_path / "coherence.json").read_text())
@@ -199,7 +201,7 @@ def test_a_report_has_intervals_and_is_written(tmp_path, behind, bounce):
 
 def test_what_is_too_short_is_refused(behind):
     short = Video(behind.frames[:5], behind.fps)
-    with pytest.raises(SizeError, match="has 5 frames; coherence takes 6"):
+    with pytest.raises(SizeError, match="has 5 frames; coherence needs at least 6"):
         measure(short)
     with pytest.raises(SizeError, match="none of 1 videos"):
         evaluate_coherence([("short", lambda: short)])

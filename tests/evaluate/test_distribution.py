@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 
 from vitascope.data.clips import Clip
 from vitascope.errors import DatasetError, SizeError
-from vitascope.evaluate.distribution import Named, evaluate_distribution, prompted
+from vitascope.evaluate.distribution import caption_jobs, evaluate_distribution
 from vitascope.evaluate.measures.features import CHANGES, COLOURS, Feature, changes, colours
+from vitascope.evaluate.measures.media import NamedVideo
+from vitascope.generate.requests import Generate
 from vitascope.video import Video
 
 
@@ -26,7 +29,7 @@ def drifting(seed: int, shift: int = 0) -> Video:
     return Video(frames, 8.0)
 
 
-def named(seeds: range, shift: int = 0) -> list[Named]:
+def named(seeds: range, shift: int = 0) -> list[NamedVideo]:
     return [(str(seed), lambda seed=seed, **_: drifting(seed, shift)) for seed in seeds]
 
 
@@ -43,8 +46,9 @@ def test_what_is_spoilt_lies_further_away_than_what_is_real(tmp_path: Path) -> N
     assert {table.num_clips for table in report.tables} == {24}
     assert "6 principal components of 48 numbers" in report.lines()[1]
     assert "3 numbers; 24 clips of each against 24 real ones" in "\n".join(report.lines())
-    report.write(tmp_path, {"seed": 0})
+    replace(report, about={"seed": 0}).write(tmp_path)
     tree = json.loads((tmp_path / "distribution.json").read_text())
+    assert tree["seed"] == 0
     assert tree["features"]["changes"]["frechet_distance"]["generated"]["value"] == by_changes["generated"].value
     assert (tmp_path / "distribution.png").stat().st_size > 0
 
@@ -66,24 +70,18 @@ def test_cells_tell_colours_where_they_are_and_changes_whatever_the_rate() -> No
 
 
 def test_too_few_clips_and_still_pictures_are_refused() -> None:
-    with pytest.raises(SizeError, match="30 real and 20 generated clips are too few: 32 real and 16 generated"):
+    with pytest.raises(SizeError, match="30 real and 20 generated clips are too few; give 32 real and 16 generated"):
         evaluate_distribution(named(range(30)), named(range(20)), [COLOURS])
-    still: Named = ("still.png", lambda **_: Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0))
+    still: NamedVideo = ("still.png", lambda **_: Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0))
     with pytest.raises(SizeError, match=r"still\.png has one frame"):
         evaluate_distribution([still] * 40, None, [COLOURS])
 
 
 def test_a_model_is_asked_for_the_real_clips_captions_and_shapes() -> None:
-    asked = []
     clip = Clip("7", Path("7.mp4"), 9, 48, 80, 8.0, {"zh": ["一个球"], "en": ["a ball"]})
 
-    def generate(prompt: str, **how: object) -> Video:
-        asked.append((prompt, how))
-        return drifting(0)
-
-    for order in prompted([clip, clip], generate, seed=5):
-        order.make()
     shape = {"height": 48, "width": 80, "num_frames": 9, "fps": 8.0}
-    assert asked == [("a ball", {"seed": 5, **shape}), ("一个球", {"seed": 6, **shape})]
+    expected = [Generate(prompt="a ball", seed=5, **shape), Generate(prompt="一个球", seed=6, **shape)]
+    assert [job.request for job in caption_jobs([clip, clip], seed=5)] == expected
     with pytest.raises(DatasetError, match="clip 8 has no caption"):
-        prompted([Clip("8", Path("8.mp4"), 9, 48, 80, 8.0, {})], generate, 0)
+        caption_jobs([Clip("8", Path("8.mp4"), 9, 48, 80, 8.0, {})], 0)

@@ -63,9 +63,9 @@ def test_too_few_clips_for_the_dimension_are_compared_on_fewer_components() -> N
     real = draw.standard_normal((200, 3)) @ draw.standard_normal((3, 30)) + 0.01 * draw.standard_normal((200, 30))
     kept = components(real, 40)
     assert (kept.num, kept.basis.shape) == (10, (30, 10))
-    assert 0.99 < kept.held < 1
+    assert 0.99 < kept.explained < 1
     np.testing.assert_allclose(kept.basis.T @ kept.basis, np.eye(10), atol=1e-9)
     assert components(real, 120).num == 30
-    assert components(real, 120).held == 1.0
-    with pytest.raises(SizeError, match="15 clips on a side are too few"):
+    assert components(real, 120).explained == 1.0
+    with pytest.raises(SizeError, match="15 clips per side are too few"):
         components(real, 15)

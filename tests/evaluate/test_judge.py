@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from vitascope.errors import DatasetError, SizeError
-from vitascope.evaluate.faithful import RIGHT, WRONG, evaluate_faithful, make_questions, render_shape
+from vitascope.evaluate.faithful import RIGHT, WRONG, evaluate_faithful
 from vitascope.evaluate.judge import evaluate_judge
+from vitascope.evaluate.measures.questions import make_questions, render_shape
 from vitascope.evaluate.measures.rates import OVERALL, rate, rates
 from vitascope.judge.network import Reading
 from vitascope.judge.scoring import REPORTED, Verdict
@@ -139,7 +140,7 @@ def test_a_faithful_model_scores_the_ceiling_and_one_that_ignores_prompts_scores
         "combinations unseen",
         OVERALL,
     } <= set(REPORTED)
-    assert report.lines()[0].split() == ["right,", "%", "(95", "%)", "judge", "renders", "shuffled", "model"]
+    assert report.lines()[0].split() == ["correct,", "%", "(95", "%)", "judge", "renders", "shuffled", "model"]
     rows = {line[:20].strip(): line[20:28].strip() for line in report.lines()}
     assert (rows["kind"], rows["colour"]) == ("87.5", "-")
     report.write(tmp_path)

@@ -1,4 +1,4 @@
-"""A short and a long video: what they take, what becomes of the long one; each fault fails the figure meant for it."""
+"""`evaluate length`: each fault of a long video fails the figure meant for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitascope import cli
 from vitascope.errors import SizeError, VitascopeError
 from vitascope.evaluate import length
 from vitascope.evaluate.length import Costs, LengthReport, Row, measure_files, measure_model
-from vitascope.evaluate.measures.drift import follow_course, read_small
+from vitascope.evaluate.measures.drift import measure_levels, read_small
 from vitascope.evaluate.measures.resources import Usage, run_vitascope
 from vitascope.generate.pipeline import Pipeline
 from vitascope.generate.planning import plan
@@ -43,7 +43,7 @@ def scene(seconds: float, *, tint: float = 0.0, grain: float = 0.0, cut: float |
 
 
 def report_of(long: Video, **known: Any) -> LengthReport:
-    return LengthReport(follow_course(scene(4.0)), follow_course(long), **known)
+    return LengthReport(measure_levels(scene(4.0)), measure_levels(long), **known)
 
 
 def failing(rows: Sequence[Row]) -> list[str]:
@@ -60,7 +60,7 @@ def test_a_steady_video_holds() -> None:
 @pytest.mark.parametrize(
     ("fault", "measures"),
     [
-        ({"tint": 3.0}, {"colour of what stands still, %/s", "colour of whole frames, %/s"}),
+        ({"tint": 3.0}, {"colour of static regions, %/s", "colour of whole frames, %/s"}),
         ({"grain": 0.1}, {"detail of whole frames, %/s"}),
     ],
 )
@@ -73,7 +73,7 @@ def test_what_changes_towards_the_end_fails(fault: dict[str, float], measures: s
 
 def test_a_cut_is_counted_and_told() -> None:
     report = report_of(scene(16.0, cut=10.0))
-    assert failing(report.videos()) == ["cuts nobody asked for"]
+    assert failing(report.videos()) == ["unrequested cuts"]
     assert report.long.cuts == [80]
     assert "cuts at 10.0 s" in report.lines()
 

@@ -15,7 +15,7 @@ from vitascope.evaluate.physics import (
     TRACKED_LAWS,
     Trial,
     evaluate_physics,
-    extended_by,
+    extend_request,
     extrapolated,
     frozen,
     make_trials,
@@ -86,9 +86,9 @@ def test_a_body_that_vanishes_is_lost_and_counts_as_standing_still(trials):
 
 
 def test_a_video_that_is_too_short_is_refused(trials):
-    with pytest.raises(SizeError, match="has 5 frames, not 17"):
+    with pytest.raises(SizeError, match="has 5 frames; it needs 17"):
         score(trials[0], observe(trials[0], trials[0].given))
-    with pytest.raises(SizeError, match="leave at least 1"):
+    with pytest.raises(SizeError, match="and leave at least 1"):
         make_trials(1, num_frames=9, num_given=9)
 
 
@@ -101,19 +101,13 @@ def test_trials_follow_from_their_seed_and_lie_within_or_beyond(trials):
 
 
 def test_each_trial_is_continued_by_a_seed_of_its_own(trials):
-    """Which doesn't depend on the other trials."""
-    asked: list[int] = []
-
-    def extend(given: Video, prompt: str, *, seconds: float, seed: int) -> Video:
-        asked.append(seed)
-        return given
-
-    for seed in (0, 1):
-        for trial in trials[:3]:
-            extended_by(extend, seed)(trial)
-    extended_by(extend, 0)(trials[1])
-    assert len(set(asked[:6])) == 6
-    assert asked[6] == asked[1]
+    """The request continues the given frames to the trial's length, with a seed of the trial's name and the run's."""
+    requests = [extend_request(trial, seed) for seed in (0, 1) for trial in trials[:3]]
+    assert len({request.seed for request in requests}) == 6
+    assert extend_request(trials[1], 0).seed == requests[1].seed
+    assert extend_request(replace(trials[1], name=trials[0].name), 0).seed == requests[0].seed
+    assert {request.seconds for request in requests} == {12 / 8}
+    assert all(request.video.num_frames == 5 for request in requests)
 
 
 def test_a_report_holds_every_contestant_and_is_written(trials, tmp_path):

@@ -1,4 +1,4 @@
-"""What `evaluate storyboards` says of renders, of a video without cuts, of one with too many, of another cast."""
+"""`evaluate storyboards` on renders, on videos without cuts or with too many, and with another cast."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from vitascope.errors import SizeError
 from vitascope.evaluate.storyboards import (
     Board,
-    Cutting,
+    BoardScore,
     evaluate_storyboards,
-    find_asked_cuts,
+    find_cuts_near,
     judge_board,
     make_boards,
 )
@@ -38,7 +38,8 @@ def boards() -> list[Board]:
 
 def test_a_storyboard_lasts_as_long_as_its_scene_and_cuts_where_that_does(boards: list[Board]) -> None:
     for board in boards:
-        storyboard = board.storyboard(SHAPE)
+        storyboard = board.request(SHAPE, seed=7)
+        assert storyboard.seed == 7
         assert sum(shot.seconds for shot in storyboard.shots) == pytest.approx(17 / 8)
         assert storyboard.shots[0].seconds * 8 == pytest.approx(board.scene.first_frames(17)[1])
         assert len(storyboard.shots) == len(board.scene.shots)
@@ -52,12 +53,12 @@ def test_renders_are_all_right_and_videos_without_a_cut_are_not(
         return Video(np.repeat(board.render(SHAPE).frames[:1], 17, axis=0), 8.0)
 
     report = evaluate_storyboards(boards, lambda board: board.render(SHAPE), uncut, judge.read)
-    renders, model = report.found["renders"], report.found["model"]
-    assert sum(cutting.cuts_in_place for cutting in renders) >= 5
-    assert sum(cutting.no_others for cutting in renders) >= 5
-    assert sum(cutting.same_cast for cutting in renders) >= 4  # the judge errs
-    assert not any(cutting.cuts_in_place for cutting in model)
-    assert all(cutting.no_others for cutting in model)
+    renders, model = report.scores["renders"], report.scores["model"]
+    assert sum(score.cuts_in_place for score in renders) >= 5
+    assert sum(score.no_others for score in renders) >= 5
+    assert sum(score.same_cast for score in renders) >= 4  # the judge errs
+    assert not any(score.cuts_in_place for score in model)
+    assert all(score.no_others for score in model)
     assert "same cast" in report.lines()[-2]
     report.write(tmp_path)
     assert (tmp_path / "storyboards.png").stat().st_size > 1000
@@ -78,15 +79,15 @@ def test_a_faint_cut_is_seen_where_one_looks_for_it() -> None:
     tiles = np.random.default_rng(0).choice([-1.0, 1.0], (8, 8, 3))
     levels = np.cumsum([0.0, *[3.0] * 7, 10.0, *[3.0] * 7])  # the large step leads to frame 8
     frames = np.stack([(128 + level * tiles / 2).repeat(8, 0).repeat(8, 1) for level in levels]).astype(np.uint8)
-    assert find_asked_cuts(frames, []) == []
-    assert find_asked_cuts(frames, [7]) == find_asked_cuts(frames, [10]) == [8]
-    assert find_asked_cuts(frames, [12]) == []
+    assert find_cuts_near(frames, []) == []
+    assert find_cuts_near(frames, [7]) == find_cuts_near(frames, [10]) == [8]
+    assert find_cuts_near(frames, [12]) == []
 
 
 def test_clips_too_short_for_two_shots_are_refused() -> None:
     with pytest.raises(SizeError, match="too short"):
         make_boards(2, 0, VideoShape(5, 8.0, 64, 64, 0.0))
-    with pytest.raises(SizeError, match="makes images"):
+    with pytest.raises(SizeError, match="this model makes images"):
         make_boards(2, 0, VideoShape(1, 8.0, 64, 64, 0.0))
 
 
@@ -103,15 +104,15 @@ def test_clips_too_short_for_two_shots_are_refused() -> None:
 def test_each_cut_asked_for_is_answered_by_one(
     asked: list[int], found: list[int], in_place: bool, no_others: bool
 ) -> None:
-    cutting = Cutting("", asked, found, "", [[]])
-    assert (cutting.cuts_in_place, cutting.no_others) == (in_place, no_others)
+    score = BoardScore("", asked, found, "", [[]])
+    assert (score.cuts_in_place, score.no_others) == (in_place, no_others)
 
 
 def test_who_is_in_every_shot_is_the_cast() -> None:
     """Whoever is named first, since a reading's order says nothing; and whom the text tells of is among them."""
-    cutting = Cutting("", [8], [8], "red cube", [["red cube", "blue ball"], ["blue ball"]])
-    assert (cutting.same_cast, cutting.cast_as_told) == (True, False)
-    cutting = Cutting("", [8], [8], "red cube", [["red cube"], ["blue ball", "red cube"]])
-    assert (cutting.same_cast, cutting.cast_as_told) == (True, True)
-    cutting = Cutting("", [8], [8], "red cube", [["red cube"], ["blue ball"]])
-    assert (cutting.same_cast, cutting.cast_as_told) == (False, False)
+    score = BoardScore("", [8], [8], "red cube", [["red cube", "blue ball"], ["blue ball"]])
+    assert (score.same_cast, score.first_actor_kept) == (True, False)
+    score = BoardScore("", [8], [8], "red cube", [["red cube"], ["blue ball", "red cube"]])
+    assert (score.same_cast, score.first_actor_kept) == (True, True)
+    score = BoardScore("", [8], [8], "red cube", [["red cube"], ["blue ball"]])
+    assert (score.same_cast, score.first_actor_kept) == (False, False)

@@ -18,7 +18,7 @@ from tests.generate.conftest import BUNDLED
 from vitascope.codec.quality import psnr
 from vitascope.codec.streaming import reconstruct
 from vitascope.errors import PromptError, SizeError
-from vitascope.evaluate.measures.oracle import KnowingPipeline
+from vitascope.evaluate.measures.oracle import OraclePipeline
 from vitascope.generate.footage import fit_image
 from vitascope.generate.pipeline import Pipeline
 from vitascope.generate.planning import plan
@@ -295,16 +295,16 @@ def test_what_cannot_be_made_is_refused(keeper, call, message):
         call(keeper)
 
 
-def test_one_who_knows_the_clip_makes_it(keeper):
-    """So what its joins show is the ability's own doing: nothing forward, where the latents are one stream."""
+def test_the_oracle_reproduces_the_clip(keeper):
+    """Its joins therefore show the verb's own error: none forward, where the latents are one stream."""
     clip = moving(17)
-    knowing = KnowingPipeline(keeper, {PROMPT: clip})
+    oracle = OraclePipeline(keeper, {PROMPT: clip})
     coded = reconstruct(keeper.codec, clip).frames.astype(int)
-    forward = knowing.extend(Video(clip.frames[:9], 8.0), PROMPT, seconds=1)
+    forward = oracle.extend(Video(clip.frames[:9], 8.0), PROMPT, seconds=1)
     assert np.abs(forward.frames - coded).max() <= 1
     first, last = Video(clip.frames[:8], 8.0), Video(clip.frames[8:], 8.0)
-    backward = knowing.extend(last, PROMPT, seconds=1, backward=True)
+    backward = oracle.extend(last, PROMPT, seconds=1, backward=True)
     assert np.array_equal(backward.frames[8:], reconstruct(keeper.codec, last).frames)
     assert lost(keeper, backward.frames[:8], first) < 1
     with pytest.raises(KeyError):
-        knowing.extend(last, "a cat", seconds=1)
+        oracle.extend(last, "a cat", seconds=1)

@@ -23,11 +23,8 @@ import vitascope
 from vitascope.cli.data import prepare, render
 from vitascope.cli.evaluate import evaluate
 from vitascope.cli.generate import GENERATE_VERBS
-from vitascope.cli.length import evaluate_length
 from vitascope.cli.models import export, info
 from vitascope.cli.networks import train
-from vitascope.cli.scores import evaluate_distribution, evaluate_faithful
-from vitascope.cli.usage import evaluate_abilities, evaluate_storyboards
 from vitascope.cli.verb import Verb
 from vitascope.errors import Terminated, VitascopeError
 from vitascope.kernels.allocator import keep_freed_memory
@@ -39,11 +36,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-evaluate.command("faithful")(evaluate_faithful)
-evaluate.command("distribution")(evaluate_distribution)
-evaluate.command("abilities")(evaluate_abilities)
-evaluate.command("storyboards")(evaluate_storyboards)
-evaluate.command("length")(evaluate_length)
 
 # in the order of --help
 _VERBS = {

@@ -1,8 +1,7 @@
-"""How much of a video a codec keeps, and what it adds: each clip's measures after encoding and decoding."""
+"""Codec quality: measures of clips after encoding and decoding, or of another system's copies."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,21 +16,28 @@ from vitascope.codec.network import Codec
 from vitascope.codec.quality import frame_psnr, psnr, ssim
 from vitascope.codec.streaming import reconstruct, to_signal
 from vitascope.errors import ConfigError, MediaError, SizeError
-from vitascope.evaluate.measures.report import confidence, curve, list_media, or_none, write_report
+from vitascope.evaluate.measures.confidence import confidence
+from vitascope.evaluate.measures.media import list_media
+from vitascope.evaluate.measures.plots import curve
 from vitascope.evaluate.measures.seams import Seams, measure_seams
 from vitascope.evaluate.measures.stability import added_flicker
+from vitascope.evaluate.report import labelled_sheet, or_none, write_report
+from vitascope.hub.find import find_model
+from vitascope.hub.registry import load_codec
+from vitascope.kernels.device import CPU, device_of, resolve_device
+from vitascope.progress import OnProgress, Progress, no_progress
 from vitascope.video import Video, contact_sheet
 
-SHOWN, SHOWN_FRAMES = 8, 2  # clips in the picture, and frames of each
-AMPLIFIED = 4  # times, the difference in the picture
-MIN_SHOWN_ROWS = 96  # smaller clips are shown twice as large
-LOW_DB, HIGH_DB = 20.0, 50.0  # of the curve of PSNR
-FRAMES_AT_ONCE = 8  # of which features are taken
-NO_FEATURES = "lite0 left out: its network comes with pip install 'vitascope[train]'"
+NUM_SHOWN, SHOWN_FRAMES = 8, 2  # clips in the picture, and frames of each
+AMPLIFIED = 4  # factor of the difference in the picture
+MIN_SHOWN_ROWS = 96  # smaller clips are shown at twice their size
+LOW_DB, HIGH_DB = 20.0, 50.0  # bounds of the PSNR curve
+FRAMES_AT_ONCE = 8  # in a batch of the feature network
+NO_FEATURES = "lite0 is left out; install its network with: pip install 'vitascope[train]'"
 
 
 class Measure(NamedTuple):
-    """One figure of a clip, and how the table shows it."""
+    """One figure of a clip, and its column in the table."""
 
     key: str
     title: str
@@ -50,10 +56,10 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class CodecScore:
-    """One clip's figures, of its copy against itself; NaN where it has nothing to measure by.
+    """The figures of one clip's copy; NaN where a figure is undefined.
 
-    PSNR in dB, infinite for equal clips, also of each frame; SSIM; the distance in EfficientNet-Lite0's features; added
-    flicker and the steps at edges of tiles and of chunks, in levels of 255.
+    PSNR in dB (infinite for equal clips), overall and per frame; SSIM; feature distance of EfficientNet-Lite0; added
+    flicker, and steps at edges of tiles and chunks, in levels of 255.
     """
 
     name: str
@@ -71,19 +77,19 @@ class CodecScore:
 
 @dataclass(frozen=True)
 class CodecReport:
-    """All clips' figures, and originals, copies and their differences as one picture."""
+    """The figures of all clips, and a picture of originals, copies and differences."""
 
     scores: list[CodecScore]
     sheet: Video
     has_features: bool = True
 
     def values(self, key: str) -> Float[np.ndarray, " n"]:
-        """A measure's figures, of the clips that have a finite one."""
+        """The finite figures of a measure."""
         every = np.array([getattr(score, key) for score in self.scores], np.float64)
         return every[np.isfinite(every)]
 
     def summary(self, key: str) -> tuple[float, float, float]:
-        """(mean, low, high): a measure's mean over clips, and its 95 % interval."""
+        """(mean, low, high): a measure's mean over clips and its 95 % interval."""
         values = self.values(key)
         return (float(np.mean(values)) if len(values) else float("nan"), *confidence(values))
 
@@ -92,7 +98,7 @@ class CodecReport:
         return [each for each in MEASURES if each.key != "lite0" or self.has_features]
 
     def lines(self) -> list[str]:
-        """A table, one clip a line, then the means, their 95 % intervals and how many clips they are of."""
+        """A table with one clip per line, then means, 95 % intervals and numbers of clips."""
         shown = self._measures
         head = f"{'clip':32} {'size':>9} {'frames':>6}" + "".join(f" {each.title:>8}" for each in shown)
         clips = [f"{s.name:32.32} {f'{s.width}x{s.height}':>9} {s.num_frames:6} {_row(s, shown)}" for s in self.scores]
@@ -102,7 +108,7 @@ class CodecReport:
             f"{note:49} " + " ".join(_figure(summary[k], each) for summary, each in zip(summaries, shown, strict=True))
             for k, note in enumerate(notes)
         ]
-        counts = f"{'clips that have it':49} " + " ".join(f"{len(self.values(each.key)):8}" for each in shown)
+        counts = f"{'number of clips':49} " + " ".join(f"{len(self.values(each.key)):8}" for each in shown)
         return [head, *clips, *figures, counts, *([] if self.has_features else [NO_FEATURES])]
 
     def write(self, out: Path) -> None:
@@ -126,8 +132,37 @@ def _figure(value: float, measure: Measure) -> str:
     return f"{'-':>8}" if np.isnan(value) else f"{value:8.{measure.digits}f}"
 
 
-Copy = Callable[[str, Video], Video]
+ReadCopy = Callable[[str, Video], Video]
 NO_SEAMS = Seams(float("nan"), float("nan"))
+
+
+def run(
+    sources: Sequence[Path],
+    *,
+    model: str = "playground",
+    videos: Path | None = None,
+    rows: int | None = None,
+    max_frames: int = 49,
+    device: str = "auto",
+    progress: Progress = no_progress,
+) -> CodecReport:
+    """The report of a model's codec, or of another system's copies in the folder `videos`.
+
+    Sources, `rows` and `max_frames` are as in `evaluate_codec`. The rest of the model is not loaded.
+
+    Raises:
+        ModelError: no such model, or its codec is missing or damaged.
+        MediaError, DatasetError, SizeError: as `evaluate_codec`.
+        DeviceError: no such device.
+    """
+    place = resolve_device(device)
+    codec = None
+    if videos is None:
+        codec = load_codec(find_model(model, part="vae"), device=place).requires_grad_(False)
+    with progress("codec") as on_progress:
+        return evaluate_codec(
+            codec, sources, copies=videos, rows=rows, max_frames=max_frames, device=place, on_progress=on_progress
+        )
 
 
 def evaluate_codec(
@@ -137,22 +172,23 @@ def evaluate_codec(
     copies: Path | None = None,
     rows: int | None = None,
     max_frames: int = 49,
-    on_progress: Callable[[int, int], None] | None = None,
+    device: torch.device = CPU,
+    on_progress: OnProgress | None = None,
 ) -> CodecReport:
-    """Figures of video files, of folders of them and of dataset folders; of a codec, or of another system's `copies`.
+    """The figures of video files, folders of files and datasets, for a codec or another system's `copies`.
 
-    `copies` is a folder of videos of the same names, whatever their endings; they have no seams to measure.
-    `rows` resizes each clip to that height, aspect kept; at most the first `max_frames` frames are taken.
+    `copies` is a folder of videos with the same stems; they have no seams. `rows` resizes each clip to that height and
+    keeps the aspect ratio. Only the first `max_frames` frames count. The feature network computes on `device`.
 
     Raises:
-        MediaError, DatasetError: a source that can't be read, or one without a copy.
-        SizeError: clips smaller than SSIM's window, or copies of another size or length.
+        MediaError, DatasetError: a source can't be read or has no copy.
+        SizeError: a clip is smaller than SSIM's window, or a copy has another size or length.
     """
     named = [pair for source in sources for pair in list_media(source)]
     if not named:
-        raise SizeError("no clips to evaluate: name video files or dataset folders")
+        raise SizeError("there are no clips; give video files or dataset folders")
     read_copy = None if copies is None else _copies(copies, rows)
-    features = _features()
+    features = _features(device)
     scores: list[CodecScore] = []
     shown: list[tuple[Video, Video]] = []
     for name, read in named:
@@ -163,7 +199,7 @@ def evaluate_codec(
             assert codec is not None
             copy, seams = reconstruct(codec, original), measure_seams(codec, original)
         scores.append(compare(name, original, copy, features, seams))
-        if len(shown) < SHOWN:
+        if len(shown) < NUM_SHOWN:
             shown.append((original, copy))
         if on_progress is not None:
             on_progress(len(scores), len(named))
@@ -173,7 +209,7 @@ def evaluate_codec(
 def compare(
     name: str, original: Video, copy: Video, features: PerceptualDistance | None = None, seams: Seams = NO_SEAMS
 ) -> CodecScore:
-    """The figures of a copy of a video."""
+    """The figures of one copy of a video."""
     frames, true_frames = copy.frames, original.frames
     return CodecScore(
         name=name,
@@ -190,20 +226,20 @@ def compare(
     )
 
 
-def _features() -> PerceptualDistance | None:
+def _features(device: torch.device) -> PerceptualDistance | None:
     try:
-        return PerceptualDistance()
-    except ConfigError:  # the packages that carry it aren't installed
+        return PerceptualDistance().to(device)
+    except ConfigError:  # its packages aren't installed
         return None
 
 
 @torch.inference_mode()
 def _distance(features: PerceptualDistance, a: UInt8[np.ndarray, "t h w 3"], b: UInt8[np.ndarray, "t h w 3"]) -> float:
-    """The mean over frames."""
-    total = 0.0
+    """The mean feature distance over frames."""
+    device, total = device_of(features), 0.0
     for start in range(0, len(a), FRAMES_AT_ONCE):
         pair = [clip[start : start + FRAMES_AT_ONCE] for clip in (a, b)]
-        total += len(pair[0]) * float(features(*map(to_signal, pair)))
+        total += len(pair[0]) * float(features(*(to_signal(each).to(device) for each in pair)))
     return total / len(a)
 
 
@@ -215,24 +251,24 @@ def _fitted(read: Callable[..., Video], rows: int | None, max_frames: int) -> Vi
     return read(max_frames=max_frames, size=(rows, width))
 
 
-def _copies(folder: Path, rows: int | None) -> Copy:
-    """Another system's copy of each clip."""
+def _copies(folder: Path, rows: int | None) -> ReadCopy:
+    """A reader of another system's copies."""
     by_stem = {Path(name).stem: read for name, read in list_media(folder)}
 
     def read_copy(name: str, original: Video) -> Video:
         if (stem := Path(name).stem) not in by_stem:
-            raise MediaError(f"{folder} has no copy of {name}: a video called {stem}.mp4, or with another ending")
+            raise MediaError(f"{folder} has no copy of {name}; add {stem}.mp4, or another video file of that stem")
         copy = _fitted(by_stem[stem], rows, original.num_frames)
         if copy.frames.shape != original.frames.shape:
             here, there = (f"{v.num_frames} frames of {v.width}x{v.height}" for v in (original, copy))
-            raise SizeError(f"the copy of {name} has {there}, not {here}; copies need their originals' size and length")
+            raise SizeError(f"the copy of {name} has {there}; it must have {here}, as the original")
         return copy
 
     return read_copy
 
 
 def _sheet(shown: Sequence[tuple[Video, Video]], scores: Sequence[CodecScore]) -> Video:
-    """A row for each clip: frames of it, of its copy, of their difference on grey, and the PSNR of all frames."""
+    """A row per clip: its frames, its copy's, their difference on grey, and the PSNR of each frame."""
     pictures: list[Video] = []
     labels: list[str] = []
     for (original, copy), score in zip(shown, scores, strict=False):
@@ -241,8 +277,12 @@ def _sheet(shown: Sequence[tuple[Video, Video]], scores: Sequence[CodecScore]) -
         num = min(SHOWN_FRAMES, original.num_frames)
         pictures += [contact_sheet([video], columns=1, frames_per_video=num) for video in (original, copy, on_grey)]
         pictures.append(curve(score.frame_psnr, LOW_DB, HIGH_DB, original.height, num * original.width))
-        told = f"{score.psnr:.1f} dB, SSIM {score.ssim:.3f}"
-        labels += [score.name, told, f"difference x {AMPLIFIED}", f"PSNR of each frame, {LOW_DB:g} to {HIGH_DB:g} dB"]
+        summary = f"{score.psnr:.1f} dB, SSIM {score.ssim:.3f}"
+        labels += [
+            score.name,
+            summary,
+            f"difference x {AMPLIFIED}",
+            f"PSNR of each frame, {LOW_DB:g} to {HIGH_DB:g} dB",
+        ]
     scale = 1 if max(original.height for original, _ in shown) >= MIN_SHOWN_ROWS else 2
-    has_pillow = importlib.util.find_spec("PIL") is not None
-    return contact_sheet(pictures, columns=4, labels=labels if has_pillow else None, scale=scale)
+    return labelled_sheet(pictures, labels, columns=4, scale=scale)

@@ -1,123 +1,134 @@
-"""Does a model make what it is asked for? The judge reads its videos of prompts whose scenes are known exactly.
+"""Prompt faithfulness, scored by the judge on videos of prompts whose scenes are known exactly.
 
-Beside the model stand what its score is to be compared with. `judge` is the judge's own accuracy on renders that it was
-not trained on; `renders` are the simulator's own videos of the same scenes, as the judge reads them: no score can
-be trusted above these. `shuffled` are the readings of those against another scene: what is right by chance.
+Each score has three references. `judge` is the judge's own accuracy on renders held out from its training, and
+`renders` its readings of the simulator's videos of the same scenes; scores above these can't be trusted. `shuffled`
+compares those readings with another scene: chance.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from vitascope.data.production import OnProgress
 from vitascope.errors import SizeError
-from vitascope.evaluate.judge import Read, others
+from vitascope.evaluate.measures.generator import generator_settings, load_generator
+from vitascope.evaluate.measures.questions import (
+    SPLITS,
+    Question,
+    make_questions,
+    render_jobs,
+    render_question,
+    render_shape,
+    scene_settings,
+)
 from vitascope.evaluate.measures.rates import Rate, Verdicts, rate, rates
-from vitascope.evaluate.measures.report import write_report
-from vitascope.evaluate.measures.video_cache import Order
+from vitascope.evaluate.measures.readings import Read, load_judge, shuffled
+from vitascope.evaluate.measures.video_cache import VideoJob, cache_folder, find_videos, generate_missing
+from vitascope.evaluate.measures.video_cache import write_prompts as write_job_prompts
+from vitascope.evaluate.report import labelled_sheet, write_report
+from vitascope.generate.requests import Generate
 from vitascope.judge.network import Reading
 from vitascope.judge.scoring import OVERALL, REPORTED, Verdict, verdicts
-from vitascope.judge.sentence import Sentence, describe
-from vitascope.video import Video, contact_sheet
-from vitascope.video.shape import VideoShape
-from vitascope.worlds.language import LANGUAGES, Language
-from vitascope.worlds.solids.captions import DETAILED, write_caption
-from vitascope.worlds.solids.render import render_scene
-from vitascope.worlds.solids.sampling import sample_scene
-from vitascope.worlds.solids.scene import Scene
+from vitascope.progress import OnProgress, Progress, no_progress
+from vitascope.types import DtypeChoice
+from vitascope.video import Video, contact_sheet, read_video
+from vitascope.worlds.language import Language
 from vitascope.worlds.splits import Split
 
-FIRST_SEED = 10**12  # far beyond the seeds of datasets: no scene here was trained on
-SECONDS = 2.0  # within which everything asked for can happen: the same prompts for every model
-SPLITS: tuple[Split, ...] = ("train", "held_out")
-SAID: dict[Split, str] = {"train": "combinations seen", "held_out": "combinations unseen"}
-SPOKEN: dict[Language, str] = {"en": "English", "zh": "Chinese"}
+SPLIT_TITLES: dict[Split, str] = {"train": "combinations seen", "held_out": "combinations unseen"}
+LANGUAGE_TITLES: dict[Language, str] = {"en": "English", "zh": "Chinese"}
 NUM_SHOWN, SHOWN_FRAMES = 16, 6
-RIGHT, WRONG, FRAME = (60, 150, 60), (200, 40, 40), 3  # colours and width of a clip's frame in the picture
-MAX_ROWS, MAX_FPS = 96, 8.0  # of renders: the judge sees no more of them
-
-
-@dataclass(frozen=True)
-class Question:
-    """A scene, and a prompt that says all of it. The first actor's combination may have occurred in training or not."""
-
-    name: str
-    scene: Scene
-    split: Split
-    language: Language
-    prompt: str
-
-    @property
-    def truth(self) -> Sentence:
-        """What a faithful video shows."""
-        return describe(self.scene.attributes())
-
-
+RIGHT, WRONG, BORDER = (60, 150, 60), (200, 40, 40), 3  # colours and width of a clip's border in the picture
 Make = Callable[[Question], Video]
 
 
-def make_questions(num: int, seed: int = 0, variety: float = 1.0) -> list[Question]:
-    """`num` questions, in both languages and of both splits in turn.
+def run(
+    videos: Path | None = None,
+    *,
+    model: str = "playground",
+    num_prompts: int = 48,
+    seed: int = 0,
+    variety: float = 1.0,
+    judge: Path | None = None,
+    baseline: bool = True,
+    device: str = "auto",
+    dtype: DtypeChoice = "auto",
+    out: Path | None = None,
+    progress: Progress = no_progress,
+) -> FaithfulReport:
+    """The report of a model's videos of `num_prompts` prompts, or of another system's in the folder `videos`.
+
+    Generated videos and renders are kept in `out`; the same call resumes from them. `baseline` also renders the scenes.
 
     Raises:
-        SizeError: fewer than two, which leave nothing to shuffle.
+        ModelError, DeviceError: the model or the judge can't be loaded there.
+        ConfigError: `out` holds videos made with other settings.
+        DatasetError, SizeError: fewer than two prompts, or fewer than two with a video.
+        MediaError: a video can't be read.
     """
-    if num < 2:
-        raise SizeError(f"{num} prompts: chance needs at least two")
-    questions = []
-    for k in range(num):
-        language, split = LANGUAGES[k % 2], SPLITS[k // 2 % 2]
-        scene = sample_scene(FIRST_SEED + seed * 1_000_000 + k, split, variety=variety, seconds=SECONDS)
-        prompt = write_caption(scene, language, np.random.default_rng([scene.seed, 8]), verbosity=DETAILED)
-        questions.append(Question(f"{language}_{split}_{k:04d}", scene, split, language, prompt))
-    return questions
+    reader = load_judge(judge, device)
+    questions = make_questions(num_prompts, seed, variety)
+    settings = {**scene_settings(seed), "variety": variety}
+    with cache_folder(out) as cache:
+        if videos is not None:
+            paths = find_videos(videos, {question.name: question.prompt for question in questions})
+            questions = [question for question in questions if question.name in paths]
+            if len(questions) < 2:
+                raise SizeError(f"{videos} has a video of one prompt; give at least two, to measure chance")
+        else:
+            made_by = generator_settings(model, device, dtype)
+            jobs = [
+                VideoJob(question.name, question.prompt, Generate(prompt=question.prompt, seed=seed + number))
+                for number, question in enumerate(questions)
+            ]
+            pipeline = load_generator(model, device, dtype)
+            with progress("generating") as on_progress:
+                paths = generate_missing(jobs, pipeline.run, cache / "model", {**made_by, **settings}, on_progress)
+        renders = None
+        if baseline:
+            shape = render_shape(read_video(paths[questions[0].name]))
+            with progress("rendering") as on_progress:
+                renders = generate_missing(
+                    render_jobs(questions),
+                    lambda question: render_question(question, shape),
+                    cache / "renders",
+                    {"shape": list(shape), **settings},
+                    on_progress,
+                )
+        with progress("reading") as on_progress:
+            report = evaluate_faithful(
+                questions,
+                reader.read,
+                render=None if renders is None else lambda question: read_video(renders[question.name]),
+                make=lambda question: read_video(paths[question.name]),
+                judge=reader.config.accuracy,
+                on_progress=on_progress,
+            )
+    return replace(report, num_missing=num_prompts - len(questions))
 
 
-def render_shape(video: Video) -> VideoShape:
-    """How the simulator is to render what this video shows: as long, and as large and as often as the judge can see."""
-    scale = min(1.0, MAX_ROWS / min(video.height, video.width))
-    height, width = (max(2, 2 * round(side * scale / 2)) for side in (video.height, video.width))
-    fps = min(float(video.fps), MAX_FPS)
-    return VideoShape(max(1, round(video.duration * fps)), fps, height, width, 0.0)
-
-
-def generated(questions: Sequence[Question], generate: Callable[..., Video], seed: int) -> list[Order]:
-    """A model's video of each prompt, to be made; `generate` is its pipeline's."""
-    return [
-        Order(q.name, q.prompt, partial(generate, q.prompt, seed=seed + number)) for number, q in enumerate(questions)
-    ]
-
-
-def rendered(questions: Sequence[Question], shape: VideoShape) -> list[Order]:
-    """The simulator's own video of each scene, to be made."""
-    return [Order(q.name, q.prompt, partial(render_question, q, shape)) for q in questions]
-
-
-def render_question(question: Question, shape: VideoShape) -> Video:
-    """The simulator's own video of a question's scene."""
-    num_frames, fps, height, width, start = shape
-    return render_scene(question.scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start).video
+def write_prompts(folder: Path, num_prompts: int = 48, seed: int = 0, variety: float = 1.0) -> Path:
+    """Write the prompts for another system to metadata.jsonl and return the folder."""
+    return write_job_prompts(render_jobs(make_questions(num_prompts, seed, variety)), folder)
 
 
 @dataclass(frozen=True)
 class FaithfulReport:
-    """Verdicts on every question by contestant, what was seen, and the judge's own accuracy by attribute."""
+    """Verdicts by video source, the judge's own accuracy by attribute, and the number of prompts without a video."""
 
     questions: list[Question]
     found: dict[str, Verdicts]
     judge: dict[str, float]
     sheet: Video
+    num_missing: int = 0
 
     def tables(self) -> dict[str, dict[str, Rate]]:
-        """Of each contestant, the rates by attribute, overall, and overall by language and by split."""
-        parts = {said: [q.language == language for q in self.questions] for language, said in SPOKEN.items()}
-        parts |= {SAID[split]: [q.split == split for q in self.questions] for split in SPLITS}
+        """Rates of each source: by attribute, overall, and overall by language and by split."""
+        parts = {title: [q.language == language for q in self.questions] for language, title in LANGUAGE_TITLES.items()}
+        parts |= {SPLIT_TITLES[split]: [q.split == split for q in self.questions] for split in SPLITS}
         tables = {}
         for who, found in self.found.items():
             some = {
@@ -129,15 +140,17 @@ class FaithfulReport:
         return tables
 
     def lines(self) -> list[str]:
-        """A table: what is right of each attribute in per cent, a column a contestant, with its 95 % interval."""
+        """A table of the accuracy of each attribute in percent, with its 95 % interval; one column per source."""
         tables = self.tables()
-        rows = [f"{'right, % (95 %)':20}{'judge':>8}" + "".join(f"{who:>22}" for who in tables)]
-        for name in (*REPORTED, OVERALL, *SPOKEN.values(), *SAID.values()):
+        rows = [f"{'correct, % (95 %)':20}{'judge':>8}" + "".join(f"{who:>22}" for who in tables)]
+        for name in (*REPORTED, OVERALL, *LANGUAGE_TITLES.values(), *SPLIT_TITLES.values()):
             if any(name in table for table in tables.values()):
                 own = f"{100 * self.judge[name]:.1f}" if name in self.judge else "-"
                 cells = (_cell(table.get(name)) for table in tables.values())
                 rows.append(f"{name:20}{own:>8}" + "".join(f"{cell:>22}" for cell in cells))
-        return rows
+        num_prompts = self.num_missing + len(self.questions)
+        missing = [f"left out: {self.num_missing} of {num_prompts} prompts have no video"] if self.num_missing else []
+        return [*rows, *missing]
 
     def write(self, out: Path) -> None:
         """Write faithful.json and faithful.png into a folder."""
@@ -159,9 +172,9 @@ def evaluate_faithful(
     judge: Mapping[str, float] | None = None,
     on_progress: OnProgress | None = None,
 ) -> FaithfulReport:
-    """What the judge reads of the simulator's videos, by chance, and of a model's; of either where there are some.
+    """Verdicts on the simulator's videos (with chance) and a model's, or on one of them.
 
-    `judge` is the judge's own accuracy by attribute, to stand beside.
+    `judge` is the judge's own accuracy by attribute, shown for reference.
     """
     makers = {who: each for who, each in (("renders", render), ("model", make)) if each is not None}
     readings: dict[str, list[Reading]] = {who: [] for who in makers}
@@ -179,7 +192,7 @@ def evaluate_faithful(
     for who, seen in readings.items():
         found[who] = [verdicts(t, r.sentence, r.confidence) for t, r in zip(truths, seen, strict=True)]
         if who == "renders":
-            found["shuffled"] = [verdicts(t, r.sentence) for t, r in zip(truths, others(seen), strict=True)]
+            found["shuffled"] = [verdicts(t, r.sentence) for t, r in zip(truths, shuffled(seen), strict=True)]
     sheet = _sheet(questions[:NUM_SHOWN], shown, found[list(makers)[-1]])
     return FaithfulReport(list(questions), found, dict(judge or {}), sheet)
 
@@ -191,7 +204,7 @@ def _cell(rate: Rate | None) -> str:
 
 
 def _few_frames(video: Video) -> Video:
-    """What the picture shows of a video, small."""
+    """Evenly spaced frames of a video, at the judge's size."""
     chosen = np.linspace(0, video.num_frames - 1, SHOWN_FRAMES).round().astype(int)
     few = Video(video.frames[chosen], video.fps)
     shape = render_shape(few)
@@ -199,21 +212,20 @@ def _few_frames(video: Video) -> Video:
 
 
 def _sheet(questions: Sequence[Question], shown: Sequence[Video], found: Verdicts) -> Video:
-    """Frames of each video, in green where all was read as asked, else in red; beneath, what was asked and read."""
+    """Frames of each video with its prompt and reading; the border is green if all attributes are correct, else red."""
     strips, labels = [], []
     for question, video, clip in zip(questions, shown, found, strict=False):
         strip = contact_sheet([video], columns=1, frames_per_video=SHOWN_FRAMES).frames[0]
         colour = RIGHT if all(verdict.right for verdict in clip) else WRONG
-        framed = np.full((strip.shape[0] + 2 * FRAME, strip.shape[1] + 2 * FRAME, 3), colour, np.uint8)
-        framed[FRAME:-FRAME, FRAME:-FRAME] = strip
+        framed = np.full((strip.shape[0] + 2 * BORDER, strip.shape[1] + 2 * BORDER, 3), colour, np.uint8)
+        framed[BORDER:-BORDER, BORDER:-BORDER] = strip
         strips.append(Video(framed[None], video.fps))
-        labels.append(f"asked: {question.prompt} -- read: {', '.join(map(_told, clip))}")
-    has_pillow = importlib.util.find_spec("PIL") is not None
-    return contact_sheet(strips, columns=2, labels=labels if has_pillow else None)
+        labels.append(f"prompt: {question.prompt} -- read: {', '.join(map(_verdict_text, clip))}")
+    return labelled_sheet(strips, labels, columns=2)
 
 
-def _told(verdict: Verdict) -> str:
-    """What was read; what is wrong in brackets, with what was asked for."""
+def _verdict_text(verdict: Verdict) -> str:
+    """The value read; a wrong one in brackets with the value asked for."""
     read = "nothing" if verdict.read is None else verdict.read
-    said = f"{verdict.attribute} {read}" if verdict.attribute in ("count", "groups", "shots", "relation") else read
-    return said if verdict.right else f"[{verdict.attribute}: {read}, not {verdict.wanted}]"
+    text = f"{verdict.attribute} {read}" if verdict.attribute in ("count", "groups", "shots", "relation") else read
+    return text if verdict.right else f"[{verdict.attribute}: {read}, not {verdict.wanted}]"

@@ -1,27 +1,24 @@
-"""How well the judge reads what is known: accuracy of each attribute on rendered clips, and of its confidence."""
+"""Accuracy of a judge on rendered clips, by attribute, and the calibration of its confidence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vitascope.data.clips import Clip, list_clips, pick
 from vitascope.errors import DatasetError
 from vitascope.evaluate.measures.rates import Rate, rates
-from vitascope.evaluate.measures.report import write_report
+from vitascope.evaluate.measures.readings import Read, load_judge, shuffled
+from vitascope.evaluate.report import write_report
 from vitascope.judge.calibration import Bin, expected_calibration_error, reliability, reliability_picture
-from vitascope.judge.network import Reading
 from vitascope.judge.scoring import verdicts
 from vitascope.judge.sentence import Sentence, describe
-from vitascope.video import Video
-
-Read = Callable[[Video], Reading]
+from vitascope.progress import OnProgress, Progress, no_progress
 
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """Rates of the readings against the truth and against another clip's truth, and how often which confidence held."""
+    """Rates against each clip's ground truth and another clip's (chance), and the reliability of the confidence."""
 
     num_clips: int
     rates: dict[str, Rate]
@@ -30,14 +27,14 @@ class JudgeReport:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error, 0 to 1."""
+        """Expected calibration error in [0, 1]."""
         return expected_calibration_error(self.bins)
 
     def lines(self) -> list[str]:
-        """A table, one attribute a line, all together last."""
-        head = f"{'attribute':12} {'right %':>8} {'95 %':>13} {'chance %':>9} {'n':>6}"
+        """A table with one attribute per line; the overall rate comes last."""
+        head = f"{'attribute':12} {'correct %':>9} {'95 %':>13} {'chance %':>9} {'n':>6}"
         rows = [
-            f"{name:12} {100 * r.accuracy:8.1f} {_interval(r)} {100 * self._chance_of(name):9.1f} {r.num:6}"
+            f"{name:12} {100 * r.accuracy:9.1f} {_interval(r)} {100 * self._chance_of(name):9.1f} {r.num:6}"
             for name, r in self.rates.items()
         ]
         return [head, *rows, f"calibration error {100 * self.calibration_error:.1f} %, {self.num_clips} clips"]
@@ -55,8 +52,29 @@ class JudgeReport:
         write_report(out, "judge", tree, reliability_picture(self.bins))
 
     def _chance_of(self, name: str) -> float:
-        """0 where chance had nothing to get right: a relation is asked for only if one is there or was read."""
+        """Chance of an attribute; 0 if it had no verdicts, since relations count only where one exists or was read."""
         return self.chance[name].accuracy if name in self.chance else 0.0
+
+
+def run(
+    data: Path,
+    *,
+    judge: Path | None = None,
+    num_clips: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = no_progress,
+) -> JudgeReport:
+    """The report of a judge, by default the bundled one, on the clips of a rendered folder.
+
+    Raises:
+        ModelError: no such judge.
+        DeviceError: no such device.
+        DatasetError, MediaError: as `evaluate_judge`.
+    """
+    reader = load_judge(judge, device)
+    with progress("judge") as on_progress:
+        return evaluate_judge(reader.read, data, num_clips=num_clips, seed=seed, on_progress=on_progress)
 
 
 def evaluate_judge(
@@ -65,18 +83,18 @@ def evaluate_judge(
     *,
     num_clips: int | None = None,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> JudgeReport:
-    """Readings of a rendered folder's clips, or of some of them, against their records.
+    """Readings of a rendered folder's clips, or a sample of them, compared with their records.
 
     Raises:
-        DatasetError: clips whose records don't say what they show, or fewer than two.
-        MediaError: a clip that can't be read.
+        DatasetError: a record lacks attributes, or there are fewer than two clips.
+        MediaError: a clip can't be read.
     """
     clips = list_clips(data)
     clips = clips if num_clips is None else pick(clips, num_clips, seed)
     if len(clips) < 2:
-        raise DatasetError(f"{len(clips)} clips to evaluate on: chance needs at least two")
+        raise DatasetError(f"{len(clips)} clips; give at least two, since chance compares each with another")
     truths = [_truth(clip) for clip in clips]
     readings = []
     for done, clip in enumerate(clips, start=1):
@@ -84,21 +102,15 @@ def evaluate_judge(
         if on_progress is not None:
             on_progress(done, len(clips))
     found = [verdicts(t, r.sentence, r.confidence) for t, r in zip(truths, readings, strict=True)]
-    by_chance = [verdicts(t, r.sentence) for t, r in zip(truths, others(readings), strict=True)]
+    by_chance = [verdicts(t, r.sentence) for t, r in zip(truths, shuffled(readings), strict=True)]
     sure = [verdict for clip in found for verdict in clip if verdict.confidence is not None]
     bins = reliability([verdict.confidence or 0.0 for verdict in sure], [verdict.right for verdict in sure])
     return JudgeReport(len(clips), rates(found), rates(by_chance), bins)
 
 
-def others(readings: Sequence[Reading]) -> list[Reading]:
-    """For each clip another one's reading: what is right by chance, given how often what occurs."""
-    half = len(readings) // 2
-    return [*readings[half:], *readings[:half]]
-
-
 def _truth(clip: Clip) -> Sentence:
     if clip.attributes is None:
-        raise DatasetError(f"clip {clip.id} doesn't say what it shows; evaluate on what `vitascope render` made")
+        raise DatasetError(f"clip {clip.id} has no attributes; give a folder that `vitascope render` made")
     return describe(clip.attributes, is_image=clip.num_frames == 1)
 
 

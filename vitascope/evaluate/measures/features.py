@@ -1,4 +1,4 @@
-"""What videos are compared by: each kind of feature has a name, and a distance is always said to be on one of them."""
+"""Features that videos are compared by. A distance always names its feature."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ Vector = Float[np.ndarray, " d"]
 
 
 class Feature(NamedTuple):
-    """A kind of feature: its name, what it is, and how it is computed of a video of two frames or more."""
+    """A feature: its name, a description, and its function of a video of two or more frames."""
 
     name: str
-    said: str
+    description: str
     of: Callable[[Video], Vector]
 
 
 COLOURS = Feature(
-    "colours", f"mean colour of each of {CELLS} x {CELLS} cells over the clip, per cent", lambda video: colours(video)
+    "colours", f"mean colour of each of {CELLS} x {CELLS} cells over the clip, percent", lambda video: colours(video)
 )
 CHANGES = Feature(
     "changes",
-    f"mean change of the pixels of each of {CELLS} x {CELLS} cells in an eighth of a second, per cent",
+    f"mean change of the pixels of each of {CELLS} x {CELLS} cells in an eighth of a second, percent",
     lambda video: changes(video),
 )
 
 
 def trunk(judge: Judge) -> Feature:
-    """Features of a judge's trunk; comparable only with those of the same judge."""
+    """Features of a judge's video encoder; comparable only for the same judge."""
     return Feature(
-        "trunk", "mean over the tokens of the judge's video encoder", lambda video: judge.trunk(video).numpy()
+        "trunk", "mean over the tokens of the judge's video encoder", lambda video: judge.trunk(video).cpu().numpy()
     )
 
 
 def colours(video: Video) -> Vector:
-    """Each cell's mean red, green and blue, 0 to 100."""
+    """Mean red, green and blue of each cell, 0 to 100."""
     return _of_cells(video.frames.mean(axis=0)) * (100 / 255)
 
 
 def changes(video: Video) -> Vector:
-    """The mean absolute change of red, green and blue from frame to frame of each cell's pixels, 0 to 100.
+    """Mean absolute change per step of red, green and blue of each cell's pixels, 0 to 100.
 
-    Of faster videos every so many frames count that the changes are those of about an eighth of a second, and larger
-    ones are made smaller: pixels of finer pictures change more.
+    Videos are sampled at about 8 frames per second and resized to at most 64 rows on the shorter side, because pixels
+    of larger pictures change more.
     """
     frames = video.frames[:: max(1, round(float(video.fps) / FPS))]
     frames = frames if len(frames) > 1 else video.frames

@@ -1,4 +1,4 @@
-"""The Frechet distance between two sets of features, each taken for a Gaussian, and how sure it is."""
+"""Frechet distance between two sets of features, each modelled as a Gaussian, and its confidence interval."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from vitascope.errors import SizeError
 
-CLIPS_PER_DIMENSION = 4  # with fewer, a covariance is mostly made of chance
+CLIPS_PER_DIMENSION = 4  # fewer give a covariance that is mostly noise
 MIN_CLIPS = 16
 NUM_RESAMPLED = 200
 Features = Float[np.ndarray, "n d"]
@@ -25,25 +25,25 @@ class Distance(NamedTuple):
 
 
 class Components(NamedTuple):
-    """The principal components that features are compared on, and the share of the variance that they hold."""
+    """Principal components that features are compared on, and the share of the variance they explain."""
 
     basis: Float[np.ndarray, "d k"]
-    held: float
+    explained: float
 
     @property
     def num(self) -> int:
-        """How many there are."""
+        """The number of components."""
         return self.basis.shape[1]
 
 
 def components(real: Features, num_clips: int) -> Components:
-    """As many components of the real features as sets of `num_clips` bear; all directions, if they bear them all.
+    """Leading components of the real features, one for every 4 of `num_clips`; the identity if that covers all.
 
     Raises:
-        SizeError: sets too small for any.
+        SizeError: fewer than 16 clips.
     """
     if num_clips < MIN_CLIPS:
-        raise SizeError(f"{num_clips} clips on a side are too few for a Frechet distance: {MIN_CLIPS} are the least")
+        raise SizeError(f"{num_clips} clips per side are too few for a Frechet distance; give at least {MIN_CLIPS}")
     _, deviations, axes = np.linalg.svd(real - real.mean(axis=0), full_matrices=False)
     variances = deviations**2
     num = min(real.shape[1], len(axes), num_clips // CLIPS_PER_DIMENSION)
@@ -55,8 +55,8 @@ def components(real: Features, num_clips: int) -> Components:
 def frechet_distance(a: Features, b: Others) -> float:
     """Squared distance of the means plus that of the covariances, in the features' squared units; at least 0.
 
-    The trace of (A B)^(1/2) is that of (A^(1/2) B A^(1/2))^(1/2), which is symmetric: real eigenvalues, no complex
-    square root, and singular covariances do no harm.
+    The trace of (A B)^(1/2) equals that of (A^(1/2) B A^(1/2))^(1/2), which is symmetric. Its eigenvalues are real,
+    also for singular covariances.
 
     Source: Dowson and Landau 1982, "The Frechet distance between multivariate normal distributions"; on features of a
     network, Heusel et al. 2017 (arXiv:1706.08500), equation 6.
@@ -70,10 +70,9 @@ def frechet_distance(a: Features, b: Others) -> float:
 
 
 def bootstrapped(a: Features, b: Others, seed: int = 0) -> Distance:
-    """The distance, and a 95 % interval by drawing the clips of both sets anew with replacement.
+    """The distance and a 95 % bootstrap interval over the clips of both sets.
 
-    Sets drawn so repeat clips, and lie further apart than the true ones do: their mean excess is taken off the
-    interval.
+    Resampled sets repeat clips and are further apart than the originals. The interval is corrected for this mean bias.
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 10 (bias) and 13.
     """

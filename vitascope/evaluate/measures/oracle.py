@@ -1,4 +1,4 @@
-"""A pipeline whose model knows what it is to make: what is left is the ability's own doing, and the codec's."""
+"""An oracle pipeline: ground-truth latents replace the model, so only conditioning and codec remain to be measured."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from vitascope.generate.sampler import OnStep
 from vitascope.generate.timeline import Timeline
 from vitascope.video import Video
 
+DEFAULT_SAMPLING = Sampling()
 
-class KnowingPipeline(Pipeline):
-    """A pipeline that puts the latent frames of a clip, known by its prompt, where a model would put its own.
 
-    It is right where what is asked for is a clip from its first frame on, or the beginning of one
-    (`vitascope.evaluate.abilities.KNOWN`).
+class OraclePipeline(Pipeline):
+    """A pipeline whose model is replaced by the latents of ground-truth clips, looked up by prompt.
+
+    Valid for requests whose result is a clip from its first frame on, or the beginning of one; see
+    `vitascope.evaluate.conditioning.ORACLE_CASES`.
     """
 
     def __init__(self, pipeline: Pipeline, clips: Mapping[str, Video]):
@@ -29,18 +31,18 @@ class KnowingPipeline(Pipeline):
 
     @torch.inference_mode()
     def stream(
-        self, timeline: Timeline, sampling: Sampling | None = None, on_progress: OnStep | None = None
+        self, timeline: Timeline, sampling: Sampling = DEFAULT_SAMPLING, on_progress: OnStep | None = None
     ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-        """The frames of a timeline as the truth has them, but through the codec.
+        """Frames of a timeline from the ground truth, encoded and decoded.
 
         Raises:
             KeyError: no clip has the timeline's prompt.
         """
-        clip, dropped = self.clips[timeline.prompts[0]], timeline.hidden_frames
+        clip, hidden = self.clips[timeline.prompts[0]], timeline.hidden_frames
         assert timeline.num_frames <= clip.num_frames
         frames = clip.frames[: timeline.num_frames]
-        repeated = np.repeat(frames[dropped.start : dropped.start + 1], len(dropped), axis=0)
-        stream = np.concatenate([frames[: dropped.start], repeated, frames[dropped.start :]])
+        repeated = np.repeat(frames[hidden.start : hidden.start + 1], len(hidden), axis=0)
+        stream = np.concatenate([frames[: hidden.start], repeated, frames[hidden.start :]])
         rollout = self.rollout(timeline)
         truth = self.grid.encode(Video(stream, clip.fps))[:, : rollout.latent.shape[1]]
         rollout.put(Window(0, truth.shape[1]), truth)

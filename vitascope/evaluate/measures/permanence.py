@@ -1,4 +1,4 @@
-"""Do things stay? What vanishes amid a picture, who changes across a cut, and what bounces higher and higher."""
+"""Object permanence: blobs that vanish, change hue across a cut, or bounce higher and higher."""
 
 from __future__ import annotations
 
@@ -7,90 +7,94 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vitascope.evaluate.measures.blobs import Sighting, Thing, coloured_hues, same_hue
+from vitascope.evaluate.measures.blobs import Blob, Detection, coloured_hues, same_hue
 from vitascope.evaluate.measures.tracking import MAX_HUE_DISTANCE, hue_distance
 
-MIN_SIGHTINGS = 4  # of a thing whose end says something
-GONE = 0.1  # of a thing's area
-SUDDEN = 0.6  # of a thing's area was there just before it had gone: nothing slid over it
-PATIENCE = 4  # frames within which a lost thing has gone, or was merely mistaken for another
-WALL_LEVELS = 40.0  # of 255: what differs by more from an occluder isn't part of it
-SLACK = 0.3  # of the time behind an occluder
+MIN_DETECTIONS = 4  # of a blob whose end is examined
+GONE = 0.1  # of a blob's area
+SUDDEN = 0.6  # of a blob's area left just before it was gone: nothing occluded it
+PATIENCE = 4  # frames within which a lost blob must be gone; otherwise tracking confused it with another
+WALL_LEVELS = 40.0  # of 255; pixels that differ by more are not part of the occluder
+SLACK = 0.3  # of the time behind an occluder, added to the due time
 MIN_FLIGHT = 3  # frames between bounces
-MAX_AREA_STEP = 0.25  # of the logarithm of a flying thing's area, a frame: one that changes more is falling apart
-MAX_MISFIT = 6.0  # a flight that is lower than so many times its distance from a parabola is no flight
-MIN_REBOUND = 0.06  # of the picture's shorter side: lower ones are a tremble
+MAX_AREA_STEP = 0.25  # per frame, of the logarithm of a flying blob's area; faster changes mean it breaks up
+MAX_MISFIT = 6.0  # times the distance from a parabola; lower flights do not count
+MIN_REBOUND = 0.06  # of the picture's shorter side; lower ones are jitter
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 
 
-def vanishings(frames: Frames, things: list[Thing]) -> list[Sighting]:
-    """The last sightings of things that were in the middle of the picture and then weren't anywhere.
+def find_vanished(frames: Frames, blobs: list[Blob]) -> list[Detection]:
+    """The last detections of blobs that disappear inside the picture.
 
-    One that goes at once has vanished. One that goes bit by bit is behind something: it has vanished if it isn't seen
-    again where and when its motion would bring it out.
+    A blob that disappears at once has vanished. One that shrinks is occluded, and has vanished if it does not reappear
+    where and when its motion brings it out.
     """
     hues = coloured_hues(frames)
-    return [thing.last for thing in things if _vanishes(thing, things, frames, hues)]
+    return [blob.last for blob in blobs if _vanishes(blob, blobs, frames, hues)]
 
 
-def _vanishes(thing: Thing, things: list[Thing], frames: Frames, hues: Float[np.ndarray, "t h w"]) -> bool:
-    if len(thing.sightings) < MIN_SIGHTINGS or thing.last.frame == len(frames) - 1:
+def _vanishes(blob: Blob, blobs: list[Blob], frames: Frames, hues: Float[np.ndarray, "t h w"]) -> bool:
+    if len(blob.detections) < MIN_DETECTIONS or blob.last.frame == len(frames) - 1:
         return False
-    area = float(np.median([seen.area for seen in thing.sightings[-8:]]))
-    whole = [seen for seen in thing.sightings if seen.area > 0.8 * area]
-    before = Thing(whole)
-    left = [area, *(seen.area for seen in thing.sightings)]
-    for frame in range(thing.last.frame + 1, min(thing.last.frame + 1 + PATIENCE, len(frames))):
-        place = before.expected(frame - before.last.frame)
-        if _leaves(place, 0.5 * before.last.diameter, thing.last, hues.shape[1:]):
+    area = float(np.median([seen.area for seen in blob.detections[-8:]]))
+    whole = [seen for seen in blob.detections if seen.area > 0.8 * area]
+    before = Blob(whole)
+    left = [area, *(seen.area for seen in blob.detections)]
+    for frame in range(blob.last.frame + 1, min(blob.last.frame + 1 + PATIENCE, len(frames))):
+        position = before.expected(frame - before.last.frame)
+        if _leaves(position, 0.5 * before.last.diameter, blob.last, hues.shape[1:]):
             return False
-        left.append(_present(hues[frame], thing.last, place, before.last.diameter))
+        left.append(_num_pixels_near(hues[frame], blob.last, position, before.last.diameter))
         if left[-1] < GONE * area:
-            return left[-2] > SUDDEN * area or not _comes_out(before, thing.last, frame, things, frames)
+            return left[-2] > SUDDEN * area or not _reappears(before, blob.last, frame, blobs, frames)
     return False
 
 
-def _leaves(place: Float[np.ndarray, " 2"], radius: float, last: Sighting, shape: tuple[int, ...]) -> bool:
-    """Whether it was at the picture's border when last seen, or should be now."""
+def _leaves(position: Float[np.ndarray, " 2"], radius: float, last: Detection, shape: tuple[int, ...]) -> bool:
+    """True if the blob was at the picture's border when last detected, or is expected there."""
     top, bottom, left, right = last.box
     touched = top <= 0 or left <= 0 or bottom >= shape[0] - 1 or right >= shape[1] - 1
-    return touched or bool(np.any(place < radius) or np.any(place > np.array(shape) - radius))
+    return touched or bool(np.any(position < radius) or np.any(position > np.array(shape) - radius))
 
 
-def _present(hues: Float[np.ndarray, "h w"], last: Sighting, place: Float[np.ndarray, " 2"], diameter: float) -> float:
-    """How many pixels of its hue there are around where it was, and where it should be."""
+def _num_pixels_near(
+    hues: Float[np.ndarray, "h w"], last: Detection, position: Float[np.ndarray, " 2"], diameter: float
+) -> float:
+    """The number of pixels of the blob's hue around its last and its expected position."""
     rows, columns = np.indices(hues.shape)
-    low, high = np.minimum(last.place, place) - diameter, np.maximum(last.place, place) + diameter
+    low = np.minimum(last.position, position) - diameter
+    high = np.maximum(last.position, position) + diameter
     near = (rows > low[0]) & (rows < high[0]) & (columns > low[1]) & (columns < high[1])
     return float(np.sum(near & (hue_distance(hues, last.hue) < MAX_HUE_DISTANCE)))
 
 
-def _comes_out(before: Thing, last: Sighting, gone: int, things: list[Thing], frames: Frames) -> bool:
-    """Whether a thing that slid behind something is seen again, or wasn't due before the clip's end.
+def _reappears(before: Blob, last: Detection, gone: int, blobs: list[Blob], frames: Frames) -> bool:
+    """True if an occluded blob is detected again, or is not due before the clip's end.
 
-    The occluder is what has one colour along the thing's way from where it went out of sight.
+    The occluder is the stretch of one colour along the blob's path from where it disappeared.
     """
     velocity = before.velocity()
     speed = float(np.linalg.norm(velocity))
     diameter = before.last.diameter
-    again = [t.sightings[0] for t in things if t.sightings[0].frame > last.frame and same_hue(t.sightings[0], last)]
-    if speed < 0.02 * diameter:  # it stood there: something passes before it, or it fades
-        return any(np.linalg.norm(seen.place - last.place) < diameter for seen in again)
-    way = _way_behind(frames[gone].astype(float), last.place, velocity / speed, diameter)
+    starts = (blob.detections[0] for blob in blobs)
+    again = [seen for seen in starts if seen.frame > last.frame and same_hue(seen, last)]
+    if speed < 0.02 * diameter:  # at rest: something passes in front of it, or it fades
+        return any(np.linalg.norm(seen.position - last.position) < diameter for seen in again)
+    way = _occluded_length(frames[gone].astype(float), last.position, velocity / speed, diameter)
     if way is None:
         return True
-    place = last.place + (way + 0.5 * diameter) * velocity / speed
-    due = before.last.frame + float(np.linalg.norm(place - before.last.place)) / speed
+    position = last.position + (way + 0.5 * diameter) * velocity / speed
+    due = before.last.frame + float(np.linalg.norm(position - before.last.position)) / speed
     latest = due + SLACK * (due - before.last.frame) + 2
-    seen_in_time = (np.linalg.norm(s.place - place) < 2 * diameter for s in again if s.frame <= latest)
+    seen_in_time = (np.linalg.norm(s.position - position) < 2 * diameter for s in again if s.frame <= latest)
     return latest > len(frames) - 1 or any(seen_in_time)
 
 
-def _way_behind(
+def _occluded_length(
     picture: Float[np.ndarray, "h w 3"], start: Float[np.ndarray, " 2"], along: Float[np.ndarray, " 2"], diameter: float
 ) -> float | None:
-    """Pixels from `start` to the far edge of what hides the thing; None if that is beyond the picture."""
+    """Pixels from `start` to the far edge of the occluder; None if that is outside the picture."""
     near = round(0.5 * diameter) + 1
     reach = int(np.hypot(*picture.shape[:2]))
     colours = []
@@ -104,12 +108,12 @@ def _way_behind(
     return None
 
 
-def changed_hue(before: list[Thing], after: list[Thing], height: int, width: int) -> float:
-    """Degrees of hue between the main thing of one shot and the thing of the next that is most like it.
+def hue_change(before: list[Blob], after: list[Blob], height: int, width: int) -> float:
+    """Degrees of hue between the main blob of one shot and the most similar blob of the next.
 
-    NaN where a shot shows no coloured thing. A thing that is much smaller than its shot's main one doesn't count.
+    NaN if a shot has no blob. Blobs much smaller than the main one of their shot do not count.
     """
-    shots = [[thing for thing in shot if _is_whole(thing, height, width)] for shot in (before, after)]
+    shots = [[blob for blob in shot if _is_whole(blob, height, width)] for shot in (before, after)]
     if not all(shots):
         return float("nan")
     main = max(shots[0], key=_weight)
@@ -117,35 +121,35 @@ def changed_hue(before: list[Thing], after: list[Thing], height: int, width: int
     return min(float(hue_distance(_hue(main), _hue(other))) for other in shots[1] if _weight(other) > 0.25 * most)
 
 
-def _is_whole(thing: Thing, height: int, width: int) -> bool:
-    """Whether it is mostly seen away from the picture's border, as a backdrop's parts are not."""
-    inside = [s.box[0] > 0 and s.box[2] > 0 and s.box[1] < height - 1 and s.box[3] < width - 1 for s in thing.sightings]
+def _is_whole(blob: Blob, height: int, width: int) -> bool:
+    """True if it is mostly away from the picture's border, unlike parts of a backdrop."""
+    inside = [s.box[0] > 0 and s.box[2] > 0 and s.box[1] < height - 1 and s.box[3] < width - 1 for s in blob.detections]
     return float(np.mean(inside)) > 0.5
 
 
-def _weight(thing: Thing) -> int:
-    return sum(seen.area for seen in thing.sightings)
+def _weight(blob: Blob) -> int:
+    return sum(seen.area for seen in blob.detections)
 
 
-def _hue(thing: Thing) -> float:
-    angles = np.radians([seen.hue for seen in thing.sightings])
+def _hue(blob: Blob) -> float:
+    angles = np.radians([seen.hue for seen in blob.detections])
     return float(np.degrees(np.arctan2(np.sin(angles).mean(), np.cos(angles).mean())) % 360)
 
 
-def rebound_gain(things: list[Thing], height: int, width: int) -> float:
-    """How much higher, in percent, a thing bounces than before, at most; NaN where nothing bounces.
+def rebound_gain(blobs: list[Blob], height: int, width: int) -> float:
+    """The largest gain in height from one bounce to the next, in percent; NaN if nothing bounces.
 
-    Forwards a bounce loses height, or keeps it where a jumper adds to it; backwards it gains. Heights are those of the
-    parabolas through the places between two contacts, above the contact between them.
+    Played forwards, a bounce loses height, or keeps it if a jumper adds energy; played backwards, it gains. Heights are
+    those of the parabolas fitted between contacts, above the contact.
     """
     least = MIN_REBOUND * min(height, width)
-    gains = [gain for thing in things for gain in _gains(thing, least)]
+    gains = [gain for blob in blobs for gain in _gains(blob, least)]
     return max(gains, default=float("nan"))
 
 
-def _gains(thing: Thing, least: float) -> list[float]:
-    heights = -np.array([seen.row for seen in thing.sightings])
-    areas = np.array([seen.area for seen in thing.sightings])
+def _gains(blob: Blob, least: float) -> list[float]:
+    heights = -np.array([seen.row for seen in blob.detections])
+    areas = np.array([seen.area for seen in blob.detections])
     contacts = _contacts(heights, least)
     ends = [-1, *contacts, len(heights)]
     flights = [heights[a + 1 : b] for a, b in pairwise(ends)]
@@ -165,33 +169,33 @@ def _gains(thing: Thing, least: float) -> list[float]:
 
 
 def _contacts(heights: Float[np.ndarray, " t"], least: float) -> list[int]:
-    """Frames at which it turns from falling to rising, sharply."""
+    """Frames of a sharp turn from falling to rising."""
     steps = np.diff(heights)
     turns = (k for k in range(1, len(steps)) if steps[k - 1] <= 0 < steps[k])
     return [k for k in turns if steps[k] - steps[k - 1] > 0.3 * least]
 
 
 def _apex(flight: Float[np.ndarray, " t"], pull: float) -> float:
-    """The height of the parabola of this pull that fits best: at its top, or where it is highest of what was seen."""
+    """The greatest height of the best parabola of this pull within the flight."""
     times, speed, middle = _parabola(flight, pull)
     top = float(np.clip(speed / pull, times[0], times[-1]))
     return middle + speed * top - 0.5 * pull * top**2
 
 
 def _begins_below_its_top(flight: Float[np.ndarray, " t"], pull: float) -> bool:
-    """Whether its top is in sight: a thing that is falling when the clip begins fell from nobody knows how high."""
+    """True if the flight includes its top; a blob that falls from the first frame on has an unknown height."""
     times, speed, _ = _parabola(flight, pull)
     return bool(speed / pull > times[0] - 1.0)
 
 
 def _misfit(flight: Float[np.ndarray, " t"], pull: float) -> float:
-    """How far a flight's places lie from its parabola: root of the mean square, in pixels."""
+    """Root mean square distance of a flight from its parabola, in pixels."""
     times, speed, middle = _parabola(flight, pull)
     return float(np.sqrt(np.mean((middle + speed * times - 0.5 * pull * times**2 - flight) ** 2)))
 
 
 def _parabola(flight: Float[np.ndarray, " t"], pull: float) -> tuple[Float[np.ndarray, " t"], float, float]:
-    """Frames counted from the flight's middle, the speed there and the height there."""
+    """Frame offsets from the flight's middle, and the speed and height there."""
     times = np.arange(len(flight)) - 0.5 * (len(flight) - 1)
     speed, middle = np.polyfit(times, flight + 0.5 * pull * times**2, 1)
     return times, float(speed), float(middle)

@@ -1,4 +1,4 @@
-"""Shares of attributes that are right, with confidence intervals over clips."""
+"""Accuracy of attributes, with confidence intervals over clips."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitascope.evaluate.measures.report import confidence
+from vitascope.evaluate.measures.confidence import confidence
 from vitascope.judge.scoring import OVERALL, REPORTED, Verdict
 
-Verdicts = Sequence[Sequence[Verdict]]  # of each clip
+Verdicts = Sequence[Sequence[Verdict]]  # per clip
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A share, its 95 % interval, and how many verdicts it is of."""
+    """An accuracy, its 95 % interval, and its number of verdicts."""
 
     accuracy: float
     low: float
@@ -24,14 +24,14 @@ class Rate:
 
 
 def rates(found: Verdicts, seed: int = 0) -> dict[str, Rate]:
-    """The rate of each attribute that occurs, and of all together last."""
+    """The rate of each attribute that occurs; the overall rate comes last."""
     attributes = [name for name in REPORTED if any(verdict.attribute == name for clip in found for verdict in clip)]
     parts = {name: [[v for v in clip if v.attribute == name] for clip in found] for name in attributes}
     return {name: rate(part, seed) for name, part in parts.items()} | {OVERALL: rate(found, seed)}
 
 
 def rate(found: Verdicts, seed: int = 0) -> Rate:
-    """The share that is right. Its interval is one over clips: a clip's verdicts hang together."""
+    """The share of correct verdicts. The interval is over clips, because a clip's verdicts are correlated."""
     right = np.array([sum(verdict.right for verdict in clip) for clip in found], dtype=np.float64)
     total = np.array([len(clip) for clip in found], dtype=np.float64)
     if total.sum() == 0:

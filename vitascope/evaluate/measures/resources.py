@@ -1,4 +1,4 @@
-"""What a `vitascope` command takes as a process of its own: time, the processors' work, and memory."""
+"""Resources of a `vitascope` command in a process of its own: wall time, processor time, and memory."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from tempfile import TemporaryDirectory
 
 from vitascope.errors import VitascopeError
 
-# The command tells of itself: what a system tells a parent of its child's peak begins with the parent's own
+# The command measures itself: the peak that a parent gets for its child includes the parent's own memory
 _CHILD = """
 import runpy, sys
-told = sys.argv.pop(1)
+report = sys.argv.pop(1)
 try:
     runpy.run_module("vitascope", run_name="__main__", alter_sys=True)
 finally:
-    from vitascope.evaluate.measures.resources import tell
-    tell(told)
+    from vitascope.evaluate.measures.resources import write_usage
+    write_usage(report)
 """
-_COMPLAINT = "vitascope: "
+_ERROR = "vitascope: "
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds on the wall, seconds of all processors together, and the most bytes held at once."""
+    """Seconds of wall time, seconds of all processors together, and peak bytes of memory."""
 
     wall: float
     processor: float
-    peak: float  # NaN where the system doesn't tell
+    peak: float  # NaN where the system doesn't report it
 
 
 def run_vitascope(words: Sequence[str], say: Callable[[str], None]) -> Usage:
-    """Run `vitascope` with these words; `say` gets the lines of its stderr as they come, but not what it complains of.
+    """The usage of `vitascope` run with these arguments; `say` receives the lines of its stderr except errors.
 
     Raises:
-        VitascopeError: it was refused as a user's mistake, in its own words.
-        OSError: it failed otherwise, or was ended.
+        VitascopeError: the command reported a usage error.
+        OSError: the command failed otherwise, or was killed.
     """
     with TemporaryDirectory() as folder:
-        told = Path(folder) / "usage.json"
+        report = Path(folder) / "usage.json"
         begin = time.perf_counter()
-        command = [sys.executable, "-c", _CHILD, str(told), *words]
+        command = [sys.executable, "-c", _CHILD, str(report), *words]
         child = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
         )
         try:
-            complaint = _listen(child, say)
+            error = _forward(child, say)
             code = child.wait()
         except BaseException:
             child.terminate()
@@ -60,30 +60,30 @@ def run_vitascope(words: Sequence[str], say: Callable[[str], None]) -> Usage:
         if code:
             how = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
             kind = VitascopeError if code == 2 else OSError
-            raise kind(complaint or f"vitascope {words[0]} {how}")
-        return Usage(wall, **json.loads(told.read_text()))
+            raise kind(error or f"vitascope {words[0]} {how}")
+        return Usage(wall, **json.loads(report.read_text()))
 
 
-def _listen(child: subprocess.Popen[str], say: Callable[[str], None]) -> str:
-    """Pass on what is said until nothing more is; what is complained of comes back."""
+def _forward(child: subprocess.Popen[str], say: Callable[[str], None]) -> str:
+    """Forward the lines of stderr until it closes; return the last error."""
     assert child.stderr is not None
-    complaint = ""
+    error = ""
     with child.stderr as lines:
         for line in lines:
-            if line.startswith(_COMPLAINT):
-                complaint = line.removeprefix(_COMPLAINT).removeprefix("error: ").strip()
+            if line.startswith(_ERROR):
+                error = line.removeprefix(_ERROR).removeprefix("error: ").strip()
             else:
                 say(line.rstrip())
-    return complaint
+    return error
 
 
-def tell(path: str) -> None:
-    """Write down what this process has taken so far."""
+def write_usage(path: str) -> None:
+    """Write this process's usage so far to a file."""
     Path(path).write_text(json.dumps({"processor": time.process_time(), "peak": peak_memory()}))
 
 
 def peak_memory() -> float:
-    """The most bytes that this process has held at once since its program began; NaN where the system doesn't tell."""
+    """Peak bytes of this process since its program began; NaN where the system doesn't report it."""
     held = _status("VmHWM")
     if held is not None:
         return held
@@ -95,13 +95,13 @@ def peak_memory() -> float:
 
 
 def memory_now() -> float:
-    """The bytes that this process holds; where only the most is told, that; NaN where not even that."""
+    """Bytes that this process holds now; the peak where only that is known, NaN where nothing is."""
     held = _status("VmRSS")
     return peak_memory() if held is None else held
 
 
 def _status(name: str) -> float | None:
-    """Bytes by a name of Linux's /proc/self/status (https://man7.org/linux/man-pages/man5/proc_pid_status.5.html)."""
+    """Bytes of a field in Linux's /proc/self/status (https://man7.org/linux/man-pages/man5/proc_pid_status.5.html)."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Seams of coding in pieces: steps at edges of tiles and of chunks that coding at once does not have."""
+"""Seams of tiled and chunked coding: steps at edges that coding at once does not have."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from vitascope.codec.streaming import (
     pad_frames,
     to_signal,
 )
+from vitascope.kernels.device import device_of
 from vitascope.video import Video
 
-SIDE, NUM_FRAMES = 128, 9  # of the piece that is coded: two chunks, and tiles as small as they can be of use
+SIDE, NUM_FRAMES = 128, 9  # of the crop that is coded: two chunks, and the smallest useful tiles
 COLUMNS, ROWS, TIME = 4, 3, 2  # axes of pixels
 
 Pixels = Float[Tensor, "1 3 t h w"]
 
 
 class Seams(NamedTuple):
-    """Mean size of the steps across edges of tiles and of chunks, in levels of 255; NaN if there is one piece alone."""
+    """Mean absolute step across edges of tiles and of chunks, in levels of 255; NaN if there is no edge."""
 
     tiles: float
     chunks: float
@@ -37,18 +38,18 @@ class Seams(NamedTuple):
 
 @torch.inference_mode()
 def measure_seams(codec: Codec, video: Video) -> Seams:
-    """The seams of the middle of a video's first frames, encoded and decoded in tiles, in chunks, and at once.
+    """Seams in the centre of a video's first frames, coded in tiles, in chunks, and at once.
 
-    The difference of two results has a step at each edge that shows in the one, and none where both go on alike. Tiles
-    are two thirds of the piece's shorter side and overlap by half: in large videos they overlap by less, but see more.
+    The difference of two results has a step at each visible edge, and is smooth elsewhere. Tiles are two thirds of the
+    crop's shorter side and overlap by half; in large videos they overlap by less but are larger.
     """
-    pixels = to_signal(pad_frames(_middle(video), codec)).to(codec.latent_mean.device)
+    pixels = to_signal(pad_frames(_centre(video), codec)).to(device_of(codec))
     latent = codec.encode(pixels)
     whole = codec.decode(latent)
     return Seams(_tile_seam(codec, pixels, whole), _chunk_seam(codec, pixels, whole))
 
 
-def _middle(video: Video) -> np.ndarray:
+def _centre(video: Video) -> np.ndarray:
     top, left = (max(0, length - SIDE) // 2 for length in (video.height, video.width))
     return video.frames[:NUM_FRAMES, top : top + SIDE, left : left + SIDE]
 
@@ -77,12 +78,12 @@ def _chunk_seam(codec: Codec, pixels: Pixels, whole: Pixels) -> float:
 
 
 def _edges(spans: Sequence[tuple[int, int]], stride: int) -> list[int]:
-    """The first pixels beyond an edge inside the picture."""
+    """The first pixels after each edge inside the picture."""
     return sorted({stride * edge for span in spans for edge in span} - {0, stride * spans[-1][1]})
 
 
 def _steps(difference: Pixels, axis: int, edges: Sequence[int]) -> Float[Tensor, " n"]:
-    """Sizes of the steps into each edge, in levels of 255."""
+    """Absolute steps across each edge, in levels of 255."""
     at = torch.tensor(edges, device=difference.device)
     steps = difference.index_select(axis, at) - difference.index_select(axis, at - 1)
     return 127.5 * steps.abs().flatten()

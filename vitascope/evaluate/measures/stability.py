@@ -1,4 +1,4 @@
-"""What a video's pixels tell of its coherence: flicker, drift and loops, of small pictures and medians alone."""
+"""Temporal stability of a video from its pixels: flicker, drift and loop closure, on small pictures with medians."""
 
 from __future__ import annotations
 
@@ -10,48 +10,51 @@ from jaxtyping import Bool, Float, UInt8
 
 from vitascope.video.cuts import LUMA_BT709, Cells, cells
 
+MIN_FRAMES = 6  # of a video that is measured
+ROWS = 96  # pixels of the shorter side that larger videos are resized to
+CUT_STRENGTH = 1.6  # times the steps around it
 FINE = 32  # cells along the shorter side of a picture
-STILL_LEVELS = 1.5  # of 255: brightness that strays by less over the clip, flicker averaged out, stands still
-SMOOTHED = 4  # frames that are averaged for that: an even number, so that alternating flicker cancels out
-MIN_STILL = 0.02  # of the picture: on less, nothing is said of flicker
-PATTERN_LEVELS = 2.0  # of 255: what varies by more from cell to cell shows whether it moves
-UNMOVED = 0.4  # of what has a pattern near the edges stays where it was, if the camera does
+STILL_LEVELS = 1.5  # of 255; less deviation of brightness over the clip, without flicker, means static
+SMOOTHED = 4  # frames averaged to remove flicker; even, so that alternating flicker cancels
+MIN_STILL = 0.02  # of the picture; flicker needs a larger static region
+PATTERN_LEVELS = 2.0  # of 255; more variation from cell to cell is a pattern whose motion shows
+UNMOVED = 0.4  # of patterns near the edges stay in place if the camera is static
 EDGE = 6  # cells
-MIN_TONE = 0.1  # of the picture is light, and dark, or its contrast isn't measured
+MIN_TONE = 0.1  # of the picture must be light, and dark, to measure contrast
 MIN_SPAN = 8.0  # levels of 255 between them
 MIN_SECONDS = 1.5  # of a clip whose drift is measured
 
 
 def flicker(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
-    """How much brightness trembles where nothing moves, in levels of 255; NaN if the clip has no still region.
+    """Flicker of static regions in levels of 255; NaN if the clip has none.
 
-    In each cell, the median over time of the second difference's size, over 2; of still cells, the 75th percentile.
-    A cell is still if its brightness, averaged over four frames, hardly strays, or no more than trembling explains.
-    Motion changes it for good, or comes in few frames.
+    Each cell's flicker is half the median over time of the absolute second difference. The result is the 75th
+    percentile over static cells. A cell is static if its brightness, averaged over four frames, deviates little, or no
+    more than its flicker explains. Motion changes brightness for good, or in few frames.
     """
     luma = cells(frames, FINE) @ LUMA_BT709
     if len(luma) < SMOOTHED + 2:
         return float("nan")
     still = _still(luma)
-    return float(np.percentile(_trembling(luma)[still], 75)) if still.mean() >= MIN_STILL else float("nan")
+    return float(np.percentile(_flicker_of_cells(luma)[still], 75)) if still.mean() >= MIN_STILL else float("nan")
 
 
-def _trembling(luma: Float[np.ndarray, "t r c"]) -> Float[np.ndarray, "r c"]:
+def _flicker_of_cells(luma: Float[np.ndarray, "t r c"]) -> Float[np.ndarray, "r c"]:
     return np.median(np.abs(np.diff(luma, n=2, axis=0)), axis=0) / 2
 
 
 def _still(luma: Float[np.ndarray, "t r c"]) -> Bool[np.ndarray, "r c"]:
     smooth = np.stack([luma[k : len(luma) - SMOOTHED + 1 + k] for k in range(SMOOTHED)]).mean(axis=0)
     tilt = np.linspace(-0.5, 0.5, len(smooth))[:, None, None]
-    steady = smooth - tilt * np.median(smooth[-1] - smooth[0])  # a drift of the whole picture is not motion
-    return steady.std(axis=0) < STILL_LEVELS + 0.5 * _trembling(luma)
+    steady = smooth - tilt * np.median(smooth[-1] - smooth[0])  # drift of the whole picture is not motion
+    return steady.std(axis=0) < STILL_LEVELS + 0.5 * _flicker_of_cells(luma)
 
 
 def added_flicker(frames: UInt8[np.ndarray, "t h w 3"], original: UInt8[np.ndarray, "t h w 3"]) -> float:
-    """How much more a copy's brightness changes from frame to frame where its original is still, in levels of 255.
+    """The excess change of a copy's brightness per frame where its original is static, in levels of 255.
 
-    The mean over time and over the original's still cells, of which nothing moves in the copy either: all that changes
-    counts, also what does so once in four frames. NaN if the original has no still region.
+    The mean over time and over the original's static cells, so rare changes count too. NaN if the original has no
+    static region.
     """
     luma, true_luma = (cells(each, FINE) @ LUMA_BT709 for each in (frames, original))
     if len(true_luma) < SMOOTHED + 2:
@@ -64,18 +67,18 @@ def added_flicker(frames: UInt8[np.ndarray, "t h w 3"], original: UInt8[np.ndarr
 
 
 class Drift(NamedTuple):
-    """Percent per second: of the channel whose level changes fastest, and of the contrast between light and dark."""
+    """Percent per second of the channel that changes fastest, and of the contrast between light and dark."""
 
     colour: float
     contrast: float
 
 
 def drift(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> Drift:
-    """How fast colours and contrast change for good.
+    """Rates of lasting change in colour and contrast.
 
-    In each frame, the median over cells of how far they are from their usual level, so that moving things don't weigh
-    in; over time, the slope of a line through these, less twice its standard error, so that flicker doesn't count. NaN
-    where the camera moves, which changes what there is to see, and for clips too short to tell.
+    In each frame, the median over cells of the deviation from the cell's usual level, so moving objects do not count.
+    Over time, the slope of a line through these, reduced by twice its standard error, so flicker does not count. NaN
+    if the camera moves, or the clip is shorter than 1.5 seconds.
     """
     picture = cells(frames, FINE)
     if len(picture) < max(3.0, MIN_SECONDS * fps) or not camera_is_still(frames):
@@ -83,16 +86,16 @@ def drift(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> Drift:
     levels = np.median(picture, axis=0)
     brightness = np.maximum(levels.mean(axis=(0, 1)), 8.0)
     strays = np.median(picture - levels, axis=(1, 2)) / brightness
-    colour = [sure_slope(strays[:, channel], fps) for channel in range(3)]
+    colour = [significant_slope(strays[:, channel], fps) for channel in range(3)]
     return Drift(100 * max(colour, key=abs), 100 * _contrast_slope(picture, levels, strays, fps))
 
 
 def _contrast_slope(
     picture: Cells, levels: Float[np.ndarray, "r c 3"], strays: Float[np.ndarray, "t 3"], fps: float
 ) -> float:
-    """Change per second of the difference between light and dark cells, beyond what the colours' own drift makes of it.
+    """Change per second of the difference between light and dark cells, minus the part due to colour drift.
 
-    The median over the channels in which there is such a difference.
+    The median over the channels that have such a difference.
     """
     luma = levels @ LUMA_BT709
     light = luma > np.percentile(luma, (10, 90)).mean()
@@ -101,14 +104,14 @@ def _contrast_slope(
     spans = np.median(levels[light], axis=0) - np.median(levels[~light], axis=0)
     high, low = (np.median((picture - levels)[:, part], axis=1) for part in (light, ~light))
     slopes = [
-        sure_slope((high - low)[:, channel] / spans[channel] - strays[:, channel], fps)
+        significant_slope((high - low)[:, channel] / spans[channel] - strays[:, channel], fps)
         for channel in np.flatnonzero(np.abs(spans) > MIN_SPAN)
     ]
     return float(np.median(slopes)) if slopes else float("nan")
 
 
-def sure_slope(values: Float[np.ndarray, " t"], fps: float) -> float:
-    """Change per second, nearer to nothing by two standard errors."""
+def significant_slope(values: Float[np.ndarray, " t"], fps: float) -> float:
+    """Slope per second of a line fit, moved towards zero by two standard errors."""
     seconds = (np.arange(len(values)) - 0.5 * (len(values) - 1)) / fps
     spread = float(seconds @ seconds)
     slope = float(seconds @ values) / spread
@@ -118,16 +121,16 @@ def sure_slope(values: Float[np.ndarray, " t"], fps: float) -> float:
 
 
 def camera_is_still(frames: UInt8[np.ndarray, "t h w 3"]) -> bool:
-    """Whether enough of what has a pattern near the picture's edges has it at the end where it was at the beginning.
+    """True if enough patterns near the picture's edges are in the same place at the beginning and at the end.
 
-    Patterns are compared by correlation over 5 x 5 cells, which neither a change of light nor one of contrast touches.
+    Patterns are compared by correlation over 5 x 5 cells, which is invariant to brightness and contrast.
     """
     luma = cells(frames, FINE) @ LUMA_BT709
     quarter = max(1, len(luma) // 4)
     first, last = (_patterns(part.mean(axis=0)) for part in (luma[:quarter], luma[-quarter:]))
     strength, other = (np.sqrt((part**2).mean(axis=(2, 3))) for part in (first, last))
     patterned = np.maximum(strength, other) > PATTERN_LEVELS
-    patterned[EDGE:-EDGE, EDGE:-EDGE] = False  # in the middle things move and throw shadows
+    patterned[EDGE:-EDGE, EDGE:-EDGE] = False  # objects in the middle move and cast shadows
     alike = (first * last).mean(axis=(2, 3)) > 0.9 * np.maximum(strength * other, 1e-9)
     return not patterned.any() or bool(alike[patterned].mean() > UNMOVED)
 
@@ -138,7 +141,7 @@ def _patterns(picture: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "
 
 
 def closure(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
-    """The step from the last frame to the first, over the 95th percentile of the steps inside; a loop has 1 or less."""
+    """The step from the last frame to the first over the 95th percentile of all steps; at most 1 in a loop."""
     picture = cells(frames, FINE)
     steps = reduce(np.abs(np.diff(picture, axis=0)), "t r c rgb -> t", "mean")
     back = float(np.abs(picture[0] - picture[-1]).mean())

@@ -1,4 +1,4 @@
-"""Where things of known colours are in each frame: the eyes of the measures of motion."""
+"""Tracking of bodies of known colours, for the measures of motion."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from jaxtyping import Float, UInt8
 
 from vitascope.worlds.solids.cast import RGB
 
-MIN_SATURATION = 0.45  # of a pixel that may belong to a coloured body; walls, sky and wood have less
+MIN_SATURATION = 0.45  # of a coloured body's pixels; walls, sky and wood have less
 MAX_HUE_DISTANCE = 22.0  # degrees
-MIN_SHARE = 2e-4  # of the picture: fewer pixels are noise
+MIN_SHARE = 2e-4  # of the picture; fewer pixels are noise
 
 
 def track(frames: UInt8[np.ndarray, "t h w 3"], colours: Sequence[RGB]) -> Float[np.ndarray, "t bodies 2"]:
-    """(row, column) of the middle of each colour's pixels in every frame, NaN where there are too few.
+    """(row, column) of the centroid of each colour's pixels in every frame, NaN where there are too few.
 
-    Colours are told apart by hue, so shading, highlights and shadows don't matter; give hues 45 degrees apart.
+    Colours are separated by hue, so shading, highlights and shadows do not matter. Hues must be 45 degrees apart.
     """
     hue, saturation = hue_and_saturation(frames)
     rows, columns = np.indices(frames.shape[1:3], dtype=np.float64) + 0.5

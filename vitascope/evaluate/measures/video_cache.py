@@ -1,17 +1,20 @@
-"""Videos that are made once and kept: an evaluation that is interrupted goes on where it stopped.
+"""A cache of generated videos, from which an interrupted evaluation resumes.
 
-A folder of kept videos has a form that `vitascope prepare videos` reads, too: `NAME.mp4`, and `metadata.jsonl` with
-a line `{"file_name": "NAME.mp4", "prompt": "..."}` for each. `made.json` says how they were made. What is
-to be measured to the pixel, which no MP4 keeps, is `NAME.npz` instead.
+A cache folder has the layout that `vitascope prepare videos` reads: `NAME.mp4`, and `metadata.jsonl` with a line
+`{"file_name": "NAME.mp4", "prompt": "..."}` each. `made.json` records the settings. Videos that are measured to the
+pixel are lossless `NAME.npz` files instead.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,36 +29,41 @@ from vitascope.video import Video, read_video, write_video
 SETTINGS, PROMPTS = "made.json", "metadata.jsonl"
 
 
-class Order(NamedTuple):
-    """A video to be made: its name, the prompt that it shows, and how."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VideoJob(Generic[T]):
+    """A video to make: its file's stem, its prompt, and the request that makes it."""
 
     name: str
     prompt: str
-    make: Callable[[], Video]
+    request: T
 
 
-def keep(
-    orders: Sequence[Order],
+def generate_missing(
+    jobs: Sequence[VideoJob[T]],
+    run: Callable[[T], Video],
     folder: Path,
     settings: Mapping[str, Any],
     on_progress: OnProgress | None = None,
     *,
     exact: bool = False,
 ) -> dict[str, Path]:
-    """Each video's file by its name; those that the folder lacks are made, and counted by `on_progress`.
+    """The files of all jobs by name. Missing ones are made by `run` from the job's request, and counted.
 
-    They are MP4 files, or with `exact` hold every pixel; `read_kept` reads either.
+    Files are MP4, or lossless with `exact`; `read_cached` reads both.
 
     Raises:
-        ConfigError: the folder's videos were made with other settings.
+        ConfigError: the folder holds videos made with other settings.
     """
     _claim(folder, settings)
     if not exact:
-        write_prompts(orders, folder)
-    paths = {order.name: folder / f"{order.name}{'.npz' if exact else '.mp4'}" for order in orders}
-    missing = [order for order in orders if not paths[order.name].is_file()]
-    for done, order in enumerate(missing, start=1):
-        video, path = order.make(), paths[order.name]
+        write_prompts(jobs, folder)
+    paths = {job.name: folder / f"{job.name}{'.npz' if exact else '.mp4'}" for job in jobs}
+    missing = [job for job in jobs if not paths[job.name].is_file()]
+    for done, job in enumerate(missing, start=1):
+        video, path = run(job.request), paths[job.name]
         if exact:
             with replacing(path) as temporary:
                 np.savez_compressed(temporary, frames=video.frames, fps=float(video.fps))
@@ -66,11 +74,11 @@ def keep(
     return paths
 
 
-def read_kept(path: Path) -> Video:
-    """A video that `keep` wrote.
+def read_cached(path: Path) -> Video:
+    """A video that `generate_missing` wrote.
 
     Raises:
-        MediaError: a file that can't be read.
+        MediaError: the file can't be read.
     """
     if path.suffix != ".npz":
         return read_video(path)
@@ -78,23 +86,23 @@ def read_kept(path: Path) -> Video:
         with np.load(path) as stored:
             return Video(stored["frames"], float(stored["fps"]))
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise MediaError(f"{path} can't be read: {reason(error)}; delete it, and it is made again") from None
+        raise MediaError(f"{path} can't be read: {reason(error)}; delete it to generate it again") from None
 
 
-def write_prompts(orders: Sequence[Any], folder: Path) -> Path:
-    """Write metadata.jsonl, which says what each `NAME.mp4` is to show; orders have a name and a prompt. The folder."""
-    lines = (json.dumps({"file_name": f"{o.name}.mp4", "prompt": o.prompt}, ensure_ascii=False) for o in orders)
+def write_prompts(jobs: Sequence[VideoJob[Any]], folder: Path) -> Path:
+    """Write the jobs' names and prompts to metadata.jsonl and return the folder."""
+    lines = (json.dumps({"file_name": f"{job.name}.mp4", "prompt": job.prompt}, ensure_ascii=False) for job in jobs)
     write_text(folder / PROMPTS, "".join(f"{line}\n" for line in lines))
     return folder
 
 
-def find_answers(folder: Path, prompts: Mapping[str, str]) -> dict[str, Path]:
-    """The video that a folder has of each prompt, by the prompt's name; those without one are left out.
+def find_videos(folder: Path, prompts: Mapping[str, str]) -> dict[str, Path]:
+    """Videos in a folder whose caption is one of the prompts, by the prompt's name; prompts without one are left out.
 
-    Which prompt a video shows is told by its captions, in any layout that `vitascope.data.captioned_files` reads.
+    Captions may have any layout that `vitascope.data.captioned_files` reads.
 
     Raises:
-        DatasetError: no such folder, or no video of any of the prompts in it.
+        DatasetError: no such folder, or none of its videos has one of the prompts.
     """
     by_prompt: dict[str, list[Path]] = {}
     for source in find_captioned_files(folder).files:
@@ -103,17 +111,17 @@ def find_answers(folder: Path, prompts: Mapping[str, str]) -> dict[str, Path]:
     found = {}
     for name, prompt in prompts.items():
         candidates = by_prompt.get(" ".join(prompt.split()), [])
-        if candidates:  # of two prompts in the same words each has a video of its own
+        if candidates:  # equal prompts have one video each
             found[name] = next((path for path in candidates if path.stem == name), candidates[0])
     if not found:
-        raise DatasetError(f"no video in {folder} is captioned with one of the {len(prompts)} prompts asked for")
+        raise DatasetError(f"no video in {folder} has one of the {len(prompts)} prompts as its caption")
     return found
 
 
 def fingerprint(model: Path) -> str:
-    """What tells a model's folder from another: a digest of its JSON files and of its weights' sizes.
+    """A digest of a model's folder: of its JSON files and its weights' sizes.
 
-    The JSON beside weights of ours has their SHA-256.
+    Our weights have their SHA-256 in the JSON file next to them.
     """
     digest = hashlib.sha256()
     for path in sorted(path for path in model.rglob("*") if path.suffix in (".json", ".safetensors")):
@@ -122,9 +130,19 @@ def fingerprint(model: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+@contextmanager
+def cache_folder(out: Path | None) -> Iterator[Path]:
+    """The report's folder, or a temporary one without it."""
+    if out is not None:
+        yield out
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / SETTINGS
     text = json.dumps(dict(settings), indent=2, ensure_ascii=False) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise ConfigError(f"{folder} holds videos that were made with other settings ({path}); choose another --out")
+        raise ConfigError(f"{folder} holds videos made with other settings ({path}); give another --out")
     write_text(path, text)

@@ -1,4 +1,4 @@
-"""`vitascope evaluate faithful` and `distribution`: what they take, print, keep and refuse."""
+"""`vitascope evaluate faithful` and `distribution` with a fake model: reports, cached videos and usage errors."""
 
 from __future__ import annotations
 
@@ -8,26 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tests.cli.fakes import FakePipeline
+from tests.cli.judges import save_small_judge
 from vitascope import cli
-from vitascope.hub.weights import save_network
-from vitascope.judge.network import Judge, JudgeConfig
-from vitascope.judge.vocabulary import collect
+from vitascope.generate.requests import Generate
 from vitascope.video import Video, write_video
-
-CONFIG = JudgeConfig(
-    tokens=collect([]),
-    short_side=16,
-    max_frames=2,
-    stem_width=4,
-    width=8,
-    num_heads=1,
-    encoder_layers=1,
-    decoder_layers=1,
-    accuracy={"kind": 0.5},
-)
 
 
 def noise(seed: int, **_: Any) -> Video:
@@ -35,31 +21,29 @@ def noise(seed: int, **_: Any) -> Video:
 
 
 class Model:
-    """Makes noise of each prompt, and remembers what it was asked; may stop at one of them."""
+    """Returns noise for each request and keeps the requests; may stop at one of them."""
 
     def __init__(self, stops_at: int = -1) -> None:
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.requests: list[Generate] = []
         self.stops_at = stops_at
 
-    def generate(self, prompt: str, **how: Any) -> Video:
-        if len(self.asked) == self.stops_at:
+    def run(self, request: Generate) -> Video:
+        if len(self.requests) == self.stops_at:
             raise KeyboardInterrupt
-        self.asked.append((prompt, how))
-        return noise(how["seed"])
+        self.requests.append(request)
+        return noise(request.seed)
 
 
 @pytest.fixture
 def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
-    """A model in the folder `mine`, a judge in `judge`; renders are noise, too."""
+    """A model in the folder `mine`, a judge in `judge`; renders are noise too."""
     from vitascope.evaluate import faithful
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_network(Judge(CONFIG), CONFIG, tmp_path / "judge")
+    save_small_judge(tmp_path / "judge")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "model_index.json").write_text("{}")
     made = Model()
-    monkeypatch.setattr(pipeline, "generate", made.generate, raising=False)
+    monkeypatch.setattr(pipeline, "run", made.run, raising=False)
     monkeypatch.setattr(faithful, "render_question", lambda question, shape: noise(question.scene.seed % 1000))
     return made
 
@@ -76,8 +60,8 @@ def test_a_model_is_scored_beside_the_judge_the_renders_and_chance(
     assert next(line for line in lines if line.startswith("kind")).split()[1] == "50.0"
     assert lines[-1] == "report"
     clips = json.loads(Path("report/faithful.json").read_text(encoding="utf-8"))["clips"]
-    assert [clip["prompt"] for clip in clips] == [prompt for prompt, _ in model.asked]
-    assert [how["seed"] for _, how in model.asked] == [0, 1, 2, 3]
+    assert [clip["prompt"] for clip in clips] == [request.prompt for request in model.requests]
+    assert [request.seed for request in model.requests] == [0, 1, 2, 3]
     assert {path.name for path in Path("report").iterdir()} == {"faithful.json", "faithful.png", "model", "renders"}
 
 
@@ -87,7 +71,7 @@ def test_an_interrupted_evaluation_makes_only_what_is_missing(model: Model, caps
     assert cli.main(words) == 130
     model.stops_at = -1
     assert cli.main(words) == 0
-    assert [how["seed"] for _, how in model.asked] == [0, 1, 2, 3]
+    assert [request.seed for request in model.requests] == [0, 1, 2, 3]
     Path("mine/model_index.json").write_text('{"trained": "on"}')
     capsys.readouterr()
     assert cli.main(words) == 2
@@ -104,9 +88,9 @@ def test_another_systems_videos_are_scored_by_the_prompts_that_were_written(
     capsys.readouterr()
     assert cli.main([*FAITHFUL, "theirs"]) == 0
     captured = capsys.readouterr()
-    assert "left out: 1 of 4 prompts have no video" in captured.err
+    assert "left out: 1 of 4 prompts have no video" in captured.out
     assert captured.out.splitlines()[0].split()[-3:] == ["renders", "shuffled", "model"]
-    assert (pipeline.models, model.asked) == ([], [])
+    assert (pipeline.models, model.requests) == ([], [])
 
 
 def test_distances_of_a_models_videos_of_the_real_clips_captions(
@@ -129,20 +113,21 @@ def test_distances_of_a_models_videos_of_the_real_clips_captions(
         "colours", "changes", "trunk",
     ]  # fmt: skip
     assert sum(line.startswith("real, frozen") for line in lines) == 3
-    assert len(model.asked) == 16
-    assert model.asked[0][1] == {"seed": 0, "height": 16, "width": 16, "num_frames": 3, "fps": 8.0}
+    assert len(model.requests) == 16
+    shape = {"height": 16, "width": 16, "num_frames": 3, "fps": 8.0}
+    assert model.requests[0] == Generate(prompt=model.requests[0].prompt, seed=0, **shape)
     tree = json.loads(Path("report/distribution.json").read_text())
     assert tree["features"]["trunk"]["clips"] == 16
     assert tree.keys() >= {"judge", "model", "real"}
     assert Path("report/distribution.png").stat().st_size > 0
     assert cli.main([*words, "--features", "colours"]) == 0
-    assert len(model.asked) == 16  # nothing is made again
+    assert len(model.requests) == 16  # nothing is made again
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["faithful", "mine", "--model", "mine"], "give videos or --model, not both"),
+        (["faithful", "mine", "--model", "mine"], "--model is for a model; the given videos exist already"),
         (["faithful", "none", "--judge", "judge"], "no folder none"),
         (["faithful", "--judge", "none"], "none/config.json is missing; give the folder of a network"),
         (["faithful", "--out", "file"], "--out file: file is a file, not a folder"),

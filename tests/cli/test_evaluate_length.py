@@ -1,4 +1,4 @@
-"""`vitascope evaluate length`: what it takes and refuses before anything is loaded."""
+"""`vitascope evaluate length` on two files, and its usage errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_two_files_get_a_table_json_and_a_picture(clips: FakePipeline, capsys: p
     assert cli.main(["evaluate", "length", "a.mp4", "b.mp4", "--out", "report"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["2", "s", "4", "s", "ratio"]
-    assert lines[1].split() == ["cuts", "nobody", "asked", "for", "0.00", "0.00", "-", "holds"]
+    assert lines[1].split() == ["unrequested", "cuts", "0.00", "0.00", "-", "holds"]
     assert lines[-1] == "report"
     assert {path.name for path in Path("report").iterdir()} == {"length.json", "length.png"}
     assert clips.models == []  # nothing was loaded
@@ -35,12 +35,12 @@ def test_two_files_get_a_table_json_and_a_picture(clips: FakePipeline, capsys: p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a.mp4"], "name two videos, a short one and a long one, not 1"),
+        (["a.mp4"], "give two videos, a short one and a long one, not 1"),
         (["a.mp4", "none.mp4"], "none.mp4: no such file"),
         (["b.mp4", "a.mp4"], "a.mp4 is no longer than b.mp4"),
-        (["short.mp4", "a.mp4"], "short.mp4 has 4 frames; at least 6 are needed"),
-        (["a.mp4", "b.mp4", "--seconds", "60"], "--seconds is for videos that a model makes"),
-        (["a.mp4", "b.mp4", "--model", "mine"], "--model is for videos that a model makes"),
+        (["short.mp4", "a.mp4"], "short.mp4 has 4 frames; give at least 6"),
+        (["a.mp4", "b.mp4", "--seconds", "60"], "--seconds is for a model"),
+        (["a.mp4", "b.mp4", "--model", "mine"], "--model is for a model"),
         (["a.mp4", "b.mp4", "--out", "a.mp4"], "--out a.mp4: a.mp4 is a file, not a folder"),
         (["--seconds", "5"], "--seconds 5 is no longer than --short 10"),
         (["--short", "-1"], "-1.0 is not a positive number"),

@@ -1,4 +1,4 @@
-"""What `evaluate abilities` says of a simulator that goes on as the truth does, and of one that forgets."""
+"""`evaluate abilities` on an oracle that returns the ground truth, and on a model that ignores its input."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ import numpy as np
 import pytest
 
 from vitascope.errors import SizeError
-from vitascope.evaluate.abilities import (
-    KNOWN,
-    AbilitiesReport,
-    Edit,
-    Given,
+from vitascope.evaluate.conditioning import (
+    ORACLE_CASES,
+    ConditioningReport,
+    EditScore,
     Outcome,
-    Subject,
-    Task,
-    evaluate_abilities,
+    evaluate_conditioning,
     judge_outcome,
-    make_subjects,
-    make_tasks,
     motion_correlation,
-    recoloured,
 )
-from vitascope.evaluate.faithful import Question, render_question
+from vitascope.evaluate.measures.questions import Question, render_question
+from vitascope.evaluate.measures.tasks import Given, Subject, Task, make_subjects, make_tasks, recoloured
+from vitascope.generate.requests import Connect, Edit, Extend, Fill, Generate, Loop, Request
 from vitascope.judge.network import Reading
 from vitascope.judge.sentence import describe
 from vitascope.video import Video
@@ -46,7 +42,7 @@ def codec(video: Video) -> Video:
 
 
 class Simulator:
-    """Every ability by someone who knows the clips: what was taken away comes back, an edit is rendered anew."""
+    """Runs requests from the ground truth: missing frames come back, edits are rendered."""
 
     def __init__(self, subjects: list[Subject]):
         self.clips = {subject.question.prompt: subject.video for subject in subjects}
@@ -55,45 +51,53 @@ class Simulator:
     def _whole(self, prompt: str) -> Video:
         return codec(self.clips[prompt])
 
-    def generate(self, prompt: str, **options: Any) -> Video:
-        return self._whole(prompt)
+    def run(self, request: Request) -> Video:
+        """The video of a request."""
+        if isinstance(request, Generate):
+            assert request.num_frames == 17
+            return self._whole(request.prompt)
+        if isinstance(request, Fill):
+            assert request.missing == ((5 / 8, 13 / 8),)
+            return self._whole(request.prompt)
+        methods = {Extend: self.extend, Connect: self.connect, Loop: self.loop, Edit: self.edit}
+        return methods[type(request)](request)
 
-    def extend(self, video: Video, prompt: str, *, seconds: float, backward: bool = False, seed: int) -> Video:
-        clip, num, made = self._whole(prompt), video.num_frames, round(seconds * 8)
+    def extend(self, request: Extend) -> Video:
+        video = request.video
+        clip, num, made = self._whole(request.prompt), video.num_frames, round(request.seconds * 8)
         places = range(clip.num_frames - num + 1)
         start = min(places, key=lambda k: np.abs(clip.frames[k : k + num].astype(int) - video.frames).mean())
-        return Video(clip.frames[start - made : start + num] if backward else clip.frames[start:][: num + made], 8.0)
+        before, after = clip.frames[start - made : start + num], clip.frames[start:][: num + made]
+        return Video(before if request.backward else after, 8.0)
 
-    def fill(self, video: Video, missing: list[tuple[float, float]], prompt: str, **options: Any) -> Video:
-        assert missing == [(5 / 8, 13 / 8)]
-        return self._whole(prompt)
-
-    def connect(self, before: Video, after: Video, prompt: str, seconds: float, seed: int) -> Video:
+    def connect(self, request: Connect) -> Video:
         """The first video's last frame held; the step to the other is as large as it is."""
-        held = np.repeat(before.frames[-1:], round(seconds * before.fps), axis=0)
-        return codec(Video(np.concatenate([before.frames, held, after.frames]), before.fps))
+        before = request.before
+        held = np.repeat(before.frames[-1:], round(request.seconds * before.fps), axis=0)
+        return codec(Video(np.concatenate([before.frames, held, request.after.frames]), before.fps))
 
-    def loop(self, video: Video, prompt: str, seconds: float, seed: int) -> Video:
+    def loop(self, request: Loop) -> Video:
         """Backwards to the beginning."""
-        back = video.frames[-2::-1][: round(seconds * video.fps)]
+        video = request.video
+        back = video.frames[-2::-1][: round(request.seconds * video.fps)]
         return codec(Video(np.concatenate([video.frames, back]), video.fps))
 
-    def edit(self, video: Video, prompt: str, **options: Any) -> Video:
-        return render_question(self.edits[prompt], SHAPE)
+    def edit(self, request: Edit) -> Video:
+        return render_question(self.edits[request.prompt], SHAPE)
 
 
 class Forgetful(Simulator):
-    """Of everything it is given, and asked to change, it makes another clip, darker from frame to frame."""
+    """Returns another clip for every request, with every other frame black; edits change nothing."""
 
     def _whole(self, prompt: str) -> Video:
         (other, *_) = (clip for words, clip in self.clips.items() if words != prompt)
         return Video((other.frames * (np.arange(17) % 2)[:, None, None, None]).astype(np.uint8), other.fps)
 
-    def extend(self, video: Video, prompt: str, *, seconds: float, backward: bool = False, seed: int) -> Video:
-        return Video(self._whole(prompt).frames[: video.num_frames + round(seconds * 8)], 8.0)
+    def extend(self, request: Extend) -> Video:
+        return Video(self._whole(request.prompt).frames[: request.video.num_frames + round(request.seconds * 8)], 8.0)
 
-    def edit(self, video: Video, prompt: str, **options: Any) -> Video:
-        return video
+    def edit(self, request: Edit) -> Video:
+        return request.video
 
 
 def reader(subjects: list[Subject]) -> Any:
@@ -110,24 +114,26 @@ def reader(subjects: list[Subject]) -> Any:
     return read
 
 
-def report_of(maker: Simulator, subjects: list[Subject]) -> AbilitiesReport:
-    tasks = make_tasks(maker, subjects, STEP, strength=0.8, seed=0)
-    known = make_tasks(Simulator(subjects), subjects, STEP, strength=0.8, seed=0)
-    return evaluate_abilities(subjects, tasks, known, lambda task: task.make(), codec, reader(subjects), step=STEP)
+def report_of(model: Simulator, subjects: list[Subject]) -> ConditioningReport:
+    tasks = make_tasks(subjects, STEP, strength=0.8, seed=0)
+    oracle = Simulator(subjects).run
+    return evaluate_conditioning(
+        subjects, tasks, lambda task: task.make(model.run), codec, reader(subjects), step=STEP, oracle=oracle
+    )
 
 
 def test_the_truth_is_all_right(subjects: list[Subject], tmp_path: Path) -> None:
     report = report_of(Simulator(subjects), subjects)
     assert len(report.outcomes) == 3 * 7
-    assert report.known == [outcome for outcome in report.outcomes if outcome.ability in KNOWN]
-    assert max(outcome.lost or 0.0 for outcome in report.outcomes) == pytest.approx(0, abs=0.3)
-    smooth = [o for o in report.outcomes if o.ability in ("first frame", "extend", "backward", "both ways", "fill")]
-    assert np.median([seam for o in smooth for seam in o.seams]) <= 1
-    assert all(seam < 1.5 for o in smooth for seam in o.seams)  # one step in twenty is larger than the 95th percentile
-    jumps = [o.seams[1] for o in report.outcomes if o.ability == "connect"]
+    assert report.oracle == [outcome for outcome in report.outcomes if outcome.case in ORACLE_CASES]
+    assert max(outcome.loss or 0.0 for outcome in report.outcomes) == pytest.approx(0, abs=0.3)
+    smooth = [o for o in report.outcomes if o.case in ("first frame", "extend", "backward", "both ways", "fill")]
+    assert np.median([join for o in smooth for join in o.joins]) <= 1
+    assert all(join < 1.5 for o in smooth for join in o.joins)  # one step in twenty is larger than the 95th percentile
+    jumps = [o.joins[1] for o in report.outcomes if o.case == "connect"]
     assert min(jumps) > 1.5  # from one clip to another without a way between
-    assert all(hole["model"] == hole["codec"] for hole in report.holes.values())
-    assert all(hole["model"] > max(hole["cross-fade"], hole["held frame"]) for hole in report.holes.values())
+    assert all(fill["model"] == fill["codec"] for fill in report.fills.values())
+    assert all(fill["model"] > max(fill["cross-fade"], fill["frozen frame"]) for fill in report.fills.values())
     assert all(edit.colour and not edit.colour_before and edit.kind for edit in report.edits)
     assert all(edit.motion > 0.9 > edit.elsewhere for edit in report.edits)
     report.write(tmp_path)
@@ -137,11 +143,11 @@ def test_the_truth_is_all_right(subjects: list[Subject], tmp_path: Path) -> None
 
 def test_one_who_forgets_fails_each_measure(subjects: list[Subject]) -> None:
     report = report_of(Forgetful(subjects), subjects)
-    given = [o for o in report.outcomes if o.ability in ("first frame", "extend", "backward", "fill")]
-    assert min(outcome.lost or 0.0 for outcome in given) > 5
-    both_ways = [o for o in report.outcomes if o.ability == "both ways"]
-    assert min(seam for outcome in [*given, *both_ways] for seam in outcome.seams) > 2
-    assert all(hole["model"] < min(hole["cross-fade"], hole["held frame"]) for hole in report.holes.values())
+    given = [o for o in report.outcomes if o.case in ("first frame", "extend", "backward", "fill")]
+    assert min(outcome.loss or 0.0 for outcome in given) > 5
+    both_ways = [o for o in report.outcomes if o.case == "both ways"]
+    assert min(join for outcome in [*given, *both_ways] for join in outcome.joins) > 2
+    assert all(fill["model"] < min(fill["cross-fade"], fill["frozen frame"]) for fill in report.fills.values())
     assert not any(edit.colour for edit in report.edits)
 
 
@@ -149,10 +155,10 @@ def test_a_join_is_compared_with_the_clip_that_is_given_there() -> None:
     """Joins 3 and 0 are of clip 1, whose steps are the smaller ones; 0 is the step from the last frame to the first."""
     levels = np.array([0, 0, 0, 10, 10, 20], np.uint8)
     made = Video(np.broadcast_to(levels[:, None, None, None], (6, 16, 16, 3)).copy(), 8.0)
-    task = Task("connect", 0, "", "", lambda: made, {}, {3: 1, 5: 0, 0: 1})
+    task = Task("connect", 0, "", "", lambda run: made, {}, {3: 1, 5: 0, 0: 1})
     outcome = judge_outcome(task, "", made, codec, [10.0, 5.0].__getitem__)
-    assert outcome.seams == (2.0, 1.0, 4.0)
-    assert outcome.lost is None
+    assert outcome.joins == (2.0, 1.0, 4.0)
+    assert outcome.loss is None
 
 
 def test_what_is_given_is_compared_with_the_codec_of_all_that_is_given() -> None:
@@ -165,35 +171,35 @@ def test_what_is_given_is_compared_with_the_codec_of_all_that_is_given() -> None
 
     made = Video(video.frames + np.uint8(10), 8.0)
     for start, lost in ((0, 20 * np.log10(10)), (2, 0.0)):
-        task = Task("fill", 0, "", "", lambda: made, {start: Given(video, start, start + 1)}, {})
-        assert judge_outcome(task, "", made, first_frame_is_better, lambda clip: 1.0).lost == pytest.approx(lost)
+        task = Task("fill", 0, "", "", lambda run: made, {start: Given(video, start, start + 1)}, {})
+        assert judge_outcome(task, "", made, first_frame_is_better, lambda clip: 1.0).loss == pytest.approx(lost)
 
 
 def test_each_video_is_made_of_the_same_clips_however_many_there_are(subjects: list[Subject]) -> None:
     """Else what is kept of some clips couldn't be gone on with for more."""
-    made = Simulator(subjects)
-    few, many = (make_tasks(made, subjects[:num], STEP, strength=0.8, seed=0) for num in (2, 3))
+    run = Simulator(subjects).run
+    few, many = (make_tasks(subjects[:num], STEP, strength=0.8, seed=0) for num in (2, 3))
     assert [task.name for task in many[: len(few)]] == [task.name for task in few]
     assert len({task.name for task in many}) == len(many)
     for one, other in zip(few, many, strict=False):
-        assert np.array_equal(one.make().frames, other.make().frames)
+        assert np.array_equal(one.make(run).frames, other.make(run).frames)
 
 
 def test_the_table_says_how_sure_it_is() -> None:
     """Shares and means are of clips, whose joins hang together; what wasn't given has no dB to lose."""
     outcomes = [Outcome("loop", f"{k}", 0.1 * k, (0.5, 2.0 * k)) for k in range(4)]
     outcomes += [Outcome("both ways", f"{k}", None, (0.8, 0.9)) for k in range(4)]
-    holes = {f"{k}": {"codec": 30.0, "model": 25.0, "cross-fade": 24.0, "held frame": 26.0 - k} for k in range(4)}
-    edits = [Edit("", "", k > 0, False, True, True, 0.5, 0.1) for k in range(4)]
+    fills = {f"{k}": {"codec": 30.0, "model": 25.0, "cross-fade": 24.0, "frozen frame": 26.0 - k} for k in range(4)}
+    edits = [EditScore("", "", k > 0, False, True, True, 0.5, 0.1) for k in range(4)]
     known = [Outcome("loop", f"{k}", None, (0.5, 0.6 + 0.1 * k)) for k in range(3)]
-    lines = AbilitiesReport(outcomes, known, holes, edits, Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0)).lines()
+    lines = ConditioningReport(outcomes, known, fills, edits, Video(np.zeros((1, 16, 16, 3), np.uint8), 1.0)).lines()
     rows = {line[:14].strip(): " ".join(line[14:].split()) for line in lines}
     assert rows["loop"] == "0.15 (0.05 to 0.25) 0.30 50 62 (50 to 88) 55"
     assert rows["both ways"] == "- - 85 100 (100 to 100) -"
     assert rows["codec"] == "30.0 (30.0 to 30.0) -5.0 (-5.0 to -5.0) 0 of 4"
     assert rows["cross-fade"] == "24.0 (24.0 to 24.0) 1.0 (1.0 to 1.0) 4 of 4"
-    assert rows["held frame"].endswith("2 of 4")
-    assert "75.0 (25.0 to 100.0)" in next(line for line in lines if line.startswith("colours"))
+    assert rows["frozen frame"].endswith("2 of 4")
+    assert "75.0 (25.0 to 100.0)" in next(line for line in lines if line.startswith("requested colours"))
     assert lines[-1].endswith("0.50 (0.50 to 0.50) with the source, 0.10 (0.10 to 0.10) with another clip")
 
 
@@ -206,7 +212,7 @@ def test_motion_is_correlated_with_itself_and_stillness_with_nothing(subjects: l
 
 def test_one_clip_is_too_few_and_three_latent_frames_are_needed(subjects: list[Subject]) -> None:
     with pytest.raises(SizeError, match="1 clips"):
-        make_tasks(Simulator(subjects), subjects[:1], STEP, strength=0.8, seed=0)
+        make_tasks(subjects[:1], STEP, strength=0.8, seed=0)
     short = [Subject(q, Video(video.frames[:9], video.fps)) for q, video in subjects]
     with pytest.raises(SizeError, match="clips of 9 frames"):
-        make_tasks(Simulator(subjects), short, STEP, strength=0.8, seed=0)
+        make_tasks(short, STEP, strength=0.8, seed=0)

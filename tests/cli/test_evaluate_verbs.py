@@ -1,4 +1,4 @@
-"""`vitascope evaluate abilities` and `storyboards`: what they take, print, keep and refuse."""
+"""`vitascope evaluate abilities` and `storyboards` with a fake model: reports, cached videos and usage errors."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import json
 import logging
 import types
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tests.cli.fakes import FakePipeline
-from tests.cli.test_scores import CONFIG
+from tests.cli.judges import save_small_judge
 from vitascope import cli
+from vitascope.generate.requests import Edit, Request
 from vitascope.hub.card import PipelineConfig
-from vitascope.hub.weights import save_network
-from vitascope.judge.network import Judge
 from vitascope.video import Video
 
 pytestmark = pytest.mark.rendering
@@ -25,34 +22,29 @@ pytestmark = pytest.mark.rendering
 
 @pytest.fixture
 def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
-    """A model whose every ability makes noise, and notes something; a judge in `judge`."""
-    from vitascope.codec import streaming
+    """A model that returns noise for every request and logs a note; a judge in `judge`."""
+    from vitascope.evaluate import conditioning
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_network(Judge(CONFIG), CONFIG, tmp_path / "judge")
-    monkeypatch.setattr("vitascope.cli.usage.model_fingerprint", lambda model: "noise")
+    save_small_judge(tmp_path / "judge")
+    monkeypatch.setattr("vitascope.evaluate.measures.generator.model_fingerprint", lambda model: "noise")
     pipeline.config = PipelineConfig(name="noise", height=32, width=32, num_frames=17)
     pipeline.grid = types.SimpleNamespace(frames_per_cell=4)
 
-    def noise(*given: Any, **options: Any) -> Video:
-        length = 17 if "strength" in options else 26  # of an edit; enough for all others
-        return Video(np.random.default_rng(options["seed"]).integers(0, 256, (length, 32, 32, 3), dtype=np.uint8), 8.0)
+    def noise(request: Request) -> Video:
+        length = 17 if isinstance(request, Edit) else 26  # enough for all others
+        return Video(np.random.default_rng(request.seed).integers(0, 256, (length, 32, 32, 3), dtype=np.uint8), 8.0)
 
-    def make(*given: Any, **options: Any) -> Video:
-        if pipeline.failure is not None and len(pipeline.asked) == pipeline.fails_after:
+    def run(request: Request) -> Video:
+        if pipeline.failure is not None and len(pipeline.requests) == pipeline.fails_after:
             raise pipeline.failure
-        pipeline.asked.append({"given": given, **options})
+        pipeline.requests.append(request)
         logging.getLogger("vitascope.generate").warning("one of many notes")
-        return noise(*given, **options)
+        return noise(request)
 
-    abilities = ("generate", "extend", "fill", "connect", "loop", "edit", "storyboard")
-    for ability in abilities:
-        monkeypatch.setattr(pipeline, ability, make, raising=False)
+    monkeypatch.setattr(pipeline, "run", run, raising=False)
     monkeypatch.setattr(pipeline, "codec", None, raising=False)
-    monkeypatch.setattr(streaming, "reconstruct", lambda codec, video: Video(video.frames // 2 * 2, video.fps))
-    knowing = types.SimpleNamespace(**dict.fromkeys(abilities, noise))
-    monkeypatch.setattr("vitascope.evaluate.measures.oracle.KnowingPipeline", lambda known, clips: knowing)
+    monkeypatch.setattr(conditioning, "reconstruct", lambda codec, video: Video(video.frames // 2 * 2, video.fps))
+    monkeypatch.setattr(conditioning, "OraclePipeline", lambda known, clips: types.SimpleNamespace(run=noise))
     return pipeline
 
 
@@ -69,15 +61,15 @@ def test_abilities_are_measured(model: FakePipeline, capsys: pytest.CaptureFixtu
         "connect",
         "loop",
         "codec",
-        "colours as asked",
+        "requested colours",
     ):
         assert any(line.startswith(row) for line in captured.out.splitlines()), row
     assert "one of many notes" not in captured.err
     assert captured.out.splitlines()[-1] == "report"
     written = json.loads(Path("report/abilities.json").read_text(encoding="utf-8"))
-    assert (len(written["outcomes"]), len(written["filled"]), len(written["edits"])) == (14, 2, 2)
-    assert len(written["outcomes if the truth is made"]) == 10
-    assert [asked["strength"] for asked in model.asked if "strength" in asked] == [0.5, 0.5]
+    assert (len(written["outcomes"]), len(written["fills"]), len(written["edits"])) == (14, 2, 2)
+    assert len(written["oracle"]) == 10
+    assert [request.strength for request in model.requests if isinstance(request, Edit)] == [0.5, 0.5]
     assert Path("report/abilities.png").exists()
 
 
@@ -86,7 +78,7 @@ def test_storyboards_are_measured(model: FakePipeline, capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert captured.out.splitlines()[0].split()[-2:] == ["renders", "model"]
     assert "one of many notes" not in captured.err
-    assert [asked["seed"] for asked in model.asked] == [0, 1, 2]
+    assert [request.seed for request in model.requests] == [0, 1, 2]
     written = json.loads(Path("report/storyboards.json").read_text(encoding="utf-8"))
     assert {who: len(found) for who, found in written.items()} == {"prompts": 3, "renders": 3, "model": 3}
     assert Path("report/storyboards.png").exists()
@@ -94,15 +86,15 @@ def test_storyboards_are_measured(model: FakePipeline, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("verb", ["abilities", "storyboards"])
 def test_an_interrupted_evaluation_makes_only_what_is_missing(verb: str, model: FakePipeline) -> None:
-    words = ["evaluate", verb, "--judge", "judge", "-n", "2", "--out", "report"]
+    words = ["evaluate", verb, "--judge", "judge", "-n", "2", "--dtype", "bfloat16", "--out", "report"]
     model.failure, model.fails_after = KeyboardInterrupt(), 1
     assert cli.main(words) == 130
     model.failure = None
     assert cli.main(words) == 0
-    assert len(model.asked) == {"abilities": 18, "storyboards": 2}[verb]
+    assert len(model.requests) == {"abilities": 18, "storyboards": 2}[verb]
     made = json.loads(Path("report/model/made.json").read_text(encoding="utf-8"))
     assert made["seed"] == 0
-    assert (made["model"], made["dtype"]) == ("noise", "float32")
+    assert (made["model"], made["dtype"]) == ("noise", "bfloat16")
 
 
 @pytest.mark.parametrize("verb", ["abilities", "storyboards"])
@@ -114,4 +106,4 @@ def test_bad_options_are_refused_before_anything_is_made(
     assert cli.main(["evaluate", verb, "-n", "1"]) == 2
     assert cli.main(["evaluate", verb, "--judge", "nowhere"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 3
-    assert model.asked == []
+    assert model.requests == []

@@ -1,4 +1,4 @@
-"""Videos that are kept are made once, and found by what they are to show."""
+"""Cached videos are generated once, and found by their prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from vitascope.errors import ConfigError, DatasetError, MediaError
-from vitascope.evaluate.measures.video_cache import Order, find_answers, fingerprint, keep, read_kept, write_prompts
+from vitascope.evaluate.measures.video_cache import (
+    VideoJob,
+    find_videos,
+    fingerprint,
+    generate_missing,
+    read_cached,
+    write_prompts,
+)
+from vitascope.generate.requests import Generate
 from vitascope.video import Video, read_video, write_video
 
 
@@ -17,45 +25,47 @@ def grey(level: int = 100) -> Video:
     return Video(np.full((3, 16, 16, 3), level, np.uint8), 8.0)
 
 
-class Maker:
-    """Makes grey videos and counts them; fails at one of them."""
+class Runner:
+    """Runs requests and keeps them; fails at one of them."""
 
     def __init__(self, fails_at: int = -1) -> None:
-        self.num, self.fails_at = 0, fails_at
+        self.requests: list[Generate] = []
+        self.fails_at = fails_at
 
-    def __call__(self) -> Video:
-        if self.num == self.fails_at:
+    def __call__(self, request: Generate) -> Video:
+        if len(self.requests) == self.fails_at:
             raise KeyboardInterrupt
-        self.num += 1
+        self.requests.append(request)
         return grey()
 
 
 def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path: Path) -> None:
     """Fails when a kept file isn't looked for, or the prompts are written only at the end."""
     prompts = [f"prompt {k}" for k in range(5)]
-    broken = Maker(fails_at=3)
+    jobs = [VideoJob(f"{k}", text, Generate(prompt=text, seed=k)) for k, text in enumerate(prompts)]
     with pytest.raises(KeyboardInterrupt):
-        keep([Order(f"{k}", text, broken) for k, text in enumerate(prompts)], tmp_path / "made", {"seed": 0})
-    maker, steps = Maker(), list[tuple[int, int]]()
-    orders = [Order(f"{k}", text, maker) for k, text in enumerate(prompts)]
-    paths = keep(orders, tmp_path / "made", {"seed": 0}, lambda *done: steps.append(done))
-    assert (maker.num, steps) == (2, [(1, 2), (2, 2)])
+        generate_missing(jobs, Runner(fails_at=3), tmp_path / "made", {"seed": 0})
+    runner, steps = Runner(), list[tuple[int, int]]()
+    paths = generate_missing(jobs, runner, tmp_path / "made", {"seed": 0}, lambda *done: steps.append(done))
+    assert runner.requests == [job.request for job in jobs[3:]]
+    assert steps == [(1, 2), (2, 2)]
     assert all(read_video(path).num_frames == 3 for path in paths.values())
-    assert find_answers(tmp_path / "made", {f"{k}": text for k, text in enumerate(prompts)}) == paths
+    assert find_videos(tmp_path / "made", {f"{k}": text for k, text in enumerate(prompts)}) == paths
     with pytest.raises(ConfigError, match="made with other settings"):
-        keep(orders, tmp_path / "made", {"seed": 1})
+        generate_missing(jobs, runner, tmp_path / "made", {"seed": 1})
 
 
 def test_what_is_measured_to_the_pixel_is_kept_so(tmp_path: Path) -> None:
     noise = Video(np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8), 12.5)
     for exact in (True, False):
-        path = keep([Order("a", "noise", lambda: noise)], tmp_path / str(exact), {}, exact=exact)["a"]
-        assert np.array_equal(read_kept(path).frames, noise.frames) == exact
-        assert read_kept(path).fps == 12.5
+        job = VideoJob("a", "noise", noise)
+        path = generate_missing([job], lambda request: request, tmp_path / str(exact), {}, exact=exact)["a"]
+        assert np.array_equal(read_cached(path).frames, noise.frames) == exact
+        assert read_cached(path).fps == 12.5
     broken = tmp_path / "broken.npz"
     broken.write_bytes(b"PK")
     with pytest.raises(MediaError, match="delete it"):
-        read_kept(broken)
+        read_cached(broken)
 
 
 def test_answers_are_found_by_prompt_whatever_their_files_are_called(tmp_path: Path) -> None:
@@ -66,16 +76,16 @@ def test_answers_are_found_by_prompt_whatever_their_files_are_called(tmp_path: P
     table = [{"file_name": "z.mp4", "caption": "twice"}, {"file_name": "b.mp4", "caption": "twice"}]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, table)))
     prompts = {"ball": "a red  ball rolls", "cat": "一只猫", "a": "twice", "b": "twice", "none": "a cone"}
-    found = find_answers(tmp_path, prompts)
+    found = find_videos(tmp_path, prompts)
     assert {name: path.name for name, path in found.items()} == {
         "ball": "x.mp4", "cat": "y.mp4", "a": "b.mp4", "b": "b.mp4",
     }  # fmt: skip
-    with pytest.raises(DatasetError, match=r"no video .* is captioned with one of the 1 prompts"):
-        find_answers(tmp_path, {"none": "a cone"})
+    with pytest.raises(DatasetError, match=r"no video .* has one of the 1 prompts"):
+        find_videos(tmp_path, {"none": "a cone"})
 
 
 def test_prompts_are_written_in_a_form_that_is_read_again(tmp_path: Path) -> None:
-    write_prompts([Order("a", "一只猫", grey)], tmp_path / "prompts")
+    write_prompts([VideoJob("a", "一只猫", None)], tmp_path / "prompts")
     assert (tmp_path / "prompts" / "metadata.jsonl").read_text(encoding="utf-8") == (
         '{"file_name": "a.mp4", "prompt": "一只猫"}\n'
     )
