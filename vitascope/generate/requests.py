@@ -87,14 +87,14 @@ class Request(Config):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     verb: ClassVar[str]
-    prompt: str = Field("", description="Text of what happens, in English or Chinese.")
-    height: int | None = Field(None, description="Rows of pixels.")
-    width: int | None = Field(None, description="Columns of pixels.")
-    fps: Real | None = Field(None, description="Frames per second.")
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="The same seed gives the same video.")
-    num_steps: int | None = Field(None, description="Sampling steps; more is slower and finer.")
-    guidance: Real | None = Field(None, description="Guidance scale; 1 turns guidance off.")
-    negative: str = Field("", description="Text of what the video should not show.")
+    prompt: str = Field(default="", description="Text of what happens, in English or Chinese.")
+    height: int | None = Field(default=None, description="Rows of pixels.")
+    width: int | None = Field(default=None, description="Columns of pixels.")
+    fps: Real | None = Field(default=None, description="Frames per second.")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="The same seed gives the same video.")
+    num_steps: int | None = Field(default=None, description="Sampling steps; more is slower and finer.")
+    guidance: Real | None = Field(default=None, description="Guidance scale; 1 turns guidance off.")
+    negative: str = Field(default="", description="Text of what the video should not show.")
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -144,11 +144,13 @@ class Generate(Request):
     """Text to video, or to an image; `image` is animated, `last_image` led to, `references` seen but not shown."""
 
     verb = "generate"
-    image: Media | None = Field(None, description="First frame, resized to the video's size.")
-    last_image: Media | None = Field(None, description="Last frame, resized to the video's size.")
-    references: tuple[Media, ...] = Field((), description="Pictures of characters or style.")
-    num_frames: int | None = Field(None, description="Length in frames; 1 makes an image. Give this or seconds.")
-    seconds: Real | None = Field(None, description="Length in seconds.")
+    image: Media | None = Field(default=None, description="First frame, resized to the video's size.")
+    last_image: Media | None = Field(default=None, description="Last frame, resized to the video's size.")
+    references: tuple[Media, ...] = Field(default=(), description="Pictures of characters or style.")
+    num_frames: int | None = Field(
+        default=None, description="Length in frames; 1 makes an image. Give this or seconds."
+    )
+    seconds: Real | None = Field(default=None, description="Length in seconds.")
 
 
 class Extend(Request):
@@ -157,7 +159,7 @@ class Extend(Request):
     verb = "extend"
     video: Media
     seconds: Real = Field(description="Length of the new part.")
-    backward: bool = Field(False, description="Generate what precedes the video.")
+    backward: bool = Field(default=False, description="Generate what precedes the video.")
 
 
 class Fill(Request):
@@ -182,7 +184,7 @@ class Loop(Request):
 
     verb = "loop"
     video: Media
-    seconds: Real = Field(1.0, description="Length of the new part.")
+    seconds: Real = Field(default=1.0, description="Length of the new part.")
 
 
 class Edit(Request):
@@ -194,7 +196,7 @@ class Edit(Request):
     verb = "edit"
     video: Media
     strength: Real = Field(description="Noise level to start from, in (0, 1].")
-    mask: Media | None = Field(None, description="An image, white where the video is regenerated.")
+    mask: Media | None = Field(default=None, description="An image, white where the video is regenerated.")
 
 
 class StoryboardShot(Config):
@@ -223,7 +225,7 @@ class Storyboard(Request):
     """Several shots in order, and a text for all of them: the characters, the time of day, the style."""
 
     verb = "storyboard"
-    text: str = Field("", description="Text that holds for all shots.")
+    text: str = Field(default="", description="Text that holds for all shots.")
     shots: tuple[StoryboardShot, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
