@@ -16,14 +16,16 @@ from vitascope import cli
 from vitascope.generate.requests import Edit, Request
 from vitascope.hub.card import PipelineConfig
 from vitascope.video import Video
+from vitascope.video.shape import VideoShape
 
 pytestmark = pytest.mark.rendering
 
 
 @pytest.fixture
 def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
-    """A model that returns noise for every request and logs a note; a judge in `judge`."""
-    from vitascope.evaluate import conditioning
+    """A model that returns noise for every request and logs a note; renders are noise too; a judge in `judge`."""
+    from vitascope.evaluate import conditioning, storyboards
+    from vitascope.evaluate.measures import tasks
 
     save_small_judge(tmp_path / "judge")
     monkeypatch.setattr("vitascope.evaluate.measures.generator.model_fingerprint", lambda model: "noise")
@@ -41,6 +43,12 @@ def model(pipeline: FakePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         logging.getLogger("vitascope.generate").warning("one of many notes")
         return noise(request)
 
+    def render(what: object, shape: VideoShape) -> Video:
+        frames = np.random.default_rng(99).integers(0, 256, (shape.num_frames, shape.height, shape.width, 3), np.uint8)
+        return Video(frames, shape.fps)
+
+    monkeypatch.setattr(tasks, "render_question", render)
+    monkeypatch.setattr(storyboards.Board, "render", render)
     monkeypatch.setattr(pipeline, "run", run, raising=False)
     monkeypatch.setattr(pipeline, "codec", None, raising=False)
     monkeypatch.setattr(conditioning, "reconstruct", lambda codec, video: Video(video.frames // 2 * 2, video.fps))

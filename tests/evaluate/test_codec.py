@@ -152,7 +152,7 @@ def test_tiles_that_are_not_blended_have_seams(monkeypatch: pytest.MonkeyPatch) 
     codec, video = load_codec(find_model("playground")), clip(1, 48)
     blended = measure_seams(codec, video)
     monkeypatch.setattr(
-        streaming, "_ramp", lambda start, stop, length, overlap, scale: torch.ones((stop - start) * scale)
+        streaming, "_ramp", lambda start, stop, length, overlap, scale, device: torch.ones((stop - start) * scale)
     )
     assert 0 < 1.2 * blended.tiles < measure_seams(codec, video).tiles
     assert math.isnan(blended.chunks)
