@@ -11,7 +11,7 @@ Picture = UInt8[np.ndarray, "h w 3"]
 Light = Float[np.ndarray, "h w 3"]  # 0 to 1
 
 PAPER = np.array((0.97, 0.96, 0.92))
-LUMA_BT601 = np.array((0.30, 0.59, 0.11))  # luma weights of R, G and B: ITU-R BT.601
+LUMA_BT601 = np.array((0.30, 0.59, 0.11))  # luma weights of R, G and B: ITU-R BT.601, rounded to two digits
 
 
 def postprocess(picture: Picture, weather: Weather, style: Style, seed: int, seconds: float) -> Picture:
