@@ -1,4 +1,4 @@
-"""Two chunks at once: the later waits at each layer for the earlier, and both give what they give in turn."""
+"""Two chunks at once: the later waits at each layer for the earlier, and results equal those in turn."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def later(seconds: float, work) -> threading.Thread:
     return thread
 
 
-def test_a_layer_waits_until_the_same_one_remembers_the_chunk_before():
+def test_a_layer_waits_for_its_frames_of_the_previous_chunk():
     layer, other = nn.Identity(), nn.Identity()
     first = CausalCache.after(None)
     second = CausalCache.after(first)
@@ -50,8 +50,8 @@ def test_a_layer_waits_until_the_same_one_remembers_the_chunk_before():
     thread.join()
 
 
-def test_what_a_chunk_never_touches_is_that_of_the_chunks_before_it():
-    """Told when it has ended, and not before."""
+def test_layers_that_a_chunk_does_not_run_keep_earlier_frames():
+    """Known when that chunk has ended, not before."""
     kept, missing = nn.Identity(), nn.Identity()
     base = CausalCache()
     base[kept] = FRAME
@@ -78,7 +78,7 @@ def test_an_end_waits_for_the_end_of_the_chunk_before():
 @pytest.mark.parametrize("num_chunks", [2, 3, 6])
 @pytest.mark.parametrize("tiling", [Tiling(), Tiling(size=4, overlap=2)])
 def test_chunks_at_once_equal_chunks_in_turn(codec, two_threads, monkeypatch, num_chunks, tiling):
-    """Both ways; a first chunk of one frame remembers less than later ones ask for."""
+    """Decoding and encoding; a first chunk of one frame stores fewer frames than later ones need."""
     latent = torch.randn(1, 4, 2 * num_chunks - 1, 6, 4)
     latents = [latent[:, :, :1], *latent[:, :, 1:].split(2, dim=2)]
     names: set[str] = set()
@@ -110,7 +110,7 @@ def test_a_decoder_goes_on_in_turn_after_chunks_at_once(codec, two_threads):
 
 
 def test_the_later_chunk_begins_before_the_earlier_ends(codec, two_threads):
-    """Fails when a layer is waited for that remembers nothing."""
+    """Fails when the later chunk waits for a layer that stores nothing."""
     latent = torch.randn(1, 4, 3, 4, 4)  # two frames, and one
     has_begun = threading.Event()
     waited: list[bool] = []
@@ -136,7 +136,7 @@ def test_the_later_chunk_begins_before_the_earlier_ends(codec, two_threads):
 
 @pytest.mark.parametrize("failing", [2, 1])
 def test_an_error_in_a_chunk_is_raised_and_nobody_waits_for_ever(codec, two_threads, failing):
-    """Whichever of two fails, of two latent frames and of one: what came before it is given first."""
+    """The first or the second of two chunks fails; results of earlier chunks are returned first."""
     latent = torch.randn(1, 4, 3, 4, 4)
     given: list[Tensor] = []
     raised: list[str] = []
@@ -174,7 +174,7 @@ def test_a_decoding_that_is_left_leaves_no_thread(codec, two_threads):
 
 
 def test_a_chunk_behind_one_that_failed_fails_too():
-    """It doesn't take what it lacks for the beginning of a video."""
+    """Missing frames are not mistaken for the start of a video."""
     kept, lacking = nn.Identity(), nn.Identity()
     first = CausalCache.after(None)
     second = CausalCache.after(first)
@@ -185,7 +185,7 @@ def test_a_chunk_behind_one_that_failed_fails_too():
         second.get(lacking)
 
 
-def test_what_is_remembered_anew_is_forgotten_of_the_chunk_before():
+def test_a_store_drops_the_frames_of_the_previous_chunk():
     layer = nn.Identity()
     first = CausalCache.after(None)
     second = CausalCache.after(first)
@@ -198,8 +198,8 @@ def test_what_is_remembered_anew_is_forgotten_of_the_chunk_before():
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
-def test_what_is_remembered_is_a_copy(mode):
-    """Not a view that keeps the whole chunk, which a minute's memory would pay for."""
+def test_stored_frames_are_a_copy(mode):
+    """Not a view, which would keep the whole chunk in memory."""
     layer, chunk, cache = nn.Identity(), torch.arange(80.0), CausalCache()
     with mode():
         cache[layer] = chunk[-2:]
@@ -210,7 +210,7 @@ def test_what_is_remembered_is_a_copy(mode):
 
 
 @torch.inference_mode()
-def test_what_is_remembered_stays_in_its_place_from_stream_to_stream():
+def test_stored_frames_stay_in_the_same_memory():
     layer, chunk = nn.Identity(), torch.arange(80.0)
     first = CausalCache.after(None)
     first[layer] = chunk[-2:]
@@ -225,8 +225,8 @@ def test_what_is_remembered_stays_in_its_place_from_stream_to_stream():
     assert second.get(layer).tolist() == [0, 1, 2]
 
 
-def test_a_stream_may_leave_inference_mode_and_come_back(codec):
-    """Fails when a tensor that was made in inference mode is written over outside of it."""
+def test_a_cache_may_leave_inference_mode_and_come_back(codec):
+    """Fails when a tensor made in inference mode is overwritten outside it."""
     latent, cache = torch.randn(1, 4, 8, 4, 4), CausalCache()
     modes = [torch.inference_mode, torch.no_grad, torch.inference_mode, torch.enable_grad]
     pixels = []
@@ -236,7 +236,7 @@ def test_a_stream_may_leave_inference_mode_and_come_back(codec):
     torch.testing.assert_close(torch.cat(pixels, 2), codec.decode(latent), rtol=0, atol=1e-5)
 
 
-def test_what_a_gradient_needs_is_not_written_over():
+def test_frames_that_a_gradient_needs_are_not_overwritten():
     torch.manual_seed(0)
     learning, cache = Codec(CodecConfig(latent_channels=4, base_width=8)), CausalCache()
     latent = torch.randn(1, 4, 4, 4, 4)

@@ -1,4 +1,4 @@
-"""Freed memory is used again without being asked for anew."""
+"""Freed memory is reused without page faults."""
 
 import ctypes
 import subprocess
@@ -28,7 +28,7 @@ print(min(faults() for _ in range(5)))
     not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc"
 )
 def test_freed_memory_is_kept():
-    """In a process of its own, because it is for good; 64 MB are 16,384 pages. Small blocks may cut into some."""
+    """In a separate process, since the setting can't be undone. 64 MB are 16,384 pages; small blocks may take some."""
     kept, given_back = (
         int(subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, check=True, text=True).stdout)
         for how in ("kept", "given back")

@@ -14,7 +14,7 @@ NAMES = re.compile(
     r"""|\.(cpu|cuda)\(\)|\.is_(cuda|mps|cpu)\b"""  # a move to a device or a question about it, by name
     r"""|device\.type\s*(==|!=|in\b|not in\b)"""
 )
-UNFINISHED = {"hub", "judge", "train"}  # rooms that still name devices
+UNFINISHED = {"judge", "train"}  # rooms that still name devices
 ROOMS = sorted({path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")} - {"kernels"})
 
 

@@ -1,4 +1,4 @@
-"""8-bit layers are the float32 ones to within rounding, and really compute in bytes."""
+"""8-bit layers equal float32 layers up to quantization, and really compute in bytes."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def relative_error(ours: torch.Tensor, wanted: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-100.5, 153.5), (0.0, 3.0), (-2.0, -1.0), (5.0, 6.0), (0, 0)])
 def test_bytes_stand_for_the_numbers_to_half_a_step(low, high):
-    """Fails when the greatest number's byte runs over to 0, or zero isn't one of the steps."""
+    """Fails when the maximum's byte overflows to 0, or zero isn't one of the levels."""
     x = torch.linspace(low, high, 1001)
     rounded = quantize_to_bytes(x)
     assert ((rounded.bytes.float() - rounded.zero) * rounded.step - x).abs().max() <= 0.501 * rounded.step
@@ -68,7 +68,7 @@ def test_linear_layers(gelu):
 @with_vnni
 @made_for_bfloat16
 def test_half_precision_in_and_out():
-    """What enters is rounded to bytes as it is, not to bfloat16's steps again. Fails without float32 in between."""
+    """Inputs are quantized in float32; fails when they are rounded to bfloat16 in between."""
     torch.manual_seed(0)
     layer, x = nn.Linear(64, 48), (torch.randn(30, 64) + 0.5).bfloat16()
     made = EightBitLinear(layer, dtype=torch.bfloat16)(x)
@@ -100,7 +100,7 @@ def test_what_stays_out_of_8_bits_is_in_half_precision_where_that_is_faster(is_m
     [(1, 1, 0), ((1, 3, 3), (1, 2, 2), 0), ((1, 3, 3), 1, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), 0), (3, 1, (0, 1, 1))],
 )
 def test_convolutions_of_other_sizes_and_zeros(kernel, stride, padding):
-    """Fails when the margin isn't 0, or the weights are packed for one input alone."""
+    """Fails when the padding isn't 0, or the weights are packed for one input size only."""
     torch.manual_seed(0)
     layer = Conv3d(32, 16, kernel, stride, padding).requires_grad_(False)
     inputs = [torch.randn(1, 32, 5, 8 + k, 9) + shift for k, shift in enumerate((0.0, 2.0, -1.0))]
@@ -113,7 +113,7 @@ def test_convolutions_of_other_sizes_and_zeros(kernel, stride, padding):
 
 @with_kernels
 def test_a_processor_whose_sums_overflow_is_refused():
-    """oneDNN told to be an older one: sums of 16 bits, which once made pictures of noise without a word."""
+    """oneDNN limited to AVX2: sums of 16 bits, which once produced noise silently."""
     code = "from vitascope.kernels.int8 import check_eight_bit; check_eight_bit()"
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
@@ -206,7 +206,7 @@ def psnr(ours: torch.Tensor, wanted: torch.Tensor) -> float:
 
 @with_vnni
 def test_the_bundled_model_makes_nearly_the_same_video(pipelines):
-    """Of equal noise and few steps, so that differences haven't grown."""
+    """From equal noise and in few steps, so that differences stay small."""
     exact, rough = (pipeline.generate("a blue cone", num_frames=5, num_steps=4).frames for pipeline in pipelines)
     error = (exact.astype(float) - rough) ** 2
     assert 0 < error.mean() < 255**2 * 10 ** (-30 / 10)

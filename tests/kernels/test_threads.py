@@ -1,4 +1,4 @@
-"""Two passes at once give what two in turn give, leave nothing behind, and are only taken where they can be."""
+"""Two passes at once equal two in turn, leave no threads behind, and run only where they can."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vitascope.model.canvas import given_frames, make_canvas
 
 @pytest.fixture
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """So many threads for PyTorch as long as a test runs."""
+    """PyTorch's number of threads during a test."""
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -48,7 +48,7 @@ def sample(pipeline, **options: object) -> Tensor:
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4], indirect=True)
 def test_passes_run_at_once_on_an_even_number_of_threads(threads):
-    """Both have begun before either ends, each on half of the threads; otherwise they run in turn, on all."""
+    """Both start before either ends, each on half of the threads; otherwise they run in turn, on all threads."""
     met = threading.Barrier(2)
 
     def work() -> Tensor:
@@ -73,7 +73,7 @@ def test_other_devices_and_autocast_run_in_turn(threads):
 
 @two_threads
 def test_results_are_those_of_passes_in_turn(pipeline, threads, monkeypatch):
-    """Bit for bit from run to run; the interval leaves a step without guidance."""
+    """Equal bits in every run; the interval leaves a step without guidance."""
     config = pipeline.config.model_copy(update={"guidance_interval": (0.0, 0.9), "guidance_rescale": 0.5})
     pipeline = type(pipeline)(pipeline.codec, pipeline.transformer, pipeline.text_encoder, config)
     seen: set[int] = set()
@@ -89,7 +89,7 @@ def test_results_are_those_of_passes_in_turn(pipeline, threads, monkeypatch):
 
 @two_threads
 def test_nothing_is_left_behind(pipeline, threads):
-    """Not a thread, and neither the caller nor a thread that begins during or after it has another number of them."""
+    """No thread, and no other number of threads for the caller or for threads started during or after."""
     running = threading.active_count()
     numbers: list[int] = []
     sample(pipeline, on_progress=lambda *_: numbers.append(number_of_a_new_thread()))
@@ -120,7 +120,7 @@ def test_an_error_in_one_pass_is_raised_when_the_other_has_ended(threads, failin
 
 
 @two_threads
-def test_passes_do_without_gradients_as_their_caller_does(threads):
+def test_passes_run_in_their_callers_gradient_mode(threads):
     with pair_runner(CPU) as run_pair:
         assert not any(x.is_inference() for x in run_pair(lambda: torch.zeros(1), lambda: torch.zeros(1)))
         with torch.inference_mode():
@@ -135,7 +135,7 @@ torch.set_num_threads(2)
 passes, numbers = [], itertools.count(1)
 def work():
     passes.append(None)
-    if next(numbers) == 4:  # told by a count of its own: two passes may both be counted before either looks
+    if next(numbers) == 4:  # a counter of its own: both passes may be appended before either checks
         os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.1)
     return torch.zeros(1)

@@ -1,6 +1,6 @@
-"""Devices and number formats: which there are, which are used, and how work is run on them.
+"""Choice of device and precision, and contexts for computing in them.
 
-Only this room may ask for a type of device or name a backend; everything above takes a `torch.device`.
+Only `kernels` may test the type of a device or name a backend; all other packages take a `torch.device`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ META = torch.device("meta")  # tensors with a shape and no numbers
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
-    """The device of a name: auto, cpu, cuda, cuda:N or mps. `auto` is CUDA if there is any, then mps, then the CPU.
+    """The device of a name: auto, cpu, cuda, cuda:N or mps. `auto` prefers CUDA, then mps, then the CPU.
 
     Raises:
-        DeviceError: another name, or a device that this machine doesn't have.
+        DeviceError: another name, or a device that this machine lacks.
     """
     if isinstance(name, torch.device):
         return name
@@ -45,7 +45,7 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def resolve_precision(name: DtypeChoice, device: torch.device) -> Precision:
-    """The number format of a name; `auto` is bfloat16 on a GPU, and on a CPU what multiplies matrices faster.
+    """The number format of a name; `auto` is bfloat16 on a GPU, and the faster one on a CPU.
 
     Raises:
         DeviceError: int8 on anything but a CPU.
@@ -58,7 +58,7 @@ def resolve_precision(name: DtypeChoice, device: torch.device) -> Precision:
 
 
 def has_bfloat16_matrices() -> bool:
-    """Whether this processor has units for bfloat16 matrix products (AMX), several times as fast as float32."""
+    """True if this processor has AMX, whose bfloat16 matrix products are several times as fast as float32."""
     if hasattr(torch.cpu, "get_capabilities"):
         return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
     return bool(torch.cpu._is_amx_tile_supported())  # torch before 2.13
@@ -72,7 +72,7 @@ def has_bfloat16_products() -> bool:
 
 
 def is_cpu(device: torch.device) -> bool:
-    """Whether kernels written for CPUs apply."""
+    """True if kernels written for CPUs apply."""
     return device.type == "cpu"
 
 
@@ -101,7 +101,7 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that was asked of it, so that a clock tells the truth."""
+    """Wait until the device has finished its queued work, for example before reading a clock."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

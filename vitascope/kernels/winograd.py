@@ -67,8 +67,8 @@ def convolve_framed(
 ) -> Float[Tensor, "b o t h w"]:
     """The convolution of frames in a `framed_room`; channels are last in memory.
 
-    `size` is the result's frames, rows and columns. The result depends on t2 = t + k - 1 frames, of which leading zero
-    frames may be missing.
+    `size` is the result's frames, rows and columns. The result depends on t2 = t + k - 1 frames. Leading zero frames
+    may be missing.
     """
     (num_out, height, width), out_channels = size, len(weight)
     rows, columns = -(-height // TILE), -(-width // TILE)
