@@ -40,7 +40,7 @@ CHANGES = Feature(
 def trunk(judge: Judge) -> Feature:
     """Features of a judge's video encoder; comparable only for the same judge."""
     return Feature(
-        "trunk", "mean over the tokens of the judge's video encoder", lambda video: judge.trunk(video).cpu().numpy()
+        "trunk", "mean over the tokens of the judge's video encoder", lambda video: judge.trunk(video).numpy(force=True)
     )
 
 
