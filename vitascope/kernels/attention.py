@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitascope.kernels import segments
+from vitascope.kernels.device import CPU
 
 FLEX_BLOCK = 128  # queries and keys of a tile in FlexAttention's block masks, its default
 
@@ -55,13 +56,13 @@ def plan_attention(
 ) -> AttentionPlan:
     """A plan of block-diagonal attention for samples of these lengths, by the first of `KERNELS` that applies.
 
-    q_lengths and k_lengths hold the number of queries and keys of each sample. A count c in k_counts, a CPU tensor,
+    q_lengths and k_lengths hold the number of queries and keys of each sample. A count c in k_counts
     makes its key stand for c equal keys with equal values: log(c) is added to its scores, or the key is repeated.
 
     Raises:
         ValueError: the numbers of samples differ, or the counts don't fit the keys.
     """
-    layout = Layout(tuple(q_lengths), tuple(k_lengths), k_counts)
+    layout = Layout(tuple(q_lengths), tuple(k_lengths), None if k_counts is None else k_counts.to(CPU))
     if len(q_lengths) != len(k_lengths) or (k_counts is not None and len(k_counts) != sum(k_lengths)):
         raise ValueError(f"{layout} don't fit each other: give each sample its queries and keys, each key its count")
     if len(set(q_lengths)) == len(set(k_lengths)) == 1 and k_counts is None:
