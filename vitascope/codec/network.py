@@ -14,7 +14,6 @@ bfloat16, training stalls.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +26,8 @@ from vitascope.codec.cache import CausalCache
 from vitascope.codec.convolution import CausalConv3d
 from vitascope.codec.linear_path import LinearPath
 from vitascope.codec.norm import ChannelNorm
+from vitascope.codec.video_codec import Stride as Stride
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.config import Config
 from vitascope.errors import SizeError
 from vitascope.kernels.conv import Conv3d, DoublingConv3d, Frames
@@ -34,6 +35,7 @@ from vitascope.kernels.device import CPU, without_autocast
 from vitascope.kernels.int8 import Int8Rules
 
 INITIAL_LOG_VARIANCE = -6.0
+MAX_WIDTH_TO_OVERLAP = 128
 
 
 class CodecConfig(Config):
@@ -65,15 +67,7 @@ class CodecConfig(Config):
         return self
 
 
-class Stride(NamedTuple):
-    """Pixel frames, rows and columns per latent cell."""
-
-    time: int
-    rows: int
-    columns: int
-
-
-class Codec(nn.Module):
+class Codec(VideoCodec):
     """Encoder and decoder of normalised latents."""
 
     # the encoder stays exact: its errors would remain in the latents
@@ -81,6 +75,7 @@ class Codec(nn.Module):
         exact=("encoder.*", "to_moments", "from_latent", "decoder.conv_in", "decoder.conv_out", "linear_path.*")
     )
 
+    config: CodecConfig
     latent_mean: Tensor
     latent_std: Tensor
 
@@ -106,6 +101,11 @@ class Codec(nn.Module):
         """Pixel frames, rows and columns per latent cell."""
         space = self.config.pixel_patch * 2 ** len(self.config.temporal_downsample)
         return Stride(2 ** sum(self.config.temporal_downsample), space, space)
+
+    @property
+    def can_overlap_chunks(self) -> bool:
+        """True for narrow codecs; wider ones were not measured."""
+        return max(self.config.base_width, self.config.decoder_base_width or 0) <= MAX_WIDTH_TO_OVERLAP
 
     def encode(
         self, pixels: Float[Tensor, "b 3 t h w"], cache: CausalCache | None = None

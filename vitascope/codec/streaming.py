@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vitascope.codec.cache import CausalCache
-from vitascope.codec.network import Codec
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import SizeError
 from vitascope.kernels.device import CPU, device_of, is_cpu
 from vitascope.kernels.threads import can_run_pairs, split_pool
@@ -30,7 +30,6 @@ from vitascope.video import Video
 LATENT_FRAMES_PER_CHUNK = 2  # with more, activations don't fit a CPU's caches
 SMALL_CELLS = 8 * 8  # latent frames of at most this many cells leave room there for one more
 MAX_CELLS_TO_OVERLAP = 32 * 32  # of a tile; two chunks at once take twice the memory
-MAX_WIDTH_TO_OVERLAP = 128  # of a codec; wider ones were not measured
 
 Corner = tuple[int, int]  # the first row and column of a tile, in latent cells
 
@@ -56,21 +55,21 @@ class Tiling:
 
 
 def decode_stream(
-    codec: Codec, latents: Iterable[Float[Tensor, "b c _t h w"]], tiling: Tiling = Tiling()
+    codec: VideoCodec, latents: Iterable[Float[Tensor, "b c _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
     """Pixels of each chunk of latents; peak memory doesn't depend on the video's length."""
     yield from StreamingDecoder(codec, tiling).decode_all(latents)
 
 
 def encode_stream(
-    codec: Codec, pixels: Iterable[Float[Tensor, "b 3 _t h w"]], tiling: Tiling = Tiling()
+    codec: VideoCodec, pixels: Iterable[Float[Tensor, "b 3 _t h w"]], tiling: Tiling = Tiling()
 ) -> Iterator[Float[Tensor, "b c t2 h2 w2"]]:
     """Latents of each chunk of pixels: 1 + 4k frames first, then 4k."""
     yield from _Tiles(codec, codec.encode, tiling, 1, 1).run_all(pixels, cell=codec.stride.rows)
 
 
 @torch.inference_mode()
-def encode_video(codec: Codec, video: Video, tiling: Tiling = Tiling()) -> Float[Tensor, "c t h w"]:
+def encode_video(codec: VideoCodec, video: Video, tiling: Tiling = Tiling()) -> Float[Tensor, "c t h w"]:
     """The latent of a whole video; sizes that the stride doesn't divide are padded by repeating the edge."""
 
     def chunks() -> Iterator[Tensor]:
@@ -83,7 +82,12 @@ def encode_video(codec: Codec, video: Video, tiling: Tiling = Tiling()) -> Float
 
 @torch.inference_mode()
 def decode_frames(
-    codec: Codec, latent: Float[Tensor, "c t h w"], height: int, width: int, num_frames: int, tiling: Tiling = Tiling()
+    codec: VideoCodec,
+    latent: Float[Tensor, "c t h w"],
+    height: int,
+    width: int,
+    num_frames: int,
+    tiling: Tiling = Tiling(),
 ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The frames of a latent in chunks, without the padding of `encode_video`."""
     spans = latent_spans(0, latent.shape[1], *latent.shape[2:])
@@ -110,7 +114,7 @@ def latent_spans(start: int, stop: int, rows: int, columns: int) -> list[tuple[i
 
 
 def decode_video(
-    codec: Codec, latent: Float[Tensor, "c t h w"], *, height: int, width: int, num_frames: int, fps: float
+    codec: VideoCodec, latent: Float[Tensor, "c t h w"], *, height: int, width: int, num_frames: int, fps: float
 ) -> Video:
     """The decoded video of a latent, whole in memory."""
     frames = np.empty((num_frames, height, width, 3), np.uint8)
@@ -121,7 +125,7 @@ def decode_video(
     return Video(frames, fps)
 
 
-def reconstruct(codec: Codec, video: Video) -> Video:
+def reconstruct(codec: VideoCodec, video: Video) -> Video:
     """The video after encoding and decoding."""
     latent = encode_video(codec, video)
     return decode_video(
@@ -148,13 +152,13 @@ def to_frames(pixels: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
     return levels.to(torch.uint8).permute(1, 2, 3, 0).to(CPU).numpy()
 
 
-def latent_shape(codec: Codec, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+def latent_shape(codec: VideoCodec, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
     """Latent frames, rows and columns that cover a video of a given size."""
     stride = codec.stride
     return 1 + -(-(num_frames - 1) // stride.time), -(-height // stride.rows), -(-width // stride.columns)
 
 
-def pad_frames(frames: UInt8[np.ndarray, "t h w 3"], codec: Codec) -> UInt8[np.ndarray, "t2 h2 w2 3"]:
+def pad_frames(frames: UInt8[np.ndarray, "t h w 3"], codec: VideoCodec) -> UInt8[np.ndarray, "t2 h2 w2 3"]:
     """Frames with the last frame, row and column repeated, up to a size that the stride divides."""
     num_frames, height, width, _ = frames.shape
     t, h, w = latent_shape(codec, num_frames, height, width)
@@ -175,7 +179,7 @@ def chunk_spans(num_frames: int, time_stride: int) -> list[tuple[int, int]]:
 class StreamingDecoder:
     """Decodes a latent chunk by chunk, for callers whose next chunk depends on the last decoded one."""
 
-    def __init__(self, codec: Codec, tiling: Tiling = Tiling()):
+    def __init__(self, codec: VideoCodec, tiling: Tiling = Tiling()):
         self._tiles = _Tiles(codec, codec.decode, tiling, codec.stride.rows, codec.stride.columns)
 
     def decode(self, chunk: Float[Tensor, "b c _t h w"]) -> Float[Tensor, "b 3 t2 h2 w2"]:
@@ -196,7 +200,7 @@ class _Tiles:
 
     def __init__(
         self,
-        codec: Codec,
+        codec: VideoCodec,
         code: Callable[[Tensor, CausalCache], Tensor],
         tiling: Tiling,
         out_rows: int,
@@ -214,10 +218,10 @@ class _Tiles:
         return self._code(x.to(self.device), cell, self.caches)
 
     def run_all(self, chunks: Iterable[Tensor], cell: int) -> Iterator[Tensor]:
-        """The coded chunks, two at a time where `can_overlap_chunks`, each on half of the threads."""
+        """The coded chunks, two at a time where `overlaps_chunks`, each on half of the threads."""
         chunks = iter(chunks)
         ahead = list(islice(chunks, 2))
-        if len(ahead) < 2 or not can_overlap_chunks(self.codec, self._tile_cells(ahead[0], cell), self.device):
+        if len(ahead) < 2 or not overlaps_chunks(self.codec, self._tile_cells(ahead[0], cell), self.device):
             for x in chain(ahead, chunks):
                 yield self.run(x, cell)
             return
@@ -283,10 +287,9 @@ class _Tiles:
         return total / weights
 
 
-def can_overlap_chunks(codec: Codec, tile_cells: int, device: torch.device) -> bool:
+def overlaps_chunks(codec: VideoCodec, tile_cells: int, device: torch.device) -> bool:
     """True if two chunks with tiles of `tile_cells` latent cells are coded at once, given the memory that it takes."""
-    is_narrow = max(codec.config.base_width, codec.config.decoder_base_width or 0) <= MAX_WIDTH_TO_OVERLAP
-    return is_narrow and tile_cells <= MAX_CELLS_TO_OVERLAP and can_run_pairs(device)
+    return codec.can_overlap_chunks and tile_cells <= MAX_CELLS_TO_OVERLAP and can_run_pairs(device)
 
 
 def _ramp(start: int, stop: int, length: int, overlap: int, scale: int, device: torch.device) -> Float[Tensor, " n"]:

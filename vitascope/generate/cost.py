@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope.codec.network import Codec
-from vitascope.codec.streaming import Tiling, can_overlap_chunks, latent_shape, latent_spans
+from vitascope.codec.streaming import Tiling, latent_shape, latent_spans, overlaps_chunks
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.kernels.device import CPU, META
 from vitascope.kernels.int8 import is_eight_bit, num_weight_bytes, num_weights
 from vitascope.kernels.linear import Linear
@@ -55,7 +55,7 @@ class Cost:
 
 
 def cost_of(
-    codec: Codec,
+    codec: VideoCodec,
     transformer: Transformer,
     text_encoder: PromptEncoder,
     num_passes: int,
@@ -130,13 +130,14 @@ def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> f
     return 2 * side**3 / quickest
 
 
-def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, int]:
+def _decoding(codec: VideoCodec, frames: int, rows: int, columns: int) -> tuple[int, int]:
     """FLOPs of decoding a latent, and bytes of the largest feature maps at a time, found on the meta device."""
     tiling = Tiling()
     row_spans, column_spans = tiling.spans(rows), tiling.spans(columns)
     tile = row_spans[0][1], column_spans[0][1]
     with META:
-        empty = Codec(codec.config).eval()
+        empty = type(codec)(codec.config).eval()
+    empty.to(META)  # also buffers with numbers
     largest = 0
 
     def notice(module: nn.Module, inputs: object, output: object) -> None:
@@ -150,12 +151,12 @@ def _decoding(codec: Codec, frames: int, rows: int, columns: int) -> tuple[int, 
     chunk = max(stop - start for start, stop in spans)
     for length in {chunk, 1}:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            empty.decode_raw(torch.empty(1, codec.latent_channels, length, *tile, device=META))
+            empty.decode(torch.empty(1, codec.latent_channels, length, *tile, device=META))
         flops[length] = counter.get_total_flops()
     for hook in hooks:
         hook.remove()
     # a first latent frame makes one frame of pixels, and each one after it as many as the stride
-    chunks_at_once = 2 if len(spans) > 1 and can_overlap_chunks(codec, math.prod(tile), CPU) else 1
+    chunks_at_once = 2 if len(spans) > 1 and overlaps_chunks(codec, math.prod(tile), CPU) else 1
     later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
     total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)
     return round(total), chunks_at_once * largest

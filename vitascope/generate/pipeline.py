@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vitascope.codec.network import Codec
 from vitascope.codec.streaming import latent_shape
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import DeviceError, ModelError, SizeError
 from vitascope.generate.cost import Cost, card_of, cost_of_pipeline
 from vitascope.generate.footage import Media
@@ -61,7 +61,9 @@ class Pipeline:
     so a seed gives the same video on every device, up to rounding.
     """
 
-    def __init__(self, codec: Codec, transformer: Transformer, text_encoder: PromptEncoder, config: PipelineConfig):
+    def __init__(
+        self, codec: VideoCodec, transformer: Transformer, text_encoder: PromptEncoder, config: PipelineConfig
+    ):
         if config.solver not in SOLVERS:
             raise ModelError(f"the model's solver is {config.solver!r}; known are {', '.join(SOLVERS)}")
         self.codec = codec.eval().requires_grad_(False)

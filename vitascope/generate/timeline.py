@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video, latent_shape
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import SizeError
 from vitascope.generate.footage import pad_to
 from vitascope.kernels.device import CPU
@@ -63,7 +63,7 @@ class Timeline:
 class LatentGrid:
     """Relation of pixels to latent cells, for a codec and a patch size."""
 
-    codec: Codec
+    codec: VideoCodec
     patch: Patch
 
     @property
