@@ -36,6 +36,12 @@ def boards() -> list[Board]:
     return [b for b in make_boards(16, 2, SHAPE) if b.scene.shots[0].place != b.scene.shots[1].place][:6]
 
 
+@pytest.fixture(scope="module")
+def renders(boards: list[Board]) -> dict[str, Video]:
+    """The simulator's video of each."""
+    return {board.name: board.render(SHAPE) for board in boards}
+
+
 def test_a_storyboard_lasts_as_long_as_its_scene_and_cuts_where_that_does(boards: list[Board]) -> None:
     for board in boards:
         storyboard = board.request(SHAPE, seed=7)
@@ -47,16 +53,16 @@ def test_a_storyboard_lasts_as_long_as_its_scene_and_cuts_where_that_does(boards
 
 
 def test_renders_are_all_right_and_videos_without_a_cut_are_not(
-    boards: list[Board], judge: Judge, tmp_path: Any
+    boards: list[Board], renders: dict[str, Video], judge: Judge, tmp_path: Any
 ) -> None:
     def uncut(board: Board) -> Video:
-        return Video(np.repeat(board.render(SHAPE).frames[:1], 17, axis=0), 8.0)
+        return Video(np.repeat(renders[board.name].frames[:1], 17, axis=0), 8.0)
 
-    report = evaluate_storyboards(boards, lambda board: board.render(SHAPE), uncut, judge.read)
-    renders, model = report.scores["renders"], report.scores["model"]
-    assert sum(score.cuts_in_place for score in renders) >= 5
-    assert sum(score.no_others for score in renders) >= 5
-    assert sum(score.same_cast for score in renders) >= 4  # the judge errs
+    report = evaluate_storyboards(boards, lambda board: renders[board.name], uncut, judge.read)
+    rendered, model = report.scores["renders"], report.scores["model"]
+    assert sum(score.cuts_in_place for score in rendered) >= 5
+    assert sum(score.no_others for score in rendered) >= 5
+    assert sum(score.same_cast for score in rendered) >= 4  # the judge errs
     assert not any(score.cuts_in_place for score in model)
     assert all(score.no_others for score in model)
     assert "same cast" in report.lines()[-2]
@@ -64,9 +70,9 @@ def test_renders_are_all_right_and_videos_without_a_cut_are_not(
     assert (tmp_path / "storyboards.png").stat().st_size > 1000
 
 
-def test_a_cut_too_many_and_another_cast_are_seen(boards: list[Board], judge: Judge) -> None:
-    video = boards[0].render(SHAPE)
-    other = next(b for b in boards if b.scene.actors[0].colour != boards[0].scene.actors[0].colour).render(SHAPE)
+def test_a_cut_too_many_and_another_cast_are_seen(boards: list[Board], renders: dict[str, Video], judge: Judge) -> None:
+    video = renders[boards[0].name]
+    other = renders[next(b for b in boards if b.scene.actors[0].colour != boards[0].scene.actors[0].colour).name]
     cut = boards[0].scene.first_frames(17)[1]
     late = Video(np.concatenate([video.frames[:13], other.frames[13:]]), 8.0)
     assert not judge_board(boards[0], late, judge.read).no_others or abs(cut - 13) <= 2
@@ -84,7 +90,8 @@ def test_a_faint_cut_is_seen_where_one_looks_for_it() -> None:
     assert find_cuts_near(frames, [12]) == []
 
 
-def test_clips_too_short_for_two_shots_are_refused() -> None:
+def test_clips_too_short_for_two_shots_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitascope.evaluate.storyboards.DRAWS", 20)
     with pytest.raises(SizeError, match="too short"):
         make_boards(2, 0, VideoShape(5, 8.0, 64, 64, 0.0))
     with pytest.raises(SizeError, match="this model makes images"):
