@@ -128,6 +128,8 @@ def test_distances_of_a_models_videos_of_the_real_clips_captions(
     ("words", "said"),
     [
         (["faithful", "mine", "--model", "mine"], "--model is for a model; the given videos exist already"),
+        (["faithful", "few", "--dtype", "float32"], "--dtype is for a model"),
+        (["distribution", "few", "--real", "few", "--dtype", "float32"], "--dtype is for a model"),
         (["faithful", "none", "--judge", "judge"], "no folder none"),
         (["faithful", "--judge", "none"], "none/config.json is missing; give the folder of a network"),
         (["faithful", "--out", "file"], "--out file: file is a file, not a folder"),
