@@ -37,19 +37,27 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Empty temporary folder in the same parent. It replaces `path` on exit and is removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
         for file in temporary.rglob("*"):
             sync(file)
         sync(temporary)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        if path.exists():  # a folder can't be renamed onto another: the old one stays complete until the last moment
+            path.replace(old)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
         sync(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path, idle_seconds: float = 3600.0) -> None:
