@@ -1,10 +1,8 @@
-"""`vitascope train` and `info`: what they pass on, print and refuse."""
+"""`vitascope info`: what they pass on, print and refuse."""
 
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -19,29 +17,6 @@ def test_info_prints_the_card(pipeline: FakePipeline, capsys: pytest.CaptureFixt
     assert cli.main(["info", "mine", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == pipeline.card()
     assert pipeline.models == ["playground", "mine"]
-
-
-@pytest.mark.parametrize("network", ["codec", "transformer", "judge"])
-def test_train_passes_config_run_and_overrides_on(
-    network: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    calls: list[tuple[object, ...]] = []
-    module = types.ModuleType("train")
-
-    def train(config: Path, run: Path, overrides: list[str]) -> Path:
-        calls.append((config, run, overrides))
-        return run / "model"
-
-    vars(module)["train"] = train
-    monkeypatch.setitem(
-        sys.modules, "vitascope.judge.train" if network == "judge" else f"vitascope.train.{network}", module
-    )
-    assert cli.main(["train", network, "configs/small.toml", "steps=3", "optimizer.lr=1e-4"]) == 0
-    assert cli.main(["train", network, "configs/small.toml", "--out", "here"]) == 0
-    config = Path("configs/small.toml")
-    run = Path("runs/small")
-    assert calls == [(config, run, ["steps=3", "optimizer.lr=1e-4"]), (config, Path("here"), [])]
-    assert capsys.readouterr().out == f"{run / 'model'}\n{Path('here', 'model')}\n"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from vitascope.cli.data import prepare, render
 from vitascope.cli.evaluate import evaluate
 from vitascope.cli.generate import GENERATE_VERBS
 from vitascope.cli.models import export, info
-from vitascope.cli.networks import train
+from vitascope.cli.train import train
 from vitascope.cli.verb import Verb
 from vitascope.errors import Terminated, VitascopeError
 from vitascope.kernels.allocator import keep_freed_memory
