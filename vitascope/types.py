@@ -9,4 +9,5 @@ Number: TypeAlias = int | float | Fraction  # type checks at run time don't take
 
 Dtype: TypeAlias = Literal["float32", "bfloat16"]
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
+TrainingPrecision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 DtypeChoice: TypeAlias = Literal["auto", "float32", "bfloat16", "int8"]

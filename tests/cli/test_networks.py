@@ -1,4 +1,4 @@
-"""`vitascope info`: what they pass on, print and refuse."""
+"""`vitascope info`: what it passes on, prints and refuses."""
 
 from __future__ import annotations
 

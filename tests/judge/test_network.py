@@ -9,7 +9,7 @@ import torch
 from vitascope.errors import ModelError
 from vitascope.hub.weights import save_network
 from vitascope.judge.mirror import mirrored_words
-from vitascope.judge.network import Judge, JudgeConfig, look, shots_of, sight_size, to_signal
+from vitascope.judge.network import Judge, JudgeConfig, input_size, preprocess, shots_of, to_signal
 from vitascope.judge.sentence import VALUES, Slot, next_slot, slots, write
 from vitascope.judge.vocabulary import collect
 from vitascope.video import Video
@@ -85,10 +85,10 @@ def test_the_stem_sees_each_frame_and_its_changes(judge: Judge) -> None:
 
 
 def test_times_are_seconds_whatever_the_rate() -> None:
-    frames, seconds = look(noise(49, 32, 48, fps=24.0), JudgeConfig())
+    frames, seconds = preprocess(noise(49, 32, 48, fps=24.0), JudgeConfig())
     assert frames.shape == (17, 64, 96, 3)
     np.testing.assert_allclose(seconds, np.arange(17) * 0.125)
-    picture, second = look(noise(1, 32, 32), JudgeConfig())
+    picture, second = preprocess(noise(1, 32, 32), JudgeConfig())
     assert (picture.shape, second.tolist()) == ((1, 64, 64, 3), [0.0])
     assert to_signal(np.array([[[[[0, 255, 51]]]]], dtype=np.uint8)).flatten().tolist() == pytest.approx([-1, 1, -0.6])
 
@@ -98,7 +98,7 @@ def test_times_are_seconds_whatever_the_rate() -> None:
     [(64, 64, (64, 64)), (48, 80, (64, 104)), (720, 1280, (64, 112)), (640, 16, (256, 64)), (17, 17, (64, 64))],
 )
 def test_the_short_side_is_always_the_same(height: int, width: int, expected: tuple[int, int]) -> None:
-    assert sight_size(height, width, 64) == expected
+    assert input_size(height, width, 64) == expected
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 40, 30), (30, 16, 90)])
@@ -122,8 +122,8 @@ def test_what_happens_in_a_shot_is_read_of_it_alone(judge: Judge, monkeypatch) -
     two = judge.vocabulary.ids["shots:2"]
     monkeypatch.setitem(judge.vocabulary.choices, "shots", [two])
     seen: list[int] = []
-    remember = Judge.remember
-    monkeypatch.setattr(Judge, "remember", lambda self, part: seen.append(part.num_frames) or remember(self, part))
+    encode = Judge.encode
+    monkeypatch.setattr(Judge, "encode", lambda self, part: seen.append(part.num_frames) or encode(self, part))
     reading = judge.read(video)
     assert seen == [13, 5, 8]
     order = slots(2, int(reading.sentence[Slot("groups")]))
@@ -132,7 +132,7 @@ def test_what_happens_in_a_shot_is_read_of_it_alone(judge: Judge, monkeypatch) -
     for number, part in enumerate(shots_of(video, 2)):
         begun = {**cast, Slot("shots"): "1"}
         words = [judge.vocabulary.mark("attributes"), *(judge.vocabulary.ids[token] for token in write(begun))]
-        logits = judge.attribute_logits(torch.tensor(words), remember(judge, part))[-1]
+        logits = judge.attribute_logits(torch.tensor(words), encode(judge, part))[-1]
         setting = max(judge.vocabulary.choices["setting"], key=lambda word: float(logits[word]))
         assert judge.vocabulary.tokens[setting] == f"setting:{reading.sentence[Slot('setting', None, number)]}"
         sure = logits[judge.vocabulary.choices["setting"]].softmax(0).max().item()
@@ -173,13 +173,13 @@ def test_the_bundled_shape_fits_into_fifteen_megabytes() -> None:
 def test_a_judge_of_other_words_than_the_worlds_is_refused(judge: Judge, tmp_path) -> None:
     tokens = tuple(token for token in CONFIG.tokens if token not in ("kind:cat", "camera:rise"))
     save_network(judge, CONFIG.model_copy(update={"tokens": tokens}), tmp_path / "old")
-    with pytest.raises(ModelError, match=r"lacks 2 of the world's words \(kind:cat is one\): train it anew"):
+    with pytest.raises(ModelError, match=r"lacks 2 of the world's words \(kind:cat is one\): train it again"):
         Judge.load(tmp_path / "old")
 
 
 def test_the_trunk_is_the_mean_of_a_videos_tokens(judge: Judge) -> None:
     video = noise(4, 16, 16)
-    frames, seconds = look(video, judge.config)
+    frames, seconds = preprocess(video, judge.config)
     tokens = judge.encoder(to_signal(frames[None]), torch.from_numpy(seconds)[None])[0]
     torch.testing.assert_close(judge.trunk(video), tokens.mean(dim=0))
     assert judge.trunk(video).shape == (24,)

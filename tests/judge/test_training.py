@@ -19,24 +19,24 @@ from vitascope.data.clips import Reader, list_clips, shot_prompts
 from vitascope.errors import ConfigError, DatasetError, ModelError
 from vitascope.hub.weights import save_network
 from vitascope.judge import train as training
-from vitascope.judge.degrade import block_coded, blurred, degrade, smeared
-from vitascope.judge.grounding import whereabouts
+from vitascope.judge.augment import block_coded, blurred, degrade, smeared
+from vitascope.judge.batches import JudgeBatches, true_sentence
+from vitascope.judge.calibration import slot_logits
+from vitascope.judge.grounding import actor_track
 from vitascope.judge.mirror import mirrored_words
-from vitascope.judge.network import Judge, JudgeConfig, shots_of
+from vitascope.judge.network import Judge, JudgeConfig, load_compatible, shots_of
 from vitascope.judge.scoring import REPORTED
 from vitascope.judge.sentence import VALUES, Slot
 from vitascope.judge.train import (
-    JudgeBatches,
-    JudgeTrainConfig,
-    JudgeTrainer,
-    happening_weights,
-    slot_logits,
+    JudgeTask,
+    action_weights,
     training_and_validation,
-    true_sentence,
     validate,
     word_loss,
 )
+from vitascope.judge.train_config import JudgeTrainConfig
 from vitascope.judge.vocabulary import collect, split
+from vitascope.train.loop import Trainer
 from vitascope.train.run import read_checkpoint, step_generator
 from vitascope.video import Video
 from vitascope.video.cuts import strongest_cuts
@@ -45,11 +45,14 @@ from vitascope.worlds.solids.captions import captions
 from vitascope.worlds.solids.sampling import sample_scene
 
 
-def trainer_of(config: JudgeTrainConfig) -> tuple[JudgeTrainer, JudgeBatches]:
-    clips = list_clips(config.data)
-    told = [each.captions for clip in clips for each in (clip, *clip.shots_alone())]
-    trainer = JudgeTrainer(config, collect(t for captions in told for texts in captions.values() for t in texts))
-    return trainer, JudgeBatches(clips, config, trainer.model.vocabulary, Reader(len(clips), 0.0))
+def trainer_of(config: JudgeTrainConfig) -> tuple[Trainer, JudgeBatches]:
+    task = JudgeTask(config, list_clips(config.data))
+    task.prepare()
+    return Trainer(task), task.batches
+
+
+def train_step(trainer: Trainer, step: int, batch: Any) -> dict[str, float]:
+    return trainer.update(step, [(batch, step_generator(0, step))])()
 
 
 def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
@@ -59,7 +62,7 @@ def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
     config = load_config(judge_config, JudgeTrainConfig, overrides)
     trainer, batches = trainer_of(config)
     for step in range(config.steps):
-        trainer.step(step, batches.draw(step_generator(0, step)))
+        train_step(trainer, step, batches.draw(step_generator(0, step)))
     clips = list_clips(config.data)
     scores = validate(trainer.ema, [(clip.read(), true_sentence(clip)) for clip in clips], tmp_path / "bins.png")
     assert min(scores[name] for name in REPORTED) > 0.95
@@ -71,22 +74,22 @@ def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
 def metrics(run: Path) -> list[dict[str, float]]:
     """A run's records without what a clock measured."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+    return [{key: value for key, value in record.items() if key not in {"seconds", "data wait"}} for record in records]
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(judge_config, tmp_path, monkeypatch):
     """Fails if an optimizer's state, the average or a generator is not part of what is restored."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     training.train(judge_config, whole)
-    original: Callable[..., Any] = JudgeTrainer.step
+    original: Callable[..., Any] = Trainer.step
 
-    def step(self: JudgeTrainer, number: int, *arguments: Any) -> Any:
+    def step(self: Any, number: int) -> Any:
         if number == 4:
             monkeypatch.undo()
             raise KeyboardInterrupt
-        return original(self, number, *arguments)
+        return original(self, number)
 
-    monkeypatch.setattr(JudgeTrainer, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     with pytest.raises(KeyboardInterrupt):
         training.train(judge_config, parted)
     assert metrics(parted)[-1]["step"] == 4
@@ -154,10 +157,10 @@ def test_logits_of_several_shots_are_those_of_each_alone(judge_config):
 
 def test_what_happens_counts_as_much_as_it_is_told_to(judge_config):
     """Fails when the weights aren't those of the words, or aren't taken."""
-    config = load_config(judge_config, JudgeTrainConfig, ["happening_weight=3"])
+    config = load_config(judge_config, JudgeTrainConfig, ["action_weight=3"])
     trainer, batches = trainer_of(config)
     batch, vocabulary = batches.draw(step_generator(0, 1)), trainer.model.vocabulary
-    weights = happening_weights(vocabulary, 3.0)
+    weights = action_weights(vocabulary, 3.0)
     assert {vocabulary.tokens[k].partition(":")[0] for k in weights.gt(1).nonzero()} == {"motion", "partner", "camera"}
     memory = trainer.model.encoder(batch.pixels, batch.seconds)
     logits = trainer.model.decoder(batch.attributes[:, :-1].clamp_min(0), memory)
@@ -165,7 +168,8 @@ def test_what_happens_counts_as_much_as_it_is_told_to(judge_config):
     losses = -logits.log_softmax(-1).gather(-1, told.clamp_min(0)[..., None])[..., 0]
     counts = weights[told.clamp_min(0)] * (told >= 0)
     assert torch.isclose(
-        word_loss(trainer.model, batch.attributes, memory, trainer.word_weights), (losses * counts).sum() / counts.sum()
+        word_loss(trainer.model, batch.attributes, memory, trainer.task.word_weights),
+        (losses * counts).sum() / counts.sum(),
     )
 
 
@@ -205,7 +209,7 @@ def test_shots_are_learned_alone_too(judge_config):
     """Fails when another shot's frames, words or places are taken for a shot's."""
     config = load_config(judge_config, JudgeTrainConfig)
     whole = next(clip for clip in list_clips(config.data) if len(clip.cuts) == 1)
-    where, (cut,) = whereabouts(whole, np.arange(whole.num_frames)), whole.cuts
+    where, (cut,) = actor_track(whole, np.arange(whole.num_frames)), whole.cuts
     assert replace(whole, storyboards={}).shots_alone() == []  # nobody told its shots
     alone = first, second = whole.shots_alone()
     assert [first.num_frames, second.num_frames] == [cut, whole.num_frames - cut]
@@ -223,7 +227,7 @@ def test_shots_are_learned_alone_too(judge_config):
         sentence = true_sentence(clip)
         assert sentence[Slot("shots")] == "1"
         assert sentence[Slot("setting", None, 0)] == true_sentence(whole)[Slot("setting", None, number)]
-        there = whereabouts(clip, np.arange(1))
+        there = actor_track(clip, np.arange(1))
         assert there.shot.tolist() == [0]
         assert np.array_equal(there.place[0], where.place[cut * number])
     vocabulary = Judge(JudgeConfig(tokens=collect([]))).vocabulary
@@ -238,18 +242,17 @@ def test_a_run_begins_with_another_judge(judge_config, tmp_path):
     other, _ = trainer_of(config)
     known = other.model.vocabulary.ids
     word = next(token for token in reversed(other.model.config.tokens) if token.isascii())
-    begun = JudgeTrainer(config.model_copy(update={"seed": 5}), collect([f"{word} quokka"]))
-    ids, before = begun.model.vocabulary.ids, begun.model.decoder.words.weight.detach().clone()
+    begun = Judge(config.judge.model_copy(update={"tokens": collect([f"{word} quokka"])}))
+    ids, before = begun.vocabulary.ids, begun.decoder.words.weight.detach().clone()
     assert ids[word] != known[word]
-    begun.begin_with(other.model)
+    load_compatible(begun, other.model)
     assert "quokka" not in known
     for token, number in ids.items():
         kept = other.model.decoder.words.weight[known[token]] if token in known else before[number]
-        assert torch.equal(begun.model.decoder.words.weight[number], kept)
+        assert torch.equal(begun.decoder.words.weight[number], kept)
     for name, tensor in other.model.state_dict().items():
         if name != "decoder.words.weight":
-            assert torch.equal(begun.model.state_dict()[name], tensor)
-            assert torch.equal(begun.ema.state_dict()[name], tensor)
+            assert torch.equal(begun.state_dict()[name], tensor)
 
 
 def test_a_run_goes_on_from_the_judge_that_its_config_names(judge_config, tmp_path):
@@ -269,30 +272,30 @@ def test_a_judge_that_saw_changes_over_fewer_frames_can_be_gone_on_with(judge_co
     """Fails when the new changes count from the start, or stand where others were."""
     other, _ = trainer_of(load_config(judge_config, JudgeTrainConfig, ["judge.lags=[1]"]))
     begun, batches = trainer_of(load_config(judge_config, JudgeTrainConfig, ["seed=5", "judge.lags=[1, 2]"]))
-    begun.begin_with(other.model)
+    load_compatible(begun.model, other.model)
     batch = batches.draw(step_generator(0, 0))
     before, after = (each.model.encoder(batch.pixels, batch.seconds) for each in (other, begun))
     torch.testing.assert_close(after, before)
     with pytest.raises(ModelError, match="has lags"):
-        other.begin_with(begun.model)
+        load_compatible(other.model, begun.model)
 
 
 def test_what_tokens_show_is_learned_too(judge_config):
     """Fails when the loss on tokens doesn't reach the encoder, counts nothing, or its own layers aren't trained."""
     config = load_config(judge_config, JudgeTrainConfig, ["caption_weight=0", "learning_rate=0.02", "degraded=0"])
     (with_it, batches), (without, _) = (
-        trainer_of(config.model_copy(update={"pointing_weight": weight})) for weight in (1.0, 0.0)
+        trainer_of(config.model_copy(update={"grounding_weight": weight})) for weight in (1.0, 0.0)
     )
     batch = next(b for k in range(99) if (b := batches.draw(step_generator(0, k))).pixels.shape[2] > 1)
-    assert (batch.labels["somebody"] == 1).any()
+    assert (batch.labels["presence"] == 1).any()
     silent = torch.cat([batch.attributes[:, :1], torch.full_like(batch.attributes[:, 1:], -1)], dim=1)
     silent[:, 1] = batch.attributes[:, 1]  # the style alone is asked for: the same for both
     batch = replace(batch, attributes=silent)
-    losses = [trainer.step(0, batch)["pointing"] for trainer in (with_it, without)]
+    losses = [train_step(trainer, 0, batch)["grounding"] for trainer in (with_it, without)]
     assert losses[0] == losses[1]
     weights = [trainer.model.encoder.blocks[0].mlp[0].weight for trainer in (with_it, without)]
     assert not torch.equal(*weights)
-    later = [with_it.step(k, batch)["pointing"] for k in range(1, 30)]
+    later = [train_step(with_it, k, batch)["grounding"] for k in range(1, 30)]
     assert later[-1] < 0.5 * losses[0]
 
 
@@ -301,7 +304,7 @@ def test_more_data_is_trained_on_and_not_validated_with(judge_config, told_datas
     more = shutil.copytree(told_dataset, tmp_path / "more")
     for path in sorted((more / "clips").glob("*.json"))[:-2]:
         path.unlink()
-    config = load_config(judge_config, JudgeTrainConfig, [f'more_data=["{more}"]', "num_validation=10"])
+    config = load_config(judge_config, JudgeTrainConfig, [f'extra_data=["{more}"]', "num_validation=10"])
     training_clips, validation = training_and_validation(config)
     assert [clip.path.parent.parent for clip in training_clips] == [told_dataset] * 2 + [more] * 2
     assert {clip.path.parent.parent for clip in validation} == {told_dataset}
@@ -309,7 +312,7 @@ def test_more_data_is_trained_on_and_not_validated_with(judge_config, told_datas
     batches = JudgeBatches(training_clips, config, Judge(JudgeConfig(tokens=collect([]))).vocabulary, reader)
     for k in range(40):
         batches.draw(step_generator(0, k))
-    assert {path.parent.parent for path, *_ in batches.seen} == {told_dataset, more}
+    assert {path.parent.parent for path, *_ in batches.cache} == {told_dataset, more}
 
 
 def test_a_judge_of_another_shape_to_begin_with_is_refused(judge_config, tmp_path):
@@ -358,9 +361,9 @@ def test_the_mirror_knows_every_word_for_a_side() -> None:
 def test_other_words_than_the_run_began_with_are_refused(judge_config):
     config = load_config(judge_config, JudgeTrainConfig)
     trainer, _ = trainer_of(config)
-    other = JudgeTrainer(config, collect(["only these words"]))
+    clips = [replace(clip, captions={"en": ["only these words"]}, storyboards={}) for clip in list_clips(config.data)]
     with pytest.raises(DatasetError, match="have changed"):
-        other.restore(trainer.checkpoint(1))
+        Trainer(JudgeTask(config, clips)).restore(trainer.checkpoint(1))
 
 
 @pytest.mark.parametrize(("attributes", "said"), [(None, "no attributes"), ({"style": "plain"}, "not the world's")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -16,17 +17,26 @@ from vitascope.data.clips import Clip, Reader, list_clips
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.hub.registry import load_codec
 from vitascope.train import codec
-from vitascope.train.codec import ClipBatches, CodecTrainConfig, CodecTrainer, channel_gain, finish
+from vitascope.train.codec import (
+    ClipBatches,
+    CodecBatch,
+    CodecTask,
+    CodecTrainConfig,
+    channel_gain,
+    fit_linear_path,
+    save_codec,
+)
+from vitascope.train.loop import Trainer
 from vitascope.train.run import step_generator
 
 
 def test_one_clip_is_learned_by_heart(codec_config, drawn_dataset):
     config = load_config(codec_config, CodecTrainConfig, ["steps=80", "learning_rate=5e-3", "codec.base_width=16"])
-    trainer, video = CodecTrainer(config), list_clips(drawn_dataset)[0].read()
+    trainer, video = Trainer(CodecTask(config, [])), list_clips(drawn_dataset)[0].read()
     video = type(video)(video.frames[:5], video.fps)
     before = psnr(video.frames, reconstruct(trainer.ema, video).frames)
     for step in range(config.steps):
-        trainer.step(step, to_signal(video.frames), step_generator(0, step))
+        trainer.update(step, [(CodecBatch(to_signal(video.frames)), step_generator(0, step))])
     after = psnr(video.frames, reconstruct(trainer.model, video).frames)
     assert after > max(20.0, before + 10.0)
 
@@ -34,24 +44,26 @@ def test_one_clip_is_learned_by_heart(codec_config, drawn_dataset):
 def test_the_linear_path_gives_a_codec_a_start(codec_config, drawn_dataset):
     """Principal components before any step: already a picture. Images alone say nothing of motion, and do no harm."""
     config = load_config(codec_config, CodecTrainConfig, ["codec.linear_path=true", "codec.latent_channels=16"])
-    trainer, clips = CodecTrainer(config), list_clips(drawn_dataset)
-    trainer.start(clip.read() for clip in clips)
-    scores = [psnr(video.frames, reconstruct(trainer.ema, video).frames) for video in (c.read() for c in clips[:9])]
+    network, clips = CodecTask(config, []).model, list_clips(drawn_dataset)
+    fit_linear_path(network, (clip.read() for clip in clips))
+    scores = [psnr(video.frames, reconstruct(network, video).frames) for video in (c.read() for c in clips[:9])]
     assert min(scores) > 20.0
     images = [clip for clip in clips if clip.num_frames == 1]
-    trainer.start(clip.read() for clip in images)
-    assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+    fit_linear_path(network, (clip.read() for clip in images))
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 
 
 def test_the_perceptual_loss_is_part_of_the_step_and_stays_frozen(codec_config, drawn_dataset):
     config = load_config(codec_config, CodecTrainConfig, ["loss.perceptual=0.1", "precision=bfloat16"])
-    trainer = CodecTrainer(config)
-    assert trainer.perceptual is not None
-    before = {name: value.clone() for name, value in trainer.perceptual.state_dict().items()}
+    task = CodecTask(config, [])
+    trainer, perceptual = Trainer(task), task.perceptual
+    assert perceptual is not None
+    before = {name: value.clone() for name, value in perceptual.state_dict().items()}
     pixels = to_signal(list_clips(drawn_dataset)[0].read().frames[:5])
-    assert trainer.perceptual(pixels, pixels).item() == 0.0
-    assert trainer.step(0, pixels, step_generator(0, 0))["perceptual"] > 0.0
-    assert all(torch.equal(value, before[name]) for name, value in trainer.perceptual.state_dict().items())
+    assert perceptual(pixels, pixels).item() == 0.0
+    figures = trainer.update(0, [(CodecBatch(pixels), step_generator(0, 0))])()
+    assert figures["perceptual"] > 0.0
+    assert all(torch.equal(value, before[name]) for name, value in perceptual.state_dict().items())
 
 
 def test_a_run_folder_tells_what_happened(codec_config, tmp_path, capsys):
@@ -68,16 +80,16 @@ def test_a_run_folder_tells_what_happened(codec_config, tmp_path, capsys):
 
 def test_the_finished_codec_has_latents_of_unit_variance(codec_config, drawn_dataset, tmp_path):
     config = load_config(codec_config, CodecTrainConfig)
-    trainer, clips = CodecTrainer(config), list_clips(drawn_dataset)
-    folder = finish(trainer.ema, [clip.read() for clip in clips], tmp_path / "vae", config)
+    clips, folder = list_clips(drawn_dataset), tmp_path / "vae"
+    save_codec(CodecTask(config, []).model, [clip.read() for clip in clips], folder, config.channel_gain_power)
     network = load_codec(folder)
     latents = torch.cat([codec.encode_video(network, clip.read()).flatten(1) for clip in clips], dim=1)
     assert latents.mean(dim=1).tolist() == pytest.approx([0.0] * 4, abs=0.02)
     assert latents.std(dim=1).tolist() == pytest.approx([1.0] * 4, abs=0.02)
 
 
-def test_loudness_orders_the_channels_by_their_effect_on_pixels():
-    """Fails when the power is left out: the loudest of two channels, 9 and 1, is 3 times the other at loudness 0.5."""
+def test_channel_gain_orders_the_channels_by_their_effect_on_pixels():
+    """Fails when the power is left out: channels with effects 9 and 1 have gains of 3 to 1 at 0.5."""
     network = Codec(CodecConfig(latent_channels=2, base_width=8, linear_path=True))
     weight = network.linear_path.decode_rest.weight
     weight[:, 0], weight[:, 1] = 9.0, 1.0
@@ -108,11 +120,13 @@ def test_bfloat16_gradients_next_to_pixels_and_latents_agree_with_float32():
 
 def test_a_channel_that_says_nothing_is_refused(codec_config, drawn_dataset, tmp_path):
     config = load_config(codec_config, CodecTrainConfig)
-    trainer = CodecTrainer(config)
+    network, videos = CodecTask(config, []).model, [clip.read() for clip in list_clips(drawn_dataset)]
     with torch.no_grad():
-        trainer.ema.to_moments.weight[0] = 0
+        network.to_moments.weight[0] = 0
     with pytest.raises(DatasetError, match="constant"):
-        finish(trainer.ema, [clip.read() for clip in list_clips(drawn_dataset)], tmp_path / "vae", config)
+        save_codec(network, videos, tmp_path / "vae", 0.0)
+    save_codec(network, videos, tmp_path / "vae", 0.0, refuse_constant=False)  # at a checkpoint: training goes on
+    assert load_codec(tmp_path / "vae").config.latent_std[0] == 1.0
 
 
 def test_a_decoder_trained_alone_leaves_the_latents_as_they_were(codec_config, codec_folder, drawn_dataset, tmp_path):
@@ -135,7 +149,7 @@ def test_batches_have_one_shape_that_the_codec_takes(codec_config, drawn_dataset
     config = load_config(codec_config, CodecTrainConfig, ["num_frames=[1, 12, 17]", "crop=64"])
     clips = [Clip(c.id, c.path, c.num_frames, c.height - 2, c.width - 2, c.fps, {}) for c in list_clips(drawn_dataset)]
     batches = ClipBatches(clips, config, Stride(4, 8, 8), Reader(len(clips), 0.0))
-    shapes = {tuple(batches.draw(step_generator(0, step)).shape[1:]) for step in range(40)}
+    shapes = {tuple(batches.draw(step_generator(0, step)).pixels.shape[1:]) for step in range(40)}
     assert {shape[1] for shape in shapes} == {1, 9, 17}
     assert {shape[2:] for shape in shapes} == {(24, 24), (24, 40)}
 
@@ -150,13 +164,15 @@ def test_a_typo_in_the_config_is_one_line_and_exit_2(codec_config, tmp_path, cap
 
 
 def test_training_that_diverges_stops_with_exit_1_and_keeps_its_checkpoint(codec_config, tmp_path, capsys, monkeypatch):
-    original = CodecTrainer.step
-
-    def step(self, step, pixels, generator):
-        return original(self, step, pixels * float("nan") if step == 4 else pixels, generator)
-
-    monkeypatch.setattr(CodecTrainer, "step", step)
+    original = ClipBatches.draw
+    nan = CodecBatch(torch.full((1, 3, 1, 32, 32), float("nan")), ("000007",))
+    bad = step_generator(0, 4).initial_seed()
+    monkeypatch.setattr(
+        ClipBatches,
+        "draw",
+        lambda self, generator: nan if generator.initial_seed() == bad else original(self, generator),
+    )
     assert main(["train", "codec", str(codec_config), "-o", str(tmp_path / "run")]) == 1
-    assert "error: step 4: loss nan" in capsys.readouterr().err
+    assert re.search(r"error: step 4: loss nan, gradient norm nan, clips 000007; no weight", capsys.readouterr().err)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000003"]
-    assert not (tmp_path / "run" / "vae").exists()
+    load_codec(tmp_path / "run" / "vae")  # the one of step 3

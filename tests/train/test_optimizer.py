@@ -8,11 +8,11 @@ from torch import nn
 
 from vitascope.train.optimizer import (
     Muon,
-    descend,
     load_optimizer_tensors,
     make_optimizers,
     optimizer_tensors,
     orthogonalise,
+    set_rate,
 )
 
 
@@ -68,24 +68,19 @@ def test_every_parameter_has_exactly_one_optimizer_and_hidden_kernels_have_muon(
     assert decays == {5: 0.01, 3: 0.0, 2: 0.01, 1: 0.0}
 
 
-@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_changes_nothing(factor):
-    network = nn.Linear(2, 2)
-    optimizers = make_optimizers(network, 1e-3, lambda name: True)
-    before = [p.detach().clone() for p in network.parameters()]
-    with pytest.raises(FloatingPointError, match="step 12"):
-        descend(network(torch.ones(1, 2)).sum() * factor, network, optimizers, 1e-3, 12)
-    assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
-    assert all(not optimizer.state for optimizer in optimizers)
-
-
-def test_a_step_follows_the_rate_it_is_given_and_clips():
+def test_a_step_follows_the_rate_it_is_given():
     network = nn.Linear(2, 2)
     optimizers = make_optimizers(network, 1e-3, lambda name: True)
     before = network.bias.detach().clone()
-    norm = descend(network(torch.ones(1, 2)).sum() * 1e6, network, optimizers, 0.5, 0)
-    assert norm == pytest.approx(1e6 * 6**0.5)
+    set_rate(optimizers, 0.5)
+    descend(network(torch.ones(1, 2)).sum(), optimizers)
     assert (before - network.bias).tolist() == pytest.approx([0.5, 0.5], rel=1e-4)  # AdamW's first step is the rate
+
+
+def descend(loss: torch.Tensor, optimizers: list[torch.optim.Optimizer]) -> None:
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def test_an_optimizers_state_comes_back():
@@ -97,7 +92,7 @@ def test_an_optimizers_state_comes_back():
         for optimizer, tensors in zip(optimizers, state or [], strict=False):
             load_optimizer_tensors(optimizer, tensors)
         for _ in range(steps):
-            descend(network(torch.ones(1, 3)).square().sum(), network, optimizers, 1e-2, 0)
+            descend(network(torch.ones(1, 3)).square().sum(), optimizers)
         return network, optimizers
 
     _, optimizers = trained(3)

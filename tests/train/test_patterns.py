@@ -125,7 +125,7 @@ def test_longer_videos_are_noisier():
 
 
 def test_half_of_the_given_frames_are_clean_and_none_is_too_noisy():
-    generator, config = torch.Generator().manual_seed(0), PatternConfig(given_noise=0.2)
+    generator, config = torch.Generator().manual_seed(0), PatternConfig(condition_noise=0.2)
     levels = torch.tensor([draw_given_sigma(config, generator) for _ in range(NUM_DRAWS)])
     assert (levels == 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
     assert 0.19 < levels.max() <= 0.2

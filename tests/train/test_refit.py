@@ -17,7 +17,7 @@ from vitascope.model.patches import make_sample, pack, patchify, token_group
 from vitascope.model.transformer import Transformer, TransformerConfig
 from vitascope.train import transformer as training
 from vitascope.train.refit import first_frame_tokens, refit
-from vitascope.train.transformer import TransformerTrainConfig
+from vitascope.train.transformer_config import TransformerTrainConfig
 from vitascope.video import read_video
 
 SHAPE = {"patch": (1, 1, 1), "num_layers": 2, "num_heads": 2, "head_dim": 16, "ffn_width": 64, "text_width": 8}

@@ -16,6 +16,7 @@ import torch
 
 from vitascope.errors import ConfigError
 from vitascope.train import codec, transformer
+from vitascope.train.loop import Trainer
 from vitascope.train.run import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -36,17 +37,17 @@ codec.train(sys.argv[1], sys.argv[2])
 """
 
 
-def interrupt_in_step(monkeypatch: pytest.MonkeyPatch, trainer: type, number: int) -> None:
+def interrupt_in_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Ctrl-C in a step (counted from 0), once."""
-    original: Callable[..., Any] = trainer.step
+    original: Callable[..., Any] = Trainer.step
 
-    def step(self: object, step: int, *arguments: Any) -> Any:
+    def step(self: Any, step: int) -> Any:
         if step == number:
             monkeypatch.undo()
             raise KeyboardInterrupt
-        return original(self, step, *arguments)
+        return original(self, step)
 
-    monkeypatch.setattr(trainer, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -72,13 +73,14 @@ TRANSFORMER_WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], ["loss.adversarial=0.1", "loss.adversarial_from=0.2"], ["codec.linear_path=true"]]
+    "overrides",
+    [[], ["loss.adversarial=0.1", "loss.adversarial_from=0.2"], ["codec.linear_path=true", "accumulate=2"]],
 )
 def test_an_interrupted_codec_run_goes_on_bit_for_bit(codec_config, tmp_path, monkeypatch, overrides):
     """Fails if an optimizer's state, an average or a generator is not part of what is restored."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     codec.train(codec_config, whole, overrides)
-    interrupt_in_step(monkeypatch, codec.CodecTrainer, 5)
+    interrupt_in_step(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         codec.train(codec_config, parted, overrides)
     assert metrics(parted)[-1]["step"] == 5  # logged, but after the checkpoint: it is forgotten and logged again
@@ -92,7 +94,7 @@ def test_an_interrupted_transformer_run_goes_on_bit_for_bit_in_the_next_epoch(
     """Fails if the loader's epoch or its position is not restored."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     transformer.train(transformer_config, whole)
-    interrupt_in_step(monkeypatch, transformer.TransformerTrainer, 7)
+    interrupt_in_step(monkeypatch, 7)
     with pytest.raises(KeyboardInterrupt):
         transformer.train(transformer_config, parted)
     assert read_checkpoint(parted / "checkpoints" / "step_00000006").state["loader"]["epoch"] == 1

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from vitascope.config import load_config
-from vitascope.errors import ModelError
-from vitascope.train.run import Checkpoint, Run, RunConfig, read_checkpoint, step_generator, update_ema
+from vitascope.errors import ConfigError, ModelError
+from vitascope.train.run import (
+    Checkpoint,
+    Compute,
+    Run,
+    RunConfig,
+    read_checkpoint,
+    seeded,
+    step_generator,
+    update_ema,
+)
 
 
 def config(**changes: object) -> RunConfig:
@@ -58,23 +66,6 @@ def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path):
     assert records == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
 
 
-def test_reports_come_at_their_steps_and_at_the_end(tmp_path, capsys):
-    run = Run(tmp_path, config(log_every=3, sample_every=5, checkpoint_every=4))
-    pictures: list[Path] = []
-
-    def validate(picture: Path) -> dict[str, float]:
-        pictures.append(picture)
-        return {"score": 1.0}
-
-    run.train(2, step=lambda number: {"number": float(number)}, validate=validate, checkpoint=checkpoint)
-    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [(r["step"], r["number"]) for r in records if "number" in r] == [(3, 2.0), (6, 5.0), (9, 8.0), (10, 9.0)]
-    assert [r["step"] for r in records if "score" in r] == [5, 10]
-    assert [path.name for path in pictures] == ["step_00000005.png", "step_00000010.png"]
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000008", "step_00000010"]
-    assert "step 10/10  left 0:00:00  score 1" in capsys.readouterr().err
-
-
 def test_the_folder_tells_its_config(tmp_path):
     Run(tmp_path, config(warmup=3))
     assert load_config(tmp_path / "config.toml", RunConfig) == config(warmup=3)
@@ -100,3 +91,31 @@ def test_the_average_moves_by_its_weight():
         nn.init.ones_(model.weight)
         update_ema(ema, model, 0.9, step)
         assert ema.weight.item() == pytest.approx(1 - kept)
+
+
+def test_a_run_may_continue_on_another_device_and_not_with_other_settings(tmp_path):
+    """Fails when every setting is compared, or none."""
+    Run(tmp_path, config(device="cpu"))
+    Run(tmp_path, config(device="auto"))
+    with pytest.raises(ConfigError, match="differs from the config given"):
+        Run(tmp_path, config(device="cpu", precision="bfloat16"))
+
+
+def test_auto_is_float32_on_a_cpu_and_bfloat16_elsewhere(monkeypatch):
+    """Fails when a CPU run depends on the processor: float32 is what makes runs equal everywhere."""
+    assert Compute.of(config(device="cpu")) == Compute(torch.device("cpu"), "float32")
+    assert Compute.of(config(device="cpu", precision="bfloat16")).dtype == torch.bfloat16
+    monkeypatch.setattr("vitascope.train.run.resolve_device", lambda name: torch.device("cuda"))
+    assert Compute.of(config()).precision == "bfloat16"
+    assert Compute.of(config(precision="float32")).precision == "float32"
+
+
+def test_seeded_layers_leave_the_default_generator_alone():
+    """Fails with torch.manual_seed, which every later draw without a generator would see."""
+    before = torch.get_rng_state()
+    with seeded(3):
+        first = nn.Linear(4, 4).weight
+    with seeded(3):
+        second = nn.Linear(4, 4).weight
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)

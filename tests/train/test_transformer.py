@@ -17,8 +17,11 @@ from vitascope.errors import ConfigError, DatasetError
 from vitascope.model.canvas import CUT_GAP
 from vitascope.model.patches import unpack
 from vitascope.train import transformer
-from vitascope.train.run import step_generator
-from vitascope.train.transformer import Batch, BatchMaker, TransformerTrainConfig, TransformerTrainer
+from vitascope.train.loop import Trainer
+from vitascope.train.packs import BatchMaker, PackBatch
+from vitascope.train.run import read_checkpoint, step_generator
+from vitascope.train.transformer import TransformerTask
+from vitascope.train.transformer_config import TransformerTrainConfig
 
 SHAPES = [(4, 5, 4, 4), (4, 1, 4, 6), (4, 3, 6, 4), (4, 5, 4, 4)]
 
@@ -34,7 +37,7 @@ def clips() -> list[EncodedClip]:
     return [EncodedClip(random(*shape, seed=k).half(), captions, 8.0) for k, shape in enumerate(SHAPES)]
 
 
-def make_batch(clips: list[EncodedClip], config: TransformerTrainConfig, seed: int = 0) -> Batch:
+def make_batch(clips: list[EncodedClip], config: TransformerTrainConfig, seed: int = 0) -> PackBatch:
     return BatchMaker(clips, random(2, 384, seed=7), config, 4).make(range(len(clips)), step_generator(seed, 0))
 
 
@@ -44,36 +47,36 @@ ALL_FIRST = ["patterns.first_frame=1.0", "patterns.beginning=0.0", "patterns.ind
 def test_one_batch_is_learned_by_heart(transformer_config, clips):
     overrides = ["steps=150", "learning_rate=1e-2", "transformer.num_layers=2", "noise.mean=1.0"]
     config = load_config(transformer_config, TransformerTrainConfig, overrides)
-    trainer, batch = TransformerTrainer(config), make_batch(clips, config)
-    losses = [trainer.step(step, batch)["loss"] for step in range(config.steps)]
+    trainer, batch = Trainer(TransformerTask(config, [])), make_batch(clips, config)
+    losses = [trainer.update(step, [(batch, step_generator(0, step))])()["loss"] for step in range(config.steps)]
     assert losses[-1] < losses[0] / 10
 
 
 def test_the_loss_counts_what_is_made_and_nothing_that_is_given(transformer_config, clips):
     config = load_config(transformer_config, TransformerTrainConfig, ALL_FIRST)
-    trainer, batch = TransformerTrainer(config), make_batch(clips, config)
+    task, batch = TransformerTask(config, []), make_batch(clips, config)
     frames = [shape[1] for shape in sorted(SHAPES, key=lambda shape: shape[1:])]
-    for made, num_frames in zip(unpack(batch.made[:, None].float(), batch.pack.lengths), frames, strict=True):
-        per_frame = made.reshape(num_frames, -1)
+    for target, num_frames in zip(unpack(batch.target[:, None].float(), batch.pack.lengths), frames, strict=True):
+        per_frame = target.reshape(num_frames, -1)
         assert per_frame[1:].all()
         assert per_frame[0].all() == (num_frames == 1)  # an image is all made
         assert num_frames == 1 or not per_frame[0].any()
 
     def loss(where: Tensor) -> float:
         changed = replace(batch, clean=torch.where(where[:, None], batch.clean + 1, batch.clean))
-        return trainer.loss(trainer.model, changed)[1]["loss"]
+        return task.loss_of(task.model, changed).total.item()
 
-    nowhere = torch.zeros_like(batch.made)
-    assert loss(~batch.made) == loss(nowhere) != loss(batch.made)
+    nowhere = torch.zeros_like(batch.target)
+    assert loss(~batch.target) == loss(nowhere) != loss(batch.target)
 
 
 def test_given_tokens_are_clean_and_made_ones_are_noised(transformer_config, clips):
-    config = load_config(transformer_config, TransformerTrainConfig, [*ALL_FIRST, "patterns.given_noise=0.0"])
+    config = load_config(transformer_config, TransformerTrainConfig, [*ALL_FIRST, "patterns.condition_noise=0.0"])
     batch = make_batch(clips, config)
-    sigma, made = batch.pack.token_sigmas, batch.made
-    assert (sigma[~made] == 0).all()
-    assert torch.equal(batch.pack.tokens[~made], batch.clean[~made])
-    assert (sigma[made] > 0).all()
+    sigma, target = batch.pack.token_sigmas, batch.target
+    assert (sigma[~target] == 0).all()
+    assert torch.equal(batch.pack.tokens[~target], batch.clean[~target])
+    assert (sigma[target] > 0).all()
     expected = torch.lerp(batch.clean, batch.noise, sigma[:, None])
     torch.testing.assert_close(batch.pack.tokens, expected)
 
@@ -85,7 +88,7 @@ def test_a_reference_is_shown_beside_the_grid_and_not_learned(transformer_config
     batch = maker.make(range(len(clips)), step_generator(0, 0))
     outside = batch.pack.positions[:, 0] < -10
     assert outside.any()
-    assert torch.equal(batch.made, ~outside)
+    assert torch.equal(batch.target, ~outside)
     assert len(outside) - int(outside.sum()) == sum(maker.lengths)
 
 
@@ -129,13 +132,70 @@ def test_what_shows_two_shots_is_not_learned_as_a_storyboard(transformer_config,
     """The first cut, at frame 7, passes through the third latent frame, of frames 5 to 8."""
     for share, learned in (("1.0", [True, True, False, True, True]), ("0.0", [True] * 5)):
         config = load_config(transformer_config, TransformerTrainConfig, [*NOTHING_GIVEN, f"storyboards={share}"])
-        assert make_batch(told, config).made[::4].tolist() == learned
+        assert make_batch(told, config).target[::4].tolist() == learned
 
 
 def test_the_texts_of_all_shots_are_dropped_together(transformer_config, told):
     config = load_config(transformer_config, TransformerTrainConfig, ["storyboards=1.0", "text_dropout=0.5"])
     lengths = {make_batch(told, config, seed).pack.context_lengths for seed in range(40)}
     assert lengths == {(2, 2, 2), (4, 5, 6), (8, 9, 10)}
+
+
+def test_accumulated_packs_equal_one_pack(transformer_config, clips):
+    """Fails when packs count alike, however many tokens they learn: here 5 of the 6 that one pack has, and 29."""
+    config = load_config(transformer_config, TransformerTrainConfig, ["transformer.num_layers=2"])
+    maker, order = BatchMaker(clips, random(2, 384, seed=7), config, 4), sorted(range(4), key=lambda i: SHAPES[i][1:])
+    gradients, packs = [], []
+    for parts in ([order], [order[:1], order[1:]]):
+        generator, trainer = step_generator(0, 0), Trainer(TransformerTask(config, []))
+        torch.nn.init.normal_(trainer.model.proj_out.weight, generator=torch.Generator().manual_seed(1))
+        batches = [maker.make(part, generator) for part in parts]
+        trainer.update(0, [(batch, generator) for batch in batches])
+        packs.append(torch.cat([batch.pack.tokens for batch in batches]))
+        gradients.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters()]))
+    assert torch.equal(*packs)
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-6)
+
+
+def test_recomputed_blocks_change_no_gradient(transformer_config, clips, monkeypatch):
+    """Fails when the setting doesn't reach the network, or the second pass differs from the first."""
+    calls = []
+    gradients = []
+    for value in ("false", "true"):
+        overrides = [f"recompute_blocks={value}", "transformer.num_layers=2"]
+        config = load_config(transformer_config, TransformerTrainConfig, overrides)
+        task = TransformerTask(config, [])
+        torch.nn.init.normal_(task.model.proj_out.weight, generator=torch.Generator().manual_seed(1))
+        task.model.blocks[0].register_forward_pre_hook(lambda *arguments: calls.append(value))  # noqa: B023
+        task.loss_of(task.model, make_batch(clips, config)).total.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in task.model.parameters()]))
+    assert calls.count("false") == 1
+    assert calls.count("true") == 2
+    assert torch.equal(*gradients)
+
+
+def test_a_stopped_run_can_be_generated_from(transformer_config, tmp_path, monkeypatch):
+    """Fails when a checkpoint leaves no model, an incomplete one, or one without the averaged weights."""
+    original = Trainer.step
+
+    def step(self: Trainer, number: int) -> object:
+        if number == 7:
+            raise KeyboardInterrupt
+        return original(self, number)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        transformer.train(transformer_config, tmp_path / "run", ["sample_prompts=[]"])
+    folder = tmp_path / "run" / "model"
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    assert index["pipeline"]["training"] == {"steps": 6, "clips": 20}
+    pipeline = vitascope.load(folder)
+    assert pipeline.generate("a red square").frames.shape == (5, 32, 32, 3)
+    average = read_checkpoint(tmp_path / "run" / "checkpoints" / "step_00000006").tensors["ema"]
+    for name, value in pipeline.transformer.state_dict().items():
+        assert torch.equal(value.float(), average[name].half().float()), name
+    leftovers = [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+    assert leftovers == []
 
 
 def test_a_batch_follows_from_its_generator(transformer_config, clips):
@@ -213,11 +273,11 @@ def test_latents_kept_beside_the_clips_belong_to_one_normalisation(
 def test_weights_to_start_from_are_used(transformer_config, tmp_path):
     folder = transformer.train(transformer_config, tmp_path / "first", ["steps=1", "sample_prompts=[]"])
     config = load_config(transformer_config, TransformerTrainConfig, [f"init={folder / 'transformer'}"])
-    started = TransformerTrainer(config).model.state_dict()["proj_out.weight"]
+    started = TransformerTask(config, []).model.state_dict()["proj_out.weight"]
     assert started.abs().sum() > 0  # fresh ones are zero
 
 
 @pytest.mark.parametrize("override", ["transformer.in_channels=16", "transformer.text_width=100"])
 def test_a_transformer_that_does_not_fit_its_neighbours_is_refused(transformer_config, tmp_path, override):
-    with pytest.raises(ConfigError, match="the model's other part has"):
+    with pytest.raises(ConfigError, match=r"but the (codec|text encoder) has"):
         transformer.train(transformer_config, tmp_path / "run", [override])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -166,7 +166,7 @@ def shot_prompts(captions: ShotCaptions) -> list[str]:
     return [shot_prompt(captions.text, shot) for shot in captions.shots]
 
 
-def list_clips(folder: str | Path) -> list[Clip]:
+def list_clips(folder: str | Path, on_progress: Callable[[int, int], None] | None = None) -> list[Clip]:
     """All complete clips of a dataset folder, sorted by id.
 
     Raises:
@@ -181,7 +181,12 @@ def list_clips(folder: str | Path) -> list[Clip]:
     records = sorted((Path(folder) / "clips").glob("[!.]*.json"))  # hidden files are still being written
     if not records:
         raise DatasetError(f"no clips in {folder}: make some with `vitascope render --clips 1000 --out {folder}`")
-    return [_read_record(path) for path in records]
+    clips = []
+    for path in records:
+        clips.append(_read_record(path))
+        if on_progress is not None:
+            on_progress(len(clips), len(records))
+    return clips
 
 
 def split_validation(clips: Sequence[Clip], num_validation: int) -> tuple[list[Clip], list[Clip]]:

@@ -1,8 +1,8 @@
-"""A dataset as the transformer sees it: latents and token states, encoded once and kept beside the clips."""
+"""Clips as the transformer sees them: latents and text states, encoded once and cached on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,14 @@ from vitascope.data.clips import Clip, Reader, shot_prompts
 from vitascope.data.latents import cached_latents
 from vitascope.data.text_states import cached_text_states
 from vitascope.model.text import PromptEncoder
-
-OnProgress = Callable[[str, int, int], None]
-"""Called with (what is being encoded, clips done, clips in all)."""
+from vitascope.progress import progress
 
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """One clip: its latent and the states of each of its captions (float16), and its rate in frames per second.
+    """Latent of a clip and text states of its captions, both float16 on the CPU; frames per second.
 
-    `cuts` are the frames with which its shots but the first begin; a storyboard has states for each of them.
+    `cuts` are the first frames of all shots but the first. Each storyboard has the states of one text per shot.
     """
 
     latent: Float[Tensor, "c t h w"]
@@ -31,43 +29,49 @@ class EncodedClip:
     fps: float
     cuts: tuple[int, ...] = ()
     storyboards: tuple[tuple[Float[Tensor, "_l e"], ...], ...] = ()
+    id: str = ""
 
 
-def encode_clips(
-    clips: Sequence[Clip],
-    codec: Codec,
-    latent_folder: Path,
-    text_encoder: PromptEncoder,
-    text_folder: Path,
-    captions_per_language: int,
-    reader: Reader,
-    on_progress: OnProgress,
-) -> list[EncodedClip]:
-    """Every clip that `reader` can read, encoded. The folders must belong to this codec, encoder and clips alone."""
-    latents = cached_latents(
-        codec, clips, latent_folder, reader, lambda done, total: on_progress("latents", done, total)
-    )
-    captions = [clip.some_captions(captions_per_language) for clip in clips]
-    by_shots = [
-        [prompt for told in clip.some_storyboards(captions_per_language) for prompt in shot_prompts(told)]
-        for clip in clips
-    ]
-    texts = cached_text_states(
-        text_encoder,
-        [[*whole, *shots] for whole, shots in zip(captions, by_shots, strict=True)],
-        text_folder,
-        lambda done, total: on_progress("captions", done, total),
-    )
-    return [
-        _encoded(clip, latent, states, len(whole))
-        for clip, latent, states, whole in zip(clips, latents, texts, captions, strict=True)
-        if latent is not None
-    ]
+@dataclass(frozen=True)
+class ClipEncoder:
+    """Encodes clips and caches the results in two folders.
+
+    The folders must belong to this codec, this text encoder and these clips alone: name them after digests.
+    """
+
+    codec: Codec
+    latent_folder: Path
+    text_encoder: PromptEncoder
+    text_folder: Path
+    captions_per_language: int
+
+    def encode(self, clips: Sequence[Clip], reader: Reader, label: str) -> list[EncodedClip]:
+        """Every readable clip, encoded; the label names them in progress lines."""
+        captions = [clip.some_captions(self.captions_per_language) for clip in clips]
+        prompts = [
+            [
+                prompt
+                for storyboard in clip.some_storyboards(self.captions_per_language)
+                for prompt in shot_prompts(storyboard)
+            ]
+            for clip in clips
+        ]
+        texts = [[*whole, *shots] for whole, shots in zip(captions, prompts, strict=True)]
+        with progress(f"encoding latents for {label}") as show:
+            latents = cached_latents(self.codec, clips, self.latent_folder, reader, show)
+        with progress(f"encoding texts for {label}") as show:
+            states = cached_text_states(self.text_encoder, texts, self.text_folder, show)
+        return [
+            _encoded(clip, latent, of_clip, len(whole))
+            for clip, latent, of_clip, whole in zip(clips, latents, states, captions, strict=True)
+            if latent is not None
+        ]
 
 
 def _encoded(
     clip: Clip, latent: Float[Tensor, "c t h w"], states: list[Float[Tensor, "_l e"]], num_captions: int
 ) -> EncodedClip:
-    num_shots, starts = len(clip.cuts) + 1, range(num_captions, len(states), len(clip.cuts) + 1)
+    num_shots = len(clip.cuts) + 1
+    starts = range(num_captions, len(states), num_shots)
     storyboards = tuple(tuple(states[start : start + num_shots]) for start in starts)
-    return EncodedClip(latent, states[:num_captions], clip.fps, clip.cuts, storyboards)
+    return EncodedClip(latent, states[:num_captions], clip.fps, clip.cuts, storyboards, clip.id)

@@ -1,4 +1,4 @@
-"""Packing: which samples share a sequence of at most so many tokens. Nothing is padded, cut or resized."""
+"""Packing: groups samples into sequences of at most `budget` tokens, without padding, cutting or resizing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FULL = 0.99  # a bin this full is closed at the end of its window
 
 
 def plan_packs(lengths: Sequence[int], budget: int, generator: torch.Generator, window: int = 1024) -> list[list[int]]:
-    """Every sample's index exactly once, in bins of at most `budget` tokens, in random order.
+    """Bins of sample indices: each index once, at most `budget` tokens a bin, in random order.
 
-    Samples are shuffled and taken a window at a time; in a window the longest goes first, each into the fullest bin
-    that still has room (best-fit decreasing). Bins that are not full yet stay open for the next window.
+    Samples are shuffled and split into windows. Within a window, longer samples go first, each into the fullest bin
+    with room (best-fit decreasing). Bins that are not full stay open for the next window.
 
     Raises:
         SizeError: a sample is longer than the budget.
@@ -49,7 +49,7 @@ class _Bin:
 
 
 class PackLoader:
-    """An endless walk through the samples, epoch after epoch; `state` says where it is and `restore` goes there."""
+    """Endless packs, epoch after epoch; `state` and `restore` save and set the position."""
 
     def __init__(self, lengths: Sequence[int], budget: int, seed: int):
         self.lengths, self.budget, self.seed = list(lengths), budget, seed
@@ -69,18 +69,18 @@ class PackLoader:
 
     @property
     def state(self) -> dict[str, int]:
-        """Epoch and position within it."""
+        """Epoch and position in it."""
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go on from `state`: the plan of an epoch follows from seed and epoch."""
+        """Continue from `state`. An epoch's plan depends on seed and epoch alone."""
         self._start_epoch(state["epoch"])
         self.position = state["position"]
 
 
 @dataclass(frozen=True)
 class Utilisation:
-    """Share of processed tokens that are useful, by the way of batching."""
+    """Useful share of the processed tokens, for three ways of batching."""
 
     packing: float
     padding: float
@@ -94,11 +94,11 @@ class Utilisation:
 
 
 def utilisation(lengths: Sequence[int], shapes: Sequence[Hashable], budget: int, seed: int = 0) -> Utilisation:
-    """What one epoch of these samples would use of its token slots.
+    """Useful share of the token slots of one epoch.
 
-    Packing: filled share of the packs' budgets, the epoch's last pack included. Padding: batches of `budget` tokens
-    whose every sample is padded to the longest of the whole set. Bucketing: batches of samples of one shape only, each
-    with room for as many as fit the budget; the last batch of a bucket runs part empty.
+    Packing: filled share of the packs' budgets, with the last, incomplete pack. Padding: every sample padded to the
+    longest of all. Bucketing: batches of one shape each, filled up to the budget; a bucket's last batch
+    may be incomplete.
     """
     useful = sum(lengths)
     packs = len(plan_packs(lengths, budget, torch.Generator().manual_seed(seed)))

@@ -1,4 +1,4 @@
-"""A dataset's texts as token states, encoded once by a given text encoder and kept beside the clips."""
+"""Text states of a dataset, encoded once and cached on disk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vitascope.data.latents import CLIPS_PER_SHARD
 from vitascope.files import replacing
+from vitascope.kernels.device import CPU
 from vitascope.model.text import PromptEncoder
 
 States = Float[Tensor, "_l e"]
@@ -25,10 +26,10 @@ def cached_text_states(
     folder: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[list[States]]:
-    """For each clip the states (float16) of its texts.
+    """States of each clip's texts, float16 on the CPU.
 
-    What the folder lacks is encoded and written there. The folder must belong to this text encoder and dataset alone:
-    name it after the encoder's digest.
+    States that the folder lacks are encoded and written, one shard at a time. The folder must belong to this text
+    encoder and dataset alone: name it after the encoder's digest.
     """
     states: list[list[States]] = []
     for start in range(0, len(texts_of_clips), CLIPS_PER_SHARD):
@@ -50,14 +51,14 @@ def cached_text_states(
 
 
 def _encode(encoder: PromptEncoder, texts: Sequence[str]) -> list[States]:
-    """Each distinct text encoded once, those of like length together."""
+    """States of each text. Equal texts are encoded once, texts of similar length together."""
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
-    by_text = dict(zip(distinct, (state.half() for state in encoder.encode(distinct)), strict=True))
+    by_text = dict(zip(distinct, (state.to(CPU, torch.float16) for state in encoder.encode(distinct)), strict=True))
     return [by_text[text] for text in texts]
 
 
 def _read_shard(path: Path, digest: str) -> list[States] | None:
-    """The states in a shard, or None if it is missing, damaged or of other captions."""
+    """States in a shard; None if it is missing, damaged or belongs to other captions."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Where a judge is found: a folder that is named, or the one that comes with the package."""
+"""Finds a judge: a given folder, or the bundled one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from vitascope.errors import ModelError
 
 
 def find_judge(folder: Path | None = None) -> Path:
-    """The folder of a judge: the one named, or else the bundled one.
+    """Folder of a judge: the given one, by default the bundled one.
 
     Raises:
-        ModelError: none is named and none is bundled.
+        ModelError: no folder is given and none is bundled.
     """
     if folder is not None:
         return folder
     bundled = Path(str(resources.files("vitascope"))) / "models" / "judge"
     if not (bundled / "config.json").is_file():
-        raise ModelError("no judge is bundled here: train one (docs/judge.md) and name its folder with --judge")
+        raise ModelError("no judge is bundled here: train one (docs/judge.md) and give its folder with --judge")
     return bundled

@@ -1,4 +1,4 @@
-"""How honest a confidence is: of what is read with 80 %, four fifths should be right."""
+"""Calibration of the judge: of words read with 80 % confidence, four fifths should be right."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vitascope.judge.network import Judge, shots_of
+from vitascope.judge.scoring import Verdict, verdicts
+from vitascope.judge.sentence import Sentence, Slot
+from vitascope.kernels.device import CPU
 from vitascope.video import Video
 from vitascope.video.clip import IMAGE_FPS
 
 NUM_BINS = 10
 BLUE = np.array([40, 90, 170])
 TEMPERATURES = torch.logspace(-1.5, 1.5, 301, base=10.0)
+LabelledVideo = tuple[Video, Sentence]
 
 
 class Bin(NamedTuple):
-    """Those whose confidence lies in one tenth: how many, their mean confidence, and the share that is right."""
+    """Words with confidence in one tenth: their number, mean confidence and accuracy."""
 
     count: int
     confidence: float
@@ -28,7 +33,7 @@ class Bin(NamedTuple):
 
 
 def reliability(confidence: Sequence[float], right: Sequence[bool]) -> list[Bin]:
-    """The tenths from 0 to 1; an empty one is `Bin(0, 0.0, 0.0)`."""
+    """Bins of confidence from 0 to 1; an empty one is `Bin(0, 0.0, 0.0)`."""
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     tenth = np.minimum((sure * NUM_BINS).astype(int), NUM_BINS - 1)
     bins = []
@@ -40,7 +45,7 @@ def reliability(confidence: Sequence[float], right: Sequence[bool]) -> list[Bin]
 
 
 def expected_calibration_error(bins: Sequence[Bin]) -> float:
-    """Mean distance of confidence and accuracy, each tenth weighted by how many it holds.
+    """Mean distance between confidence and accuracy, weighted by the bins' counts.
 
     Source: Guo et al. 2017 (arXiv:1706.04599), equation 3.
     """
@@ -49,7 +54,7 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
 
 
 def fit_temperature(logits: Float[Tensor, "n v"], targets: Int64[Tensor, " n"]) -> float:
-    """By what to divide logits so that the true words are likeliest; -inf marks words that can't stand there.
+    """Divisor of the logits that makes the true words most likely; -inf marks words that the slot excludes.
 
     Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
     """
@@ -58,9 +63,9 @@ def fit_temperature(logits: Float[Tensor, "n v"], targets: Int64[Tensor, " n"]) 
 
 
 def reliability_picture(bins: Sequence[Bin], side: int = 320) -> Video:
-    """Accuracy over confidence as an image, both from 0 to 1: a bar for each tenth, the diagonal in black.
+    """Image of accuracy over confidence, both from 0 to 1: one bar per bin, the diagonal in black.
 
-    A bar's lightness shows its count: the fuller, the darker. Bars on the diagonal are honest.
+    Fuller bins are darker. Calibrated bars end on the diagonal.
     """
     picture = np.full((side, side, 3), 255, np.uint8)
     most = max((each.count for each in bins), default=0)
@@ -73,3 +78,43 @@ def reliability_picture(bins: Sequence[Bin], side: int = 320) -> Video:
     picture[np.arange(side)[::-1], np.arange(side)] = 0
     picture[[0, -1]] = picture[:, [0, -1]] = 120
     return Video(picture[None], IMAGE_FPS)
+
+
+def examine(judge: Judge, labelled: Sequence[LabelledVideo]) -> list[Verdict]:
+    """Verdict on each attribute that the judge reads off labelled videos."""
+    found = []
+    for video, sentence in labelled:
+        reading = judge.read(video)
+        found += verdicts(sentence, reading.sentence, reading.confidence)
+    return found
+
+
+@torch.inference_mode()
+def slot_logits(
+    judge: Judge, video: Video, sentence: Sentence
+) -> tuple[Float[Tensor, "slots v"], Int64[Tensor, " slots"]]:
+    """(logits, words) for each slot of a true sentence given the words before it, on the CPU.
+
+    Logits are -inf for words that the slot excludes. As in `Judge.read`, actions in each of several shots are read
+    from that shot alone.
+    """
+    parts = shots_of(video, int(sentence[Slot("shots")]))
+    if len(parts) == 1:
+        return _logits_and_words(judge, video, sentence)
+    cast = {slot: value for slot, value in sentence.items() if slot.shot is None}
+    pieces = [_logits_and_words(judge, video, cast)]
+    for number, part in enumerate(parts):
+        acts = {slot._replace(shot=0): value for slot, value in sentence.items() if slot.shot == number}
+        logits, words = _logits_and_words(judge, part, {**cast, Slot("shots"): "1", **acts})
+        pieces.append((logits[len(cast) :], words[len(cast) :]))
+    logits, words = zip(*pieces, strict=True)
+    return torch.cat(logits), torch.cat(words)
+
+
+def _logits_and_words(judge: Judge, video: Video, sentence: Sentence) -> tuple[Tensor, Tensor]:
+    words = torch.tensor(judge.vocabulary.encode_sentence(sentence))
+    logits = judge.attribute_logits(words, judge.encode(video))[: len(sentence)].to(CPU)
+    excluded = torch.full_like(logits, float("-inf"))
+    for row, slot in enumerate(sentence):
+        excluded[row, judge.vocabulary.choices[slot.attribute]] = 0
+    return logits + excluded, words[1 : len(sentence) + 1]

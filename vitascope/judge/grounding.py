@@ -1,12 +1,12 @@
-"""What each token of the judge's video encoder shows, by the truth of a rendered clip: a loss beside that on words.
+"""Grounding: a second training loss that labels the judge's video tokens with ground truth of rendered clips.
 
-A word of the attribute sentence says that somewhere a red ball jumps. The truth says where it is in every frame; so the
-token there learns to tell what it shows, and all tokens of a moment together where they are, how it is filmed and
-whether a shot begins. Clips learned by heart say nothing of this, so the judge learns more of as many clips.
+An attribute sentence says that a red ball jumps somewhere; the truth says where it is in every frame. Each token learns
+what it shows, all tokens of a moment together learn setting, camera and cuts. Memorised clips don't help here, so the
+judge learns more from the same clips.
 
-    truth -> Whereabouts of a clip's actors -> labels of each token and moment -> Pointer, which reads them off tokens
+    truth -> ActorTrack of a clip -> labels of tokens and moments -> GroundingHead, which predicts them from tokens
 
-The layers that read belong to training alone.
+The head is used in training only.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from vitascope.data.clips import Clip
 from vitascope.errors import DatasetError, reason
-from vitascope.judge.framing import Window
+from vitascope.judge.augment import Window
 from vitascope.judge.network import PAIR
 from vitascope.judge.sentence import NONE, VALUES
 
-UNKNOWN = -100  # a label that nothing is asked of
+UNKNOWN = -100  # label without a loss
 LOOKS = {
     "kind": "kind",
     "colour": "color",
@@ -36,36 +36,38 @@ LOOKS = {
     "accessory": "accessory",
     "expression": "expression",
 }
-TOKEN_LABELS = ("somebody", *LOOKS, "motion")  # whether somebody's middle is there; what the one in front is and does
-MOMENT_LABELS = ("begins", "setting", "camera")  # whether a shot begins
+TOKEN_LABELS = ("presence", *LOOKS, "motion")  # of the front actor whose centre is in the token
+MOMENT_LABELS = ("cut", "setting", "camera")  # whether a shot begins
 CLASSES = {name: len(VALUES.get(name, ("no", "yes"))) for name in (*TOKEN_LABELS, *MOMENT_LABELS)}
-MIN_AREA = 0.001  # of the picture: below it nobody can be told
+MIN_AREA = 0.001  # share of the picture below which an actor is not recognisable
 
-Labels = dict[str, Int64[Tensor, "b ..."]]  # of tokens [b, t, y, x], of moments [b, t]; UNKNOWN where nobody knows
+Labels = dict[
+    str, Int64[Tensor, "b ..."]
+]  # of tokens [b, t, y, x], of moments [b, t]; UNKNOWN where the truth is unknown
 
 
-class Whereabouts(NamedTuple):
-    """The shot of each frame that the judge sees, where each actor's middle is, and how much of it is seen."""
+class ActorTrack(NamedTuple):
+    """Shot index, actor centres and visible areas in each frame that the judge sees."""
 
     shot: Int64[np.ndarray, " t"]
-    place: Float32[np.ndarray, "t actors 2"]  # from 0 to 1 of the rows and of the columns, beyond if out of the picture
-    area: Float32[np.ndarray, "t actors"]  # its share
+    place: Float32[np.ndarray, "t actors 2"]  # row and column in [0, 1]; outside of it if out of the picture
+    area: Float32[np.ndarray, "t actors"]  # share of the picture
 
-    def mirrored(self) -> Whereabouts:
-        """With left for right."""
+    def mirrored(self) -> ActorTrack:
+        """The track in the mirror image."""
         return self._replace(place=self.place * np.array([1, -1], np.float32) + np.array([0, 1], np.float32))
 
-    def framed(self, window: Window) -> Whereabouts:
-        """As a window shows it."""
+    def framed(self, window: Window) -> ActorTrack:
+        """The track in a window of the picture."""
         place = (self.place - np.array([window.top, window.left], np.float32)) / np.float32(window.share)
         return self._replace(place=place, area=self.area / np.float32(window.share**2))
 
 
-def whereabouts(clip: Clip, frames: Int64[np.ndarray, " t"]) -> Whereabouts | None:
-    """Where everybody is in some of a clip's frames; None if its record doesn't tell, as in shards.
+def actor_track(clip: Clip, frames: Int64[np.ndarray, " t"]) -> ActorTrack | None:
+    """Actors in some of a clip's frames; None for records without ground truth, as in shards.
 
     Raises:
-        DatasetError: a truth of another form than the world's.
+        DatasetError: ground truth that doesn't have the world's form.
     """
     if clip.member is not None:
         return None
@@ -74,12 +76,12 @@ def whereabouts(clip: Clip, frames: Int64[np.ndarray, " t"]) -> Whereabouts | No
         if truth is None:
             return None
         first = 0 if clip.part is None else clip.part[0]
-        told = [truth["frames"][first + frame] for frame in frames.tolist()]
-        place = np.array([[actor["pixel"] for actor in each["actors"]] for each in told], np.float32)
-        area = np.array([[actor["area"] for actor in each["actors"]] for each in told], np.float32)
-        shot = np.array([each["shot"] for each in told], np.int64)
+        frames_truth = [truth["frames"][first + frame] for frame in frames.tolist()]
+        place = np.array([[actor["pixel"] for actor in each["actors"]] for each in frames_truth], np.float32)
+        area = np.array([[actor["area"] for actor in each["actors"]] for each in frames_truth], np.float32)
+        shot = np.array([each["shot"] for each in frames_truth], np.int64)
         shot = shot if clip.part is None else np.zeros_like(shot)
-        return Whereabouts(
+        return ActorTrack(
             shot, place / np.array([clip.height, clip.width], np.float32), area / np.float32(clip.height * clip.width)
         )
     except OSError as error:
@@ -91,65 +93,72 @@ def whereabouts(clip: Clip, frames: Int64[np.ndarray, " t"]) -> Whereabouts | No
 
 
 def labels(
-    attributes: Mapping[str, Any], where: Whereabouts | None, num_frames: int, height: int, width: int, side: int
+    attributes: Mapping[str, Any], track: ActorTrack | None, num_frames: int, height: int, width: int, side: int
 ) -> Labels:
-    """What each token, of `side` pixels a side, and each moment of a video of this many pixels shows; all without b.
+    """Labels of each token and moment of one video, without the batch axis. Tokens have `side` x `side` pixels.
 
-    Nothing is known without whereabouts, and neither motion nor camera of a picture.
+    Without a track all labels are unknown; for an image motion, camera and cut are.
     """
     shape = (-(-num_frames // PAIR), -(-height // side), -(-width // side))
     found = {name: torch.full(shape, UNKNOWN) for name in TOKEN_LABELS}
     found |= {name: torch.full(shape[:1], UNKNOWN) for name in MOMENT_LABELS}
-    for moment in range(shape[0] if where is not None else 0):
-        assert where is not None
+    for moment in range(shape[0] if track is not None else 0):
+        assert track is not None
         pair = slice(PAIR * moment, PAIR * (moment + 1))
-        shots = where.shot[pair]
+        shots = track.shot[pair]
         shot = attributes["shots"][shots[-1]]
         found["setting"][moment] = _index("setting", shot["setting"])
         if num_frames > 1:
             found["camera"][moment] = _index("camera", shot["camera"])
-            found["begins"][moment] = int(shots[-1] != where.shot[max(0, pair.start - 1)])
-        if (shots == shots[-1]).all():  # else nobody is in one place
-            found["somebody"][moment] = 0
-            middles = where.place[pair].mean(axis=0) * (height, width) // side
-            for actor in np.argsort(where.area[pair].min(axis=0)).tolist():  # the largest last: it is in front
-                row, column = middles[actor].astype(int)
-                if where.area[pair, actor].min() < MIN_AREA or not (0 <= row < shape[1] and 0 <= column < shape[2]):
+            found["cut"][moment] = int(shots[-1] != track.shot[max(0, pair.start - 1)])
+        if (shots == shots[-1]).all():  # otherwise actors have no single place
+            found["presence"][moment] = 0
+            centres = track.place[pair].mean(axis=0) * (height, width) // side
+            for actor in np.argsort(track.area[pair].min(axis=0)).tolist():  # the largest last: it is the front one
+                row, column = centres[actor].astype(int)
+                if track.area[pair, actor].min() < MIN_AREA or not (0 <= row < shape[1] and 0 <= column < shape[2]):
                     continue
-                for name, word in _told(attributes, shot, actor, is_image=num_frames == 1).items():
+                for name, word in _actor_labels(attributes, shot, actor, is_image=num_frames == 1).items():
                     found[name][moment, row, column] = word
     return found
 
 
-def _told(attributes: Mapping[str, Any], shot: Mapping[str, Any], number: int, *, is_image: bool) -> dict[str, int]:
-    """The labels of a token that shows an actor."""
+def known_kinds(labels: Labels) -> tuple[str, ...]:
+    """Kinds of labels of which at least one is known."""
+    return tuple(name for name, each in labels.items() if (each != UNKNOWN).any())
+
+
+def _actor_labels(
+    attributes: Mapping[str, Any], shot: Mapping[str, Any], number: int, *, is_image: bool
+) -> dict[str, int]:
+    """Labels of a token that shows an actor."""
     actor = attributes["actors"][number]
-    told = {name: _index(name, actor[key]) for name, key in LOOKS.items()}
+    words = {name: _index(name, actor[key]) for name, key in LOOKS.items()}
     if attributes["style"] == "noir":
-        told["colour"] = _index("colour", NONE)
+        words["colour"] = _index("colour", NONE)
     if not is_image:
-        told["motion"] = _index("motion", shot["motions"][number])
-    return {"somebody": 1, **told}
+        words["motion"] = _index("motion", shot["motions"][number])
+    return {"presence": 1, **words}
 
 
-class Pointer(nn.Module):
-    """Reads labels off the tokens of a judge's video encoder."""
+class GroundingHead(nn.Module):
+    """Predicts labels from the tokens of a judge's video encoder."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.of_tokens = nn.Linear(width, sum(CLASSES[name] for name in TOKEN_LABELS))
-        self.of_moments = nn.Linear(width, sum(CLASSES[name] for name in MOMENT_LABELS))
+        self.token_logits = nn.Linear(width, sum(CLASSES[name] for name in TOKEN_LABELS))
+        self.moment_logits = nn.Linear(width, sum(CLASSES[name] for name in MOMENT_LABELS))
 
-    def forward(self, memory: Float[Tensor, "b n d"], labels: Labels) -> Float[Tensor, ""]:
-        """The mean cross-entropy of each kind of label, and of these the mean; 0 without labels."""
-        t, rows, columns = labels["somebody"].shape[1:]
+    def forward(self, memory: Float[Tensor, "b n d"], labels: Labels, known: Sequence[str]) -> Float[Tensor, ""]:
+        """Mean over the `known` label kinds of their mean cross-entropy; 0 without any."""
+        t, rows, columns = labels["presence"].shape[1:]
         tokens = rearrange(memory, "b (t y x) d -> b t y x d", t=t, y=rows, x=columns)
-        read = _split(self.of_tokens(tokens), TOKEN_LABELS)
-        read |= _split(self.of_moments(tokens.mean(dim=(2, 3))), MOMENT_LABELS)
+        logits = _split(self.token_logits(tokens), TOKEN_LABELS)
+        logits |= _split(self.moment_logits(tokens.mean(dim=(2, 3))), MOMENT_LABELS)
         losses = [
-            F.cross_entropy(read[name].float().flatten(0, -2), labels[name].flatten(), ignore_index=UNKNOWN)
-            for name in read
-            if (labels[name] != UNKNOWN).any()
+            F.cross_entropy(logits[name].float().flatten(0, -2), labels[name].flatten(), ignore_index=UNKNOWN)
+            for name in logits
+            if name in known
         ]
         return torch.stack(losses).mean() if losses else memory.new_zeros(())
 

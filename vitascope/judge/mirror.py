@@ -1,7 +1,4 @@
-"""What a mirrored clip shows: left is right, in attributes and in captions. It doubles the clips that there are.
-
-Nothing else of the world tells its mirror image from itself.
-"""
+"""Attributes and captions of mirrored clips: left becomes right. Nothing else in the world changes in a mirror."""
 
 from __future__ import annotations
 
@@ -10,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 OPPOSITES = {"left": "right", "right": "left", "左": "右", "右": "左"}
-# both at once are the same in the mirror, and said in this order
+# phrases with both sides don't change in a mirror, nor does their order
 SIDES = re.compile(r"left and right|左右|(?<![a-z])(?:left|right)(?![a-z])|[左右]")
 
 
 def mirrored_words(text: str) -> str:
-    """A caption, or a word of the world's vocabulary, as it is in the mirror."""
+    """A caption, or a word of the world's vocabulary, for the mirror image."""
     return SIDES.sub(lambda found: OPPOSITES.get(found[0], found[0]), text)
 
 
 def mirrored_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's attributes as they are in the mirror: motions and cameras go the other way."""
+    """Attributes of the mirror image: motions and camera moves change sides."""
     shots = [
         {**shot, "camera": _mirrored(shot["camera"]), "motions": [_mirrored(motion) for motion in shot["motions"]]}
         for shot in attributes["shots"]

@@ -1,4 +1,4 @@
-"""Which of a clip's attributes were read rightly: a reading's sentence against the true one."""
+"""Scores of a reading: its attributes compared with the true ones."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 from vitascope.judge.sentence import LOOKS, NONE, Sentence, Slot
 
-REPORTED = (  # what a table shows, in this order; a partner that is read is a relation
+REPORTED = (  # order of tables; the attribute `partner` is reported as `relation`
     "kind", "colour", "material", "accessory", "expression", "count", "groups", "motion", "relation",
     "setting", "camera", "time", "weather", "style", "shots",
 )  # fmt: skip
 OVERALL = "overall"
-UNSEEN = ("colour", "camera", "motion")  # `none` of these means that nobody could tell
+UNSEEN = ("colour", "camera", "motion")  # `none` means that the clip can't show it
 
 
 class Verdict(NamedTuple):
-    """Whether one attribute was read rightly. Confidence and what was read are None where there was nothing to read."""
+    """Correctness of one attribute. Confidence and the word read are None where nothing was read."""
 
     attribute: str
     right: bool
@@ -28,10 +28,10 @@ class Verdict(NamedTuple):
 
 
 def verdicts(truth: Sentence, seen: Sentence, confidence: Mapping[Slot, float] | None = None) -> list[Verdict]:
-    """One for each attribute that the clip shows.
+    """One verdict for each attribute that the clip shows.
 
-    Groups are matched so that most comes out right, since which of them is named first says nothing. What can't be
-    seen isn't asked for; neither is a relation where there is none, unless one was read.
+    Groups are matched so that most attributes agree, since their order is arbitrary. Attributes that can't be seen
+    have no verdict; neither has a relation that doesn't exist and wasn't read.
     """
     match = _match(truth, seen)
     found = []
@@ -52,7 +52,7 @@ def verdicts(truth: Sentence, seen: Sentence, confidence: Mapping[Slot, float] |
 
 
 def accuracy(found: Iterable[Verdict]) -> dict[str, float]:
-    """The share that is right, of each attribute that occurs, in the order of `REPORTED`, and of all together last."""
+    """Accuracy of each attribute that occurs, in the order of `REPORTED`, and of all together last."""
     right: dict[str, list[bool]] = defaultdict(list)
     for verdict in found:
         right[verdict.attribute].append(verdict.right)
@@ -61,7 +61,7 @@ def accuracy(found: Iterable[Verdict]) -> dict[str, float]:
 
 
 def _match(truth: Sentence, seen: Sentence) -> dict[int, int]:
-    """Which group of the reading each true group is; groups left over have none."""
+    """Group of the reading for each true group; unmatched groups are left out."""
     true_groups, seen_groups = (_by_group(sentence) for sentence in (truth, seen))
 
     def agreement(pairs: tuple[tuple[int, int], ...]) -> int:
@@ -69,7 +69,7 @@ def _match(truth: Sentence, seen: Sentence) -> dict[int, int]:
             seen_groups[theirs].get(key) == value for ours, theirs in pairs for key, value in true_groups[ours].items()
         )
 
-    # fillers (-1) make both sides equally long, so that every way to pair them is a permutation
+    # padding (-1) makes both sides equally long, so that every pairing is a permutation
     padded = [*seen_groups, *[-1] * max(0, len(true_groups) - len(seen_groups))]
     ways = (
         tuple((ours, theirs) for ours, theirs in zip(true_groups, way, strict=True) if theirs >= 0)
@@ -79,7 +79,7 @@ def _match(truth: Sentence, seen: Sentence) -> dict[int, int]:
 
 
 def _by_group(sentence: Sentence) -> dict[int, dict[tuple[str, int | None], str]]:
-    """What identifies each group: its looks and motions."""
+    """Looks and motions of each group, which identify it."""
     groups: dict[int, dict[tuple[str, int | None], str]] = defaultdict(dict)
     for slot, value in sentence.items():
         if slot.group is not None and slot.attribute in (*LOOKS, "motion"):

@@ -1,11 +1,11 @@
-"""What a clip shows as a sentence of words in a fixed order, and back.
+"""Attribute sentences: a clip's attributes as words in a fixed order, and back.
 
     style time weather  shots groups | of each group: kind colour material accessory expression count
                                      | of each shot: setting camera, and of each group: motion partner
 
-A group is actors that are alike and do the same throughout. Once the numbers of shots and groups are known, so is the
-place of every word; a place in a sentence is a `Slot`. What can't be seen is `none`: colours in black and white,
-motion and camera in a still picture. What should be there and isn't is `unread`.
+A group is a set of actors with equal looks and motions. The numbers of shots and groups determine the position of every
+word; a position is a `Slot`. Attributes that can't be seen are `none`: colours in black and white, motion and camera in
+an image. Missing words are `unread`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NONE, UNREAD = "none", "unread"
 MAX_SHOTS, MAX_GROUPS, MAX_COUNT = 3, 3, 5
 
 CLIP = ("style", "time", "weather", "shots", "groups")
-LOOKS = ("kind", "colour", "material", "accessory", "expression", "count")  # count last: it takes to know of what
+LOOKS = ("kind", "colour", "material", "accessory", "expression", "count")  # count last: it depends on the looks
 SHOT = ("setting", "camera")
 ACT = ("motion", "partner")
 
@@ -42,7 +42,7 @@ def _numbers(last: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(1, last + 1))
 
 
-VALUES: dict[str, tuple[str, ...]] = {  # what may stand in the slots of each attribute
+VALUES: dict[str, tuple[str, ...]] = {  # words of each attribute's slots
     "style": STYLES,
     "time": TIMES,
     "weather": WEATHERS,
@@ -57,12 +57,12 @@ VALUES: dict[str, tuple[str, ...]] = {  # what may stand in the slots of each at
     "setting": SETTINGS,
     "camera": (NONE, *CAMERA_MOVES),
     "motion": (NONE, *MOTIONS),
-    "partner": (NONE, *_numbers(MAX_GROUPS)),  # the group's place in the sentence, from 1
+    "partner": (NONE, *_numbers(MAX_GROUPS)),  # the group's number in the sentence, from 1
 }
 
 
 class Slot(NamedTuple):
-    """A place in a sentence: of which attribute, of which group and in which shot, counted from 0."""
+    """Position in a sentence: attribute, and the group and shot it belongs to, counted from 0."""
 
     attribute: str
     group: int | None = None
@@ -84,28 +84,27 @@ def slots(num_shots: int, num_groups: int) -> tuple[Slot, ...]:
 
 
 def next_slot(sentence: Sentence) -> Slot | None:
-    """The first slot that a sentence leaves open; None when it is complete."""
+    """First open slot of a sentence; None if it is complete."""
     order = slots(_number(sentence.get(Slot("shots"))), _number(sentence.get(Slot("groups"))))
     return order[len(sentence)] if len(sentence) < len(order) else None
 
 
 def describe(attributes: Mapping[str, Any], *, is_image: bool = False) -> Sentence:
-    """The sentence of a record's `attributes`; of an image, that of its first shot at rest.
+    """Sentence of a record's `attributes`. An image has its first shot, without motion.
 
-    Groups stand in an order that the picture decides and not the record: those that act before those that are acted
-    on, then by their looks and motions.
+    Groups are sorted by visible properties, not by the record's order: active ones first, then by looks and motions.
 
     Raises:
-        DatasetError: attributes of another form than the world's, or words that are not in its vocabulary.
+        DatasetError: attributes that don't have the world's form, or words outside of its vocabulary.
     """
     try:
         sentence = _describe(attributes, is_image)
     except (KeyError, TypeError, IndexError, ValueError) as error:
-        message = f"attributes that are not the world's ({type(error).__name__} {error}); render the dataset anew"
+        message = f"attributes that are not the world's ({type(error).__name__} {error}); render the dataset again"
         raise DatasetError(message) from None
     for slot, value in sentence.items():
         if value not in VALUES[slot.attribute]:
-            raise DatasetError(f"{slot.attribute} {value!r} is not in the world's vocabulary")
+            raise DatasetError(f"{slot.attribute} {value!r} is not in the world's vocabulary: render the dataset again")
     return sentence
 
 
@@ -124,13 +123,13 @@ def _describe(attributes: Mapping[str, Any], is_image: bool) -> Sentence:
 
     clip = (attributes["style"], attributes["time"], attributes["weather"], str(len(shots)), str(len(groups)))
     looks = [word for key in groups for word in (*key[0], str(len(members[key])))]
-    told = []
+    acted = []
     for k, shot in enumerate(shots):
-        told += [shot["setting"], NONE if is_image else _word(shot["camera"])]
+        acted += [shot["setting"], NONE if is_image else _word(shot["camera"])]
         for _, doing in groups:
             motion, partner = doing[k]
-            told += [motion, NONE if partner is None else place[partner]]
-    return dict(zip(slots(len(shots), len(groups)), (*clip, *looks, *told), strict=True))
+            acted += [motion, NONE if partner is None else place[partner]]
+    return dict(zip(slots(len(shots), len(groups)), (*clip, *looks, *acted), strict=True))
 
 
 def _looks(actor: Mapping[str, Any], style: str) -> tuple[str, ...]:
@@ -150,10 +149,9 @@ def _word(value: str | None) -> str:
 
 
 def attributes_of(sentence: Sentence) -> dict[str, Any]:
-    """Attributes as a record has them: the inverse of `describe`, up to the order of actors and what can't be seen.
+    """Attributes in a record's form: the inverse of `describe`, except for the order of actors and unseen attributes.
 
-    What can't be seen is None; what wasn't read is "unread". Without their number there are
-    neither shots nor groups.
+    Unseen attributes are None, missing ones "unread". Without a number of shots or groups there are none.
     """
     num_shots, num_groups = (_number(sentence.get(Slot(name))) for name in ("shots", "groups"))
     counts = [_number(sentence.get(Slot("count", group))) or 1 for group in range(num_groups)]
@@ -184,14 +182,14 @@ def attributes_of(sentence: Sentence) -> dict[str, Any]:
 
 
 def write(sentence: Sentence) -> list[str]:
-    """A sentence's tokens: each says its attribute and its value."""
+    """Tokens of a sentence, each attribute:value."""
     return [f"{slot.attribute}:{value}" for slot, value in sentence.items()]
 
 
 def parse(tokens: Sequence[str]) -> Sentence:
-    """The sentence that tokens make: the inverse of `write`. It never fails.
+    """Sentence of tokens: the inverse of `write`. It accepts any tokens.
 
-    A token that is missing, unknown, or of another attribute than the one whose turn it is leaves its slot unread.
+    A missing or unknown token, or one of another attribute than the slot's, leaves the slot unread.
     """
     sentence: Sentence = {}
     while (slot := next_slot(sentence)) is not None:
@@ -203,5 +201,5 @@ def parse(tokens: Sequence[str]) -> Sentence:
 
 
 def _number(value: str | None) -> int:
-    """What a word says of a number; 0 if it says none."""
+    """Number that a word stands for; 0 for other words."""
     return int(value) if value is not None and value.isdecimal() else 0

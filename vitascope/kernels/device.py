@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitascope.errors import DeviceError
 from vitascope.types import Dtype, DtypeChoice, Precision
 
 CPU = torch.device("cpu")
 META = torch.device("meta")  # tensors with a shape and no numbers
+
+ValueT = TypeVar("ValueT")
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
@@ -98,6 +102,26 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     if device.type == "meta" or not torch.is_autocast_enabled(device.type):
         return None
     return torch.get_autocast_dtype(device.type)
+
+
+def to_device(value: ValueT, device: torch.device) -> ValueT:
+    """Same value with its tensors on the device: a tensor, a dict, an object with a method `to`, or a dataclass.
+
+    Copies of tensors to CUDA go through pinned memory and don't wait for the device.
+    """
+    moved: Any = value
+    if isinstance(value, Tensor):
+        if device.type == "cuda" and value.device.type == "cpu":
+            moved = value.pin_memory().to(device, non_blocking=True)
+        else:
+            moved = value.to(device)
+    elif isinstance(value, dict):
+        moved = {key: to_device(each, device) for key, each in value.items()}
+    elif hasattr(value, "to"):
+        moved = moved.to(device)
+    elif is_dataclass(value) and not isinstance(value, type):
+        moved = replace(value, **{each.name: to_device(getattr(value, each.name), device) for each in fields(value)})
+    return moved
 
 
 def synchronize(device: torch.device) -> None:

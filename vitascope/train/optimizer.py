@@ -1,26 +1,24 @@
-"""The networks' optimizer: Muon for the matrices and kernels of hidden layers, AdamW for all else."""
+"""The optimizers: Muon for matrices and kernels of hidden layers, AdamW for everything else."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-MATRIX_DIMS = (2, 4, 5)  # of a linear layer's matrix, and of the kernels of convolutions over pictures and videos
+MATRIX_DIMS = (2, 4, 5)  # a linear layer's matrix, kernels of 2-D and 3-D convolutions
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrix update is orthogonalised, so that every direction moves by the same amount.
+    """Momentum with an orthogonalised matrix update, so that every direction moves by the same amount.
 
-    A convolution's kernel counts as the matrix [out channels, in channels x taps].
-
-    Updates are scaled to the size that AdamW's have, so both take the same learning rate. The iteration runs in
-    `dtype`; `torch.optim.Muon` always takes bfloat16, which is several times slower on processors without such units.
-    Matrices of equal shape are orthogonalised as one batch.
+    A convolution's kernel is the matrix [out channels, in channels x taps]. Updates are scaled to the size of AdamW's,
+    so both optimizers take the same learning rate. The iteration runs in `dtype`: `torch.optim.Muon` always takes
+    bfloat16, which is slow on CPUs without bfloat16 units. Matrices of equal shape are orthogonalised as one batch.
 
     Source: Jordan 2024, "Muon: an optimizer for hidden layers in neural networks"; scaling from Liu et al. 2025
     (arXiv:2502.16982), equation 4.
@@ -39,7 +37,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One update of every matrix that has a gradient."""
+        """Update every matrix that has a gradient."""
         assert closure is None, "Muon evaluates no closures"
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
@@ -60,11 +58,11 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(state["momentum"], momentum)  # Nesterov's look ahead
+        return parameter.grad.lerp(state["momentum"], momentum)  # Nesterov momentum
 
 
 def orthogonalise(matrices: Float[Tensor, "b m n"], steps: int = 5) -> Float[Tensor, "b m n"]:
-    """Matrices with the same singular vectors and singular values near 1 (0.7 to 1.2), by Newton-Schulz iteration."""
+    """Matrices with the same singular vectors and singular values of 0.7 to 1.2, by Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -78,10 +76,10 @@ def orthogonalise(matrices: Float[Tensor, "b m n"], steps: int = 5) -> Float[Ten
 def make_optimizers(
     network: nn.Module, lr: float, is_hidden: Callable[[str], bool], dtype: torch.dtype = torch.float32
 ) -> list[torch.optim.Optimizer]:
-    """[Muon over the hidden layers' matrices and kernels, AdamW over the rest]; of the latter only matrices decay.
+    """[Muon for matrices and kernels of hidden layers, AdamW for the rest].
 
-    `is_hidden` tells by a parameter's name whether its layer is hidden: first and last layers are left to AdamW.
-    `dtype` is the precision of Muon's iteration.
+    `is_hidden` takes a parameter's name; first and last layers belong to AdamW. AdamW decays matrices only. `dtype` is
+    the precision of Muon's iteration.
     """
     hidden, others = [], []
     for name, parameter in network.named_parameters():
@@ -93,35 +91,20 @@ def make_optimizers(
     return [Muon(hidden, lr, dtype), torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))]
 
 
-def descend(
-    loss: Tensor, network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], rate: float, step: int
-) -> float:
-    """One step of all optimizers at a learning rate, with gradients clipped to norm 1; their norm before that.
-
-    Raises:
-        FloatingPointError: a loss or gradient that isn't finite; nothing has been changed then.
-    """
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise FloatingPointError(f"step {step}: loss {loss.item()}, gradient norm {norm.item()}; nothing was changed")
-    for optimizer in optimizers:
-        optimizer.step()
-    return norm.item()
+def set_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = rate
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors, `parameter index.name`."""
+    """State of an optimizer as tensors, named `parameter index.name`."""
     state = optimizer.state_dict()["state"]
     return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`; the parameter groups stay as they are."""
+    """Load the tensors of `optimizer_tensors`. Parameter groups stay as they are."""
     state: dict[int, dict[str, Tensor]] = defaultdict(dict)
     for key, value in tensors.items():
         index, _, name = key.partition(".")

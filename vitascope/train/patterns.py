@@ -1,4 +1,4 @@
-"""What a training sample shows the transformer: which frames are given, and how noisy each of the others is."""
+"""Training patterns: which latent frames are conditions, and the noise levels of the others."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from vitascope.model.patches import Patch
 
 
 class PatternConfig(Config):
-    """Shares of the samples with something given, or with a noise level per frame; the rest has neither.
+    """Share of each pattern among the samples; the rest are generated without conditions.
 
-    `ending`, `both_ends` and `scattered` give latent frames; `region` gives all but a rectangle of every frame, and
-    `reference` shows part of the first picture outside time. `independent` is diffusion forcing (arXiv:2407.01392).
-    Half of the given frames carry noise of up to `given_noise`.
+    `first_frame`, `beginning`, `ending`, `both_ends` and `scattered` condition on whole latent frames, `region` on all
+    but a rectangle of every frame, `reference` on a part of the first picture outside of time. `independent` has no
+    condition but a noise level per frame: diffusion forcing (arXiv:2407.01392). Half of the conditions carry noise of
+    up to `condition_noise`.
     """
 
     first_frame: float = Field(default=0.15, ge=0, le=1)
@@ -33,22 +34,22 @@ class PatternConfig(Config):
     region: float = Field(default=0.0, ge=0, le=1)
     reference: float = Field(default=0.0, ge=0, le=1)
     independent: float = Field(default=0.1, ge=0, le=1)
-    given_noise: float = Field(default=0.05, ge=0, le=1)
+    condition_noise: float = Field(default=0.05, ge=0, le=1)
 
     @model_validator(mode="after")
     def _shares_fit(self) -> PatternConfig:
         if sum(self.shares.values()) > 1 + 1e-9:
-            raise ValueError("the shares of the patterns add up to more than 1")
+            raise ValueError("the shares of the patterns add up to more than 1: lower some")
         return self
 
     @property
     def shares(self) -> dict[str, float]:
-        """The share of each pattern, in the order in which they are drawn."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "given_noise"}
+        """Share of each pattern, in drawing order."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "condition_noise"}
 
 
 class Pattern(NamedTuple):
-    """What of a sample is given, and whether the noise levels of the rest are independent."""
+    """Conditions of a sample, and whether its frames have independent noise levels."""
 
     given: Bool[Tensor, "t h w"]
     independent: bool = False
@@ -56,7 +57,7 @@ class Pattern(NamedTuple):
 
 
 class NoiseConfig(Config):
-    """Noise levels: logit-normal, then shifted by `shift` * sqrt(tokens / reference_tokens)."""
+    """Distribution of noise levels: logit-normal, then shifted by `shift` * sqrt(tokens / reference_tokens)."""
 
     mean: float = 0.0
     std: float = Field(default=1.0, gt=0)
@@ -67,7 +68,7 @@ class NoiseConfig(Config):
 def draw_given(
     latent: Float[Tensor, "c t h w"], config: PatternConfig, generator: torch.Generator, patch: Patch = (1, 1, 1)
 ) -> Pattern:
-    """A pattern, in the shares of the config. An image has nothing given."""
+    """Random pattern, in the shares of the config. Images have no conditions."""
     frames = latent.shape[1]
     u = torch.rand((), generator=generator).item()
     nothing = given_frames(latent, [])
@@ -88,7 +89,7 @@ def draw_given(
 
 
 def _draw_frames(pattern: str, frames: int, generator: torch.Generator) -> Sequence[int]:
-    """The latent frames that are given, at least one and never all."""
+    """Condition frames of a pattern: at least one, never all."""
     if pattern == "first_frame":
         return [0]
     count = int(torch.randint(1, frames, (1,), generator=generator))
@@ -97,7 +98,7 @@ def _draw_frames(pattern: str, frames: int, generator: torch.Generator) -> Seque
             return range(count)
         case "ending":
             return range(frames - count, frames)
-        case "both_ends" if frames > 2:  # of two frames, one end is all there is room for
+        case "both_ends" if frames > 2:  # two frames have room for one end only
             count = int(torch.randint(2, frames, (1,), generator=generator))
             before = int(torch.randint(1, count, (1,), generator=generator))
             return [*range(before), *range(frames - (count - before), frames)]
@@ -107,7 +108,7 @@ def _draw_frames(pattern: str, frames: int, generator: torch.Generator) -> Seque
 
 
 def _all_but_a_rectangle(latent: Float[Tensor, "c t h w"], generator: torch.Generator) -> Bool[Tensor, "t h w"]:
-    """The same rectangle in every frame, at least a quarter as high and wide as they are."""
+    """Mask without a rectangle, the same in every frame, at least a quarter as high and wide as the frame."""
     mask = torch.ones(latent.shape[1:], dtype=torch.bool)
     (top, bottom), (left, right) = (_draw_span(side, side // 4, 1, generator) for side in latent.shape[2:])
     mask[:, top:bottom, left:right] = False
@@ -117,7 +118,7 @@ def _all_but_a_rectangle(latent: Float[Tensor, "c t h w"], generator: torch.Gene
 def _part_of_first(
     latent: Float[Tensor, "c t h w"], patch: Patch, generator: torch.Generator
 ) -> Float[Tensor, "c 1 h2 w2"]:
-    """A cutting of the first picture, at least half as high and wide: what it shows then is elsewhere in the video."""
+    """Part of the first frame, at least half as high and wide, so that its content is elsewhere in the video."""
     (top, bottom), (left, right) = (
         _draw_span(side, side // 2, step, generator) for side, step in zip(latent.shape[2:], patch[1:], strict=True)
     )
@@ -125,7 +126,7 @@ def _part_of_first(
 
 
 def _draw_span(side: int, least: int, step: int, generator: torch.Generator) -> tuple[int, int]:
-    """(start, stop) within a side, both multiples of `step`, at least `least` and one step apart."""
+    """(start, stop) within a side, both multiples of `step`, at least `least` and at least one step apart."""
     units = side // step
     length = int(torch.randint(max(1, least // step), units + 1, (1,), generator=generator))
     start = int(torch.randint(0, units - length + 1, (1,), generator=generator))
@@ -135,13 +136,13 @@ def _draw_span(side: int, least: int, step: int, generator: torch.Generator) -> 
 def draw_sigmas(
     num_frames: int, num_tokens: int, independent: bool, config: NoiseConfig, generator: torch.Generator
 ) -> Float[Tensor, " f"]:
-    """A noise level per latent frame: one for all of them, or one for each."""
+    """Noise level of each latent frame: all equal, or independent."""
     sigmas = sample_sigma(num_frames if independent else 1, mean=config.mean, std=config.std, generator=generator)
     shift = shift_factor(num_tokens, reference_tokens=config.reference_tokens, base=config.shift)
     return shift_sigma(sigmas, shift).expand(num_frames).contiguous()
 
 
 def draw_given_sigma(config: PatternConfig, generator: torch.Generator) -> float:
-    """The noise level of a sample's given frames."""
+    """Noise level of a sample's conditions."""
     u = torch.rand((), generator=generator).item()
-    return config.given_noise * max(0.0, 2 * u - 1)
+    return config.condition_noise * max(0.0, 2 * u - 1)

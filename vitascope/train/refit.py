@@ -1,7 +1,7 @@
-"""Carrying a transformer over to another codec: what it knows of the world stays, what it knows of the latents doesn't.
+"""Refits a transformer to another codec of the same stride.
 
-Two codecs of the same stride describe the same cells, nearly always close to linearly. So only the first and the last
-layer have to change, by the linear map that leads from one codec's tokens to the other's.
+Latents of two such codecs are close to a linear map of each other. So only the first and the last layer change, by the
+least-squares map between the codecs' tokens.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from vitascope.video import Video
 def refit(
     transformer: Transformer, learned: Transformer, before: Float[Tensor, "n p"], after: Float[Tensor, "n q"]
 ) -> None:
-    """Give `transformer` what `learned` knows; `before` and `after` are the same n clean tokens as `learned` and as
-    `transformer` sees them.
+    """Copy the weights of `learned` into `transformer`, with first and last layer mapped to the other codec.
 
-    All weights are copied but those of the first and the last layer, which are led through the least-squares maps
-    between the two kinds of tokens.
+    `before` and `after` are the same n clean tokens of the codec of `learned` and of the codec of `transformer`.
 
     Raises:
-        ConfigError: transformers that differ in more than their channels, or too few tokens for such a map.
+        ConfigError: transformers that differ in more than their channels, or too few tokens to fit a map.
     """
     channels = {key: getattr(learned.config, key) for key in ("in_channels", "out_channels")}
     if transformer.config.model_copy(update=channels) != learned.config:
@@ -42,7 +40,7 @@ def refit(
     weights = dict(learned.state_dict())
     first, last = weights["patch_in.weight"], weights["proj_out.weight"]
     weights["patch_in.weight"] = first @ inwards.T
-    # a noisy token holds (1 - sigma) of the clean one: one half stands for all noise levels
+    # a noisy token contains (1 - sigma) of the clean one; 0.5 is the mean over noise levels
     weights["patch_in.bias"] = weights["patch_in.bias"] + 0.5 * first @ inwards_bias
     weights["proj_out.weight"] = outwards.T @ last
     sign = 1 if transformer.config.prediction == "clean" else -1  # a velocity is noise minus clean
@@ -51,17 +49,17 @@ def refit(
 
 
 def first_frame_tokens(codec: Codec, videos: Iterable[Video], patch: tuple[int, int, int]) -> Float[Tensor, "n p"]:
-    """The clean tokens of the videos' first frames.
+    """Clean tokens of the videos' first frames.
 
-    First frames, because images have nothing else, and codecs may code the frames after them quite differently.
+    Codecs may encode later frames differently, and images have first frames only.
     """
     firsts = (Video(video.frames[:1], video.fps) for video in videos)
     return torch.cat([patchify(encode_video(codec, first), patch) for first in firsts])
 
 
 def _linear_map(x: Float[Tensor, "n p"], y: Float[Tensor, "n q"]) -> tuple[Float[Tensor, "p q"], Float[Tensor, " q"]]:
-    """(matrix, bias) of the linear map from x to y with the least mean squared error."""
+    """(matrix, bias) of the least-squares map from x to y."""
     padded = torch.cat([x, torch.ones(len(x), 1)], dim=1)
-    # gelsd: tokens of few channels that always agree leave the map undetermined, and the smallest one is wanted then
+    # gelsd gives the smallest map where linearly dependent channels leave it undetermined
     solution = torch.linalg.lstsq(padded.double(), y.double(), driver="gelsd").solution.float()
     return solution[:-1], solution[-1]

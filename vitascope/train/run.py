@@ -1,7 +1,7 @@
 """A training run is a folder: config.toml, metrics.jsonl, checkpoints/, samples/. The same command resumes it.
 
-A resumed run is the uninterrupted one, bit for bit: a step's randomness follows from its number, and what was logged
-after the checkpoint is forgotten, since it will be logged again.
+A resumed run equals the uninterrupted one, bit for bit. A step's randomness follows from its number alone. Resuming
+drops figures logged after the checkpoint, because those steps run again.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import json
 import math
 import shutil
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -26,22 +25,31 @@ from torch import Tensor, nn
 from vitascope.config import Config, dump_toml, load_config
 from vitascope.errors import ConfigError, ModelError, reason
 from vitascope.files import replacing_folder, sha256, write_text
+from vitascope.kernels.device import autocast, is_cpu, resolve_device
+from vitascope.types import Dtype, TrainingPrecision
+
+# a resumed run may change these settings, which say how it computes
+FREE_TO_CHANGE = frozenset({"device", "compile", "recompute_blocks"})
 
 
 class RunConfig(Config):
-    """What every training run has: its data, its length, its learning rate and when it reports. Counted in steps.
+    """Settings that every training run has. Steps count updates of the weights.
 
-    Clips that can't be read are left out; a larger share of them than `max_bad_share` stops the run.
+    `device` is auto, cpu, cuda, cuda:N or mps. `precision` auto is bfloat16 on a GPU and float32 on a CPU; weights and
+    optimizer states are always float32. `accumulate` batches are averaged into each step. A run stops if more than
+    `max_bad_share` of its clips are unreadable.
     """
 
     data: str
     seed: int = 0
     steps: int = Field(default=10_000, ge=1)
+    device: str = "auto"
+    precision: TrainingPrecision = "auto"
+    accumulate: int = Field(default=1, ge=1, le=4096)
     learning_rate: float = Field(default=1e-3, gt=0, lt=1)
     warmup: int = Field(default=100, ge=0)
     decay_share: float = Field(default=0.3, ge=0, le=1)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
     num_validation: int = Field(default=64, ge=1)
     max_bad_share: float = Field(default=0.01, ge=0, le=1)
     log_every: int = Field(default=20, ge=1)
@@ -49,15 +57,44 @@ class RunConfig(Config):
     checkpoint_every: int = Field(default=250, ge=1)
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: warm-up, plateau, and over the last `decay_share` a linear descent to 2 %."""
+        """Learning rate of a step: warm-up, plateau, then a linear decay to 2 % over the last `decay_share`."""
         decay_steps = max(1, int(self.steps * self.decay_share))
         descent = 0.02 + 0.98 * max(0, self.steps - step) / decay_steps
         return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup), descent)
 
 
+@dataclass(frozen=True)
+class Compute:
+    """Device and precision of a run."""
+
+    device: torch.device
+    precision: Dtype
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Compute:
+        """Device and precision of a config, with `auto` resolved.
+
+        Raises:
+            DeviceError: a device that this machine doesn't have.
+        """
+        device = resolve_device(config.device)
+        if config.precision == "auto":  # float32 on every CPU, so that results don't depend on its instructions
+            return cls(device, "float32" if is_cpu(device) else "bfloat16")
+        return cls(device, config.precision)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of matrix products."""
+        return getattr(torch, self.precision)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """A context that computes matrix products and convolutions in the run's precision."""
+        return autocast(self.device, self.precision)
+
+
 @dataclass
 class Checkpoint:
-    """All that a run needs to go on: named groups of tensors, and plain values."""
+    """State of a run after `step` steps: named groups of tensors, and JSON values."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
@@ -65,12 +102,16 @@ class Checkpoint:
 
 
 class Run:
-    """Owns a run's folder. Opening a folder that another config made is refused."""
+    """Owns a run's folder.
+
+    Raises:
+        ConfigError: the folder belongs to a run with another config.
+    """
 
     def __init__(self, folder: str | Path, config: RunConfig):
         self.folder, self.config = Path(folder), config
         saved = self.folder / "config.toml"
-        if saved.exists() and load_config(saved, type(config)) != config:
+        if saved.exists() and _fixed(load_config(saved, type(config))) != _fixed(config):
             raise ConfigError(
                 f"{saved} differs from the config given: choose another --out, or the same config to resume"
             )
@@ -78,7 +119,7 @@ class Run:
         write_text(saved, dump_toml(config))
 
     def resume(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are whole, or None at a start; what was logged after it is dropped."""
+        """Newest undamaged checkpoint, or None for a new run. Drops figures that were logged after it."""
         checkpoint = None
         for folder in sorted((self.folder / "checkpoints").glob("step_*"), reverse=True):
             try:
@@ -86,38 +127,11 @@ class Run:
                 break
             except ModelError as error:
                 print(f"skipping {folder}: {error}", file=sys.stderr)
-        self._forget_after(checkpoint.step if checkpoint else 0)
+        self._drop_figures_after(checkpoint.step if checkpoint else 0)
         return checkpoint
 
-    def train(
-        self,
-        first_step: int,
-        *,
-        step: Callable[[int], dict[str, float]],
-        validate: Callable[[Path], dict[str, float]],
-        checkpoint: Callable[[int], Checkpoint],
-    ) -> None:
-        """Call `step` with every step's number from `first_step` on; report, validate and save when it is time to.
-
-        `step` and `validate` return figures to log; `validate` is given the path of a picture to write, `checkpoint`
-        the number of steps done. All three also happen after the last step.
-        """
-        config = self.config
-        progress = Progress(first_step, config.steps)
-        for done in range(first_step + 1, config.steps + 1):
-            figures = step(done - 1)
-            if done % config.log_every == 0 or done == config.steps:
-                self.log({"step": done, **figures})
-                progress.show(done, figures)
-            if done % config.sample_every == 0 or done == config.steps:
-                scores = validate(self.folder / "samples" / f"step_{done:08d}.png")
-                self.log({"step": done, **scores})
-                progress.show(done, scores)
-            if done % config.checkpoint_every == 0 or done == config.steps:
-                self.save(checkpoint(done))
-
     def save(self, checkpoint: Checkpoint, keep: int = 2) -> Path:
-        """Write a checkpoint, then drop all but the newest `keep`."""
+        """Write a checkpoint, then delete all but the newest `keep`."""
         path = self.folder / "checkpoints" / f"step_{checkpoint.step:08d}"
         with replacing_folder(path) as temporary:
             for name, tensors in checkpoint.tensors.items():
@@ -137,7 +151,7 @@ class Run:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def _forget_after(self, step: int) -> None:
+    def _drop_figures_after(self, step: int) -> None:
         path = self.folder / "metrics.jsonl"
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -148,54 +162,51 @@ def _logged_step(line: str) -> int | float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
-        return math.inf  # the line that a killed run left unfinished
+        return math.inf  # a killed run leaves its last line unfinished
+
+
+def _fixed(config: RunConfig) -> dict[str, Any]:
+    """Settings that a resumed run must share with the first one."""
+    return config.model_dump(exclude=set(FREE_TO_CHANGE))
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """A checkpoint, each file checked against the manifest.
+    """Checkpoint in a folder, with every file checked against the manifest.
 
     Raises:
-        ModelError: a file is missing or its bytes have changed.
+        ModelError: a file is missing or damaged.
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         for name, digest in manifest.items():
             if sha256(folder / name) != digest:
-                raise ModelError(f"{folder / name} has been changed since it was written")
+                raise ModelError(f"{folder / name} is damaged: its SHA-256 is not the one in manifest.json")
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         tensors = {Path(name).stem: load_file(folder / name) for name in manifest if name.endswith(".safetensors")}
         return Checkpoint(step=state.pop("step"), tensors=tensors, state=state)
     except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:
-        raise ModelError(f"{folder} is not a whole checkpoint: {reason(error)}") from None
+        raise ModelError(f"{folder} is not a complete checkpoint: {reason(error)}") from None
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """All of a step's randomness: a function of seed and step alone, so that resuming needs no saved state."""
+    """Generator of all random numbers of a step. It depends on seed and step alone, so resuming needs no state."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
 def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights towards the model's; the average is shorter while the run is young."""
+    """Move averaged weights towards the model's. The first steps average over fewer steps than `decay` says."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         for average, current in zip(ema.parameters(), model.parameters(), strict=True):
             average.lerp_(current, weight)
 
 
-class Progress:
-    """One line on stderr that says where a run is and how long it has to go."""
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A context in which layers draw their initial weights from a seed.
 
-    def __init__(self, first_step: int, steps: int):
-        self.first_step, self.steps = first_step, steps
-        self.started = time.monotonic()
-
-    def show(self, step: int, figures: Mapping[str, float]) -> None:
-        """Print the step, the figures and the time left at the mean speed so far."""
-        done = step - self.first_step
-        left = (time.monotonic() - self.started) / max(1, done) * (self.steps - step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        line = f"step {step}/{self.steps}  left {timedelta(seconds=round(left))}  {shown}"
-        if sys.stderr.isatty():
-            line = line[: shutil.get_terminal_size().columns - 1]
-        end = "\r" if sys.stderr.isatty() and step < self.steps else "\n"
-        print(line, end=end, file=sys.stderr, flush=True)
+    PyTorch's layers take no generator. On leaving, its default generator of the CPU is what it was before.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would seed every GPU too
+        yield

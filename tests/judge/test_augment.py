@@ -1,10 +1,10 @@
-"""Another framing of a video."""
+"""Augmentation of training clips."""
 
 from __future__ import annotations
 
 import torch
 
-from vitascope.judge.framing import SMALLEST, WHOLE, Window, draw_window, framed
+from vitascope.judge.augment import MIN_SHARE, WHOLE, Window, draw_window, framed
 
 
 def test_the_whole_window_changes_nothing():
@@ -26,6 +26,6 @@ def test_windows_are_inside_and_differ():
     windows = [draw_window(generator) for _ in range(200)]
     assert len(set(windows)) == 200
     for top, left, share in windows:
-        assert SMALLEST <= share <= 1
+        assert MIN_SHARE <= share <= 1
         assert min(top, left) >= 0
         assert max(top, left) + share <= 1 + 1e-6
