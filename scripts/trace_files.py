@@ -4,11 +4,12 @@
     python scripts/trace_files.py prompt --max 30
     python scripts/trace_files.py clip --max 35
 
-`load` loads a model; `prompt` loads a model and writes a video of one prompt; `clip` trains a small transformer for one
-step, from the clips of a folder that the script draws. Importing a file doesn't count, calling a function in it does.
+`load` loads a model; `prompt` turns one prompt into a video file, with a model that is loaded; `clip` trains a small
+transformer for one step, from a folder of clips that the script draws. Importing a file doesn't count, calling a
+function in it does.
 
-`load` counts the code that loads. The files that define the networks, whose constructors must run too, are listed
-with the mark `network` and not counted; `prompt` and `clip` count all files.
+Two kinds of files are listed but not counted, since a reader who follows the data passes them by: in `load` the files
+that define the networks (`network`), and in all tasks the kernels, which compute what their callers name (`kernel`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vitascope"
-NETWORKS = ("vitascope/codec/", "vitascope/model/", "vitascope/kernels/conv.py", "vitascope/kernels/linear.py")
+NETWORKS = ("vitascope/codec/", "vitascope/model/")
+KERNELS = "vitascope/kernels/"
 BUNDLED = PACKAGE / "models" / "playground"
 
 
@@ -38,12 +40,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         run = {"load": prepare_load, "prompt": prepare_prompt, "clip": prepare_clip}[options.task](Path(folder))
         files = trace(run)
-    networks = [path for path in files if options.task == "load" and path.startswith(NETWORKS)]
-    for path in sorted(files):
-        print(f"{path}{'  network' if path in networks else ''}")
-    count = len(files) - len(networks)
-    print(f"{options.task}: {count} files{f', and {len(networks)} that define networks' if networks else ''}")
+    marks = {path: mark_of(path, options.task) for path in sorted(files)}
+    for path, mark in marks.items():
+        print(f"{path}  {mark}".rstrip())
+    count = sum(not mark for mark in marks.values())
+    print(f"{options.task}: {count} files, and {len(files) - count} marked ones")
     return int(options.max is not None and count > options.max)
+
+
+def mark_of(path: str, task: str) -> str:
+    """The reason for which a file isn't counted, or an empty string."""
+    if path.startswith(KERNELS):
+        return "kernel"
+    return "network" if task == "load" and path.startswith(NETWORKS) else ""
 
 
 def trace(run: Callable[[], object]) -> set[str]:
@@ -84,27 +93,14 @@ def prepare_load(folder: Path) -> Callable[[], object]:
 
 
 def prepare_prompt(folder: Path) -> Callable[[], object]:
-    """The task of loading the bundled model and writing a video of one prompt."""
-    from vitascope import cli
+    """The task of turning one prompt into a video file."""
+    import vitascope
+    from vitascope.generate.recording import record
+    from vitascope.generate.requests import Generate
 
-    command = [
-        "generate",
-        "a red ball",
-        "--size",
-        "32x32",
-        "--frames",
-        "5",
-        "--steps",
-        "2",
-        "-o",
-        str(folder / "a.mp4"),
-    ]
-
-    def run() -> None:
-        if cli.main([*command, "--device", "cpu", "--dtype", "float32"]) != 0:
-            raise SystemExit("generating failed")
-
-    return run
+    pipeline = vitascope.load("playground", device="cpu", dtype="float32")
+    request = {"prompt": "a red ball", "height": 32, "width": 32, "num_frames": 5, "num_steps": 2}
+    return lambda: record(pipeline, Generate(**request), folder / "a.mp4")
 
 
 def prepare_clip(folder: Path) -> Callable[[], object]:

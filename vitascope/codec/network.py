@@ -23,9 +23,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitascope.codec.cache import CausalCache
-from vitascope.codec.convolution import CausalConv3d
+from vitascope.codec.layers import CausalConv3d, ChannelNorm
 from vitascope.codec.linear_path import LinearPath
-from vitascope.codec.norm import ChannelNorm
 from vitascope.codec.video_codec import Stride as Stride
 from vitascope.codec.video_codec import VideoCodec
 from vitascope.config import Config

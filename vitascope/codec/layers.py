@@ -1,13 +1,28 @@
-"""The codec's causal convolution."""
+"""Layers of the codec: the norm over channels and the causal convolution."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from vitascope.codec.cache import CausalCache
-from vitascope.codec.norm import ChannelNorm
 from vitascope.kernels.conv import Conv3d, Frames, convolve_causal, has_fast_path, lay_out_causal
+
+
+class ChannelNorm(nn.Module):
+    """Root-mean-square norm over channels, separate for each cell, so that it stays causal."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Frames) -> Frames:
+        """gain * x / rms(x), with the rms over channels."""
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
+        return x * (math.sqrt(x.shape[1]) / length) * self.gain.view(1, -1, 1, 1, 1)
 
 
 class CausalConv3d(Conv3d):

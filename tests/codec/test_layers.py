@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from vitascope.codec.cache import CausalCache
-from vitascope.codec.convolution import CausalConv3d
-from vitascope.codec.norm import ChannelNorm
+from vitascope.codec.layers import CausalConv3d, ChannelNorm
 from vitascope.kernels import conv, winograd
 
 
