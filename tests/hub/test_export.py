@@ -114,7 +114,7 @@ def test_what_the_peer_has_no_class_for_is_said_and_kept(tmp_path, capsys):
         TEXT_NOTE,
     ]
     assert "linear path" in notes[0]
-    assert '"clean"' in notes[1]
+    assert "'clean'" in notes[1]
     one, other = vitascope.load(BUNDLED), vitascope.load(tmp_path / "out")
     for a, b in ((one.codec, other.codec), (one.transformer, other.transformer)):
         assert all(torch.equal(tensor, b.state_dict()[name]) for name, tensor in a.state_dict().items())

@@ -90,7 +90,7 @@ DAMAGE = {
     ),
     "two transformers": (
         lambda f: break_index(f, transformer_2=["diffusers", "WanTransformer3DModel"], boundary_ratio=0.9),
-        "transformer_2 is a WanTransformer3DModel; our pipeline has no place for it",
+        "transformer_2 is a WanTransformer3DModel; our pipeline has no such part",
     ),
     "an image encoder": (
         lambda f: break_index(f, image_encoder=["transformers", "CLIPVisionModel"]),

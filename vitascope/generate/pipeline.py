@@ -102,9 +102,7 @@ class Pipeline:
         folder = find_model(model, weights=weights)
         parts = load_model(folder, device=CPU if offload else where, dtype=stored, weights=weights)
         pipeline = cls(parts.codec, parts.transformer, parts.text_encoder, parts.config)
-        if not weights:
-            return pipeline
-        if precision == "int8":
+        if precision == "int8" and weights:
             quantize_(pipeline.transformer, pipeline.transformer.int8_rules)
             quantize_(pipeline.codec, pipeline.codec.int8_rules)
         pipeline.device, pipeline.offload = where, offload

@@ -1,4 +1,4 @@
-"""Models by their Hugging Face id. The only file that uses the network, and only for an id that a user gave."""
+"""Download of models from Hugging Face. The network is used only for an id that the user gives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vitascope.errors import ModelError, reason
 
-CONFIGS = ("{}/*.json",)  # of a part
+CONFIGS = ("{}/*.json",)  # of one part
 WEIGHTS = ("{}/*.safetensors",)  # no pickles
 
 
@@ -17,12 +17,12 @@ def is_hub_id(model: str) -> bool:
 
 
 def download(model: str, part: str = "*", *, weights: bool = True) -> Path:
-    """The folder of a Hugging Face model, downloaded where it isn't in the cache yet.
+    """The folder of a Hugging Face model, downloaded unless cached.
 
-    Only a part of it, such as `vae`, if one is named; without weights, what describes it and its tokenizer alone.
+    A part, such as `vae`, restricts the download to that folder. weights=False downloads JSON files only.
 
     Raises:
-        ModelError: no such model, or no way to get it.
+        ModelError: no such model, or the download failed.
         ModuleNotFoundError: the extra `interop` isn't installed.
     """
     from huggingface_hub import snapshot_download
@@ -30,8 +30,8 @@ def download(model: str, part: str = "*", *, weights: bool = True) -> Path:
     files = ["model_index.json", *(kind.format(part) for kind in (CONFIGS + WEIGHTS if weights else CONFIGS))]
     try:
         return Path(snapshot_download(model, allow_patterns=files))
-    except Exception as error:  # of HTTP, of the hub or of the disk, by the version installed
+    except Exception as error:  # its type depends on the version of huggingface_hub
         what = reason(error).split(". ")[0][:200]
         raise ModelError(
-            f"{model!r} is no folder here, and getting it from Hugging Face failed ({what}); check the name"
+            f"{model!r} is no folder here, and the download from Hugging Face failed ({what}); check the name"
         ) from None

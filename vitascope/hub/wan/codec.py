@@ -1,4 +1,4 @@
-"""Wan's video autoencoder (diffusers' AutoencoderKLWan) as our codec, and our codec as Wan's: both 2.1 and 2.2."""
+"""Conversion between Wan's video autoencoder (diffusers' AutoencoderKLWan, of 2.1 and 2.2) and our codec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vitascope.kernels.device import META
 
 CLASS = "AutoencoderKLWan"
 
-PARTS = {  # of our names, replaced in this order
+PARTS = {  # parts of our names and their replacements, in this order
     "to_moments.": "quant_conv.",
     "from_latent.": "post_quant_conv.",
     "middle.block_in.": "mid_block.resnets.0.",
@@ -33,14 +33,14 @@ PARTS = {  # of our names, replaced in this order
     ".in_time.": ".time_conv.",
     ".gain": ".gamma",
 }
-RESAMPLERS_21 = {"encoder": "", "decoder": "upsamplers.0."}  # the encoder of 2.1 numbers all its layers in one row
+RESAMPLERS_21 = {"encoder": "", "decoder": "upsamplers.0."}  # the 2.1 encoder numbers all its layers in one sequence
 RESAMPLERS_22 = {"encoder": "downsampler.", "decoder": "upsampler."}
 
 
 class WanCodecConfig(PeerConfig):
-    """What config.json of the peer says, with the peer's own spelling; the defaults are the peer's.
+    """The peer's config.json, with the peer's spelling and defaults.
 
-    The statistics have no default: without them latents would silently be off.
+    The statistics have no default: latents without them would be wrong, without an error.
     """
 
     base_dim: int = 96
@@ -58,7 +58,7 @@ class WanCodecConfig(PeerConfig):
     patch_size: int | None = None
 
     @model_validator(mode="after")
-    def _takes_colours(self) -> WanCodecConfig:
+    def _takes_three_colours(self) -> WanCodecConfig:
         wanted = 3 * (self.patch_size or 1) ** 2
         if self.in_channels != wanted or self.out_channels != wanted:
             raise ValueError(f"in_channels and out_channels must be {wanted}, three colours of a pixel patch")
@@ -97,11 +97,11 @@ def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.
     """Write a codec as a folder that diffusers reads.
 
     Raises:
-        ModelError: a codec with a linear path, which Wan's has no place for.
+        ModelError: the codec has a linear path, and Wan's class has none.
     """
     config = codec.config
     if config.linear_path:
-        raise ModelError("a codec with a linear path is no Wan; train one with linear_path = false")
+        raise ModelError("a codec with a linear path can't be written as Wan's; train one with linear_path = false")
     patch = config.pixel_patch
     tree = {
         "base_dim": config.base_width,
@@ -125,7 +125,7 @@ def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.
 
 
 def tensor_maps(codec: Codec) -> TensorMaps:
-    """Where each of our tensors lies in the peer's files."""
+    """The map of each of our tensors to the peer's files."""
     return {
         name: reshape_map(their_name(name, codec.config), tensor, _their_shape(name, tensor))
         for name, tensor in codec.state_dict().items()
@@ -141,14 +141,14 @@ def their_name(ours: str, config: CodecConfig) -> str:
         ours,
     )
     if not config.residual_shortcuts:
-        name = _numbered_in_one_row(name, config.num_residual_blocks)
+        name = _in_one_sequence(name, config.num_residual_blocks)
     for part, theirs in PARTS.items():
         name = name.replace(part, theirs)
     return name
 
 
-def _numbered_in_one_row(name: str, num_blocks: int) -> str:
-    """A layer of the encoder of 2.1: stage i has num_blocks blocks and its resampling, which all count on."""
+def _in_one_sequence(name: str, num_blocks: int) -> str:
+    """Name of a layer of the 2.1 encoder, which numbers the blocks and the resampling of all stages in one sequence."""
     found = re.fullmatch(r"encoder\.stages\.(\d+)\.(?:blocks\.(\d+)\.)?(.+)", name)
     if found is None:
         return name
@@ -157,7 +157,7 @@ def _numbered_in_one_row(name: str, num_blocks: int) -> str:
 
 
 def _their_shape(name: str, ours: Tensor) -> tuple[int, ...]:
-    """Theirs are 2-D where a layer works on single frames, and the gain of a norm has an axis for each of space."""
+    """Shape of the peer's tensor: layers on single frames are 2-D, gains of norms have an axis per dimension."""
     shape = tuple(ours.shape)
     if name.endswith("attention.norm.gain"):
         return (*shape, 1, 1)

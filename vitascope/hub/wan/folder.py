@@ -1,4 +1,4 @@
-"""A whole Wan model in diffusers' layout: its parts as ours, and the settings that it is meant to be used with."""
+"""A whole Wan model in diffusers' layout: its parts and the settings of its release."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CLASSES = {
     "scheduler": (UNIPC, EULER),
 }
 
-# What the models were released with. A constant shift: reference_tokens is None.
+# Settings of the releases. reference_tokens=None makes the shift constant.
 USE = {"num_steps": 50, "guidance": 5.0, "reference_tokens": None}
 USE_21 = {**USE, "height": 480, "width": 832, "num_frames": 81, "fps": 16.0, "reference_fps": 16.0}
 USE_22 = {**USE, "height": 704, "width": 1280, "num_frames": 121, "fps": 24.0, "reference_fps": 24.0}
 
 
 def read_wan_card(folder: Path, index: dict[str, Any]) -> PipelineConfig:
-    """How to use the model in a folder of a `WanPipeline` or `WanImageToVideoPipeline`, as it was released.
+    """The settings of the model in a folder of a `WanPipeline` or `WanImageToVideoPipeline`, as released.
 
     Raises:
         ModelError: a part is missing or of an unsupported class, or the schedule is unknown.
@@ -40,13 +40,13 @@ def read_wan_card(folder: Path, index: dict[str, Any]) -> PipelineConfig:
 
 
 def _check_parts(index: dict[str, Any], path: Path) -> None:
-    """Every part that the index names is one that we have a place for, and is there."""
+    """Check that each part in the index is supported and present."""
     kind = index.get("_class_name")
     parts = {name: pair[1] for name, pair in index.items() if isinstance(pair, list) and len(pair) == 2 and pair[1]}
     for name, found in parts.items():
         known = CLASSES.get(name, (found,) if name == "tokenizer" else ())
         if found not in known:
-            wanted = f"it must be a {' or '.join(known)}" if known else "our pipeline has no place for it"
+            wanted = f"it must be a {' or '.join(known)}" if known else "our pipeline has no such part"
             raise ModelError(f"{path}: {name} is a {found}; {wanted}, so this form of {kind} can't be loaded")
     for name in (*CLASSES, "tokenizer"):
         if name not in parts:
@@ -56,7 +56,7 @@ def _check_parts(index: dict[str, Any], path: Path) -> None:
 
 
 def _solver(folder: Path) -> dict[str, Any]:
-    """Our solver of the same order, and how far the noise levels are shifted."""
+    """Settings that correspond to the peer's scheduler: a solver of the same order, and the shift."""
     path = folder / "scheduler_config.json"
     tree = read_json(path, cure="download the model again")
     kind = tree.get("_class_name")

@@ -1,8 +1,4 @@
-"""Networks with the names that Wan's own repository gives their tensors, in safetensors.
-
-The transformer is published so: the folder of a `WanModel`. The autoencoder of 2.1 is published as a pickle, which is
-not read; others have written the same tensors as safetensors.
-"""
+"""Wan's transformer with the tensor names of Wan's own repository, in safetensors: the folder of a `WanModel`."""
 
 from __future__ import annotations
 
@@ -41,7 +37,7 @@ BLOCK_NAMES = {
 
 
 class OriginalConfig(PeerConfig):
-    """What config.json of the original says; only text to video has a place here."""
+    """The original's config.json; only text to video is supported."""
 
     model_type: Literal["t2v", "ti2v"]
     in_dim: int
@@ -52,13 +48,13 @@ class OriginalConfig(PeerConfig):
     num_heads: int
     num_layers: int
     eps: float = 1e-6
-    text_dim: int = 4096  # this and the next two are left out of the published files
+    text_dim: int = 4096  # the published files omit this and the next two
     patch_size: tuple[int, int, int] = (1, 2, 2)
     cross_attn_norm: Literal[True] = True
 
 
 def open_original_transformer(folder: Path) -> LazyNetwork[Transformer]:
-    """The transformer without its weights, as the folder's config describes it.
+    """The transformer in a folder of Wan's own layout, without its weights.
 
     Raises:
         ModelError: config.json is missing, or describes another class or an unsupported form.

@@ -1,4 +1,4 @@
-"""Wan's transformer (diffusers' WanTransformer3DModel) as ours, and ours as Wan's: text to video of 2.1 and 2.2."""
+"""Conversion between Wan's transformer (diffusers' WanTransformer3DModel, text to video of 2.1 and 2.2) and ours."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ BLOCK_NAMES = {
     "ffn.0": "ffn.net.0.proj",
     "ffn.2": "ffn.net.2",
 }
-TABLE = "scale_shift_table"  # has the same name on both sides, of the network and of each block
+TABLE = "scale_shift_table"  # the same name on both sides, in the network and in each block
 
 
 class WanTransformerConfig(PeerConfig):
-    """What config.json of the peer says; the defaults are the peer's. Image-to-video adapters of 2.1 have no place."""
+    """The peer's config.json, with the peer's defaults. The image adapters of 2.1 are not supported."""
 
     patch_size: tuple[int, int, int] = (1, 2, 2)
     num_attention_heads: int = 40
@@ -65,7 +65,7 @@ class WanTransformerConfig(PeerConfig):
 
 
 def open_wan_transformer(folder: Path) -> LazyNetwork[Transformer]:
-    """The transformer without its weights, as the folder's config describes it.
+    """The transformer in a folder in diffusers' layout, without its weights.
 
     Raises:
         ModelError: config.json is missing, or describes another class or an unsupported form.
@@ -98,11 +98,14 @@ def save_wan_transformer(transformer: Transformer, folder: str | Path, dtype: to
     """Write a transformer as a folder that diffusers reads.
 
     Raises:
-        ModelError: it predicts clean patches, which Wan's pipelines would take for velocities.
+        ModelError: it predicts clean patches, and Wan's pipelines expect velocities.
     """
     config = transformer.config
     if config.prediction != "velocity":
-        raise ModelError(f'a transformer with prediction = "{config.prediction}" is no Wan; it must be "velocity"')
+        raise ModelError(
+            f"a transformer with prediction = {config.prediction!r} can't be written as Wan's; "
+            'train one with prediction = "velocity"'
+        )
     tree = {
         "patch_size": list(config.patch),
         "num_attention_heads": config.num_heads,
@@ -121,10 +124,10 @@ def save_wan_transformer(transformer: Transformer, folder: str | Path, dtype: to
 
 
 def tensor_maps(network: Transformer) -> TensorMaps:
-    """Where each of our tensors lies in the peer's files."""
+    """The map of each of our tensors to the peer's files."""
     config = network.config
     maps = {name: reshape_map(their_name(name), tensor) for name, tensor in network.state_dict().items()}
-    # theirs is a Conv3d over the patch; flattened it is our Linear, since our tokens are laid out as (c, t, h, w)
+    # theirs is a Conv3d over the patch; flattened it is our Linear, since a token's values are in the order c, t, h, w
     weight = network.patch_in.weight
     maps["patch_in.weight"] = reshape_map(
         their_name("patch_in.weight"), weight, (len(weight), config.in_channels, *config.patch)
@@ -150,7 +153,7 @@ def _renamed(ours: str, names: dict[str, str]) -> str:
 
 
 def _output_rows(tensor_map: TensorMap, cells: int) -> TensorMap:
-    """Rows of the output projection: the peer counts channels within a cell of the patch, we cells within a channel."""
+    """Map of the output projection's rows: the peer orders them by cell and channel, we by channel and cell."""
 
     def to_ours(x: Tensor) -> Tensor:
         return rearrange(x, "(cell c) ... -> (c cell) ...", cell=cells)

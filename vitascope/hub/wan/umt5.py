@@ -1,6 +1,6 @@
-"""umT5's encoder, what Wan's models read prompts with, from a folder of `transformers`. Needs the extra `interop`.
+"""umT5's encoder, the text encoder of Wan's models, from a folder of `transformers`. Needs the extra `interop`.
 
-The network is our own: importing that of `transformers` takes longer than all the rest of loading a small model.
+The network is our own: importing `transformers` takes longer than loading a small model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vitascope.kernels.linear import Linear
 CLASS = "UMT5EncoderModel"
 WEIGHTS = "model.safetensors"
 WORDS = "shared.weight"
-TIED = (WORDS, "encoder.embed_tokens.weight")  # one table under two names
+TIED = (WORDS, "encoder.embed_tokens.weight")  # two names of one table
 NUM_STATES = 512
 BLOCK_NAMES = {
     "attention_norm": "layer.0.layer_norm",
@@ -48,7 +48,7 @@ BLOCK_NAMES = {
 
 
 class UMT5Config(PeerConfig):
-    """What config.json of the peer says of the encoder; the defaults are the peer's."""
+    """The encoder's part of the peer's config.json, with the peer's defaults."""
 
     vocab_size: int = Field(250112, ge=1)
     d_model: int = Field(512, ge=1)
@@ -63,9 +63,9 @@ class UMT5Config(PeerConfig):
 
 
 class UMT5(nn.Module):
-    """Token ids to states, each token seeing all others. The weights of a new one are whatever lay in memory.
+    """A transformer encoder from token ids to states, with attention in both directions. New weights are uninitialised.
 
-    Source: Chung et al. 2023 (arXiv:2304.09151); Raffel et al. 2020 (arXiv:1910.10683) for T5, of which it is.
+    Source: Chung et al. 2023 (arXiv:2304.09151); Raffel et al. 2020 (arXiv:1910.10683) for T5.
     """
 
     def __init__(self, config: UMT5Config):
@@ -86,7 +86,7 @@ class UMT5(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a gated feed-forward layer. Unlike T5's, each block has biases of distance of its own."""
+    """Attention, then a gated feed-forward layer. Unlike in T5, each block has its own distance biases."""
 
     def __init__(self, config: UMT5Config):
         super().__init__()
@@ -113,15 +113,15 @@ class Block(nn.Module):
             for project in (self.query, self.key, self.value)
         )
         bias = rearrange(self.bias_of_distance[buckets], "l m heads -> 1 heads l m")
-        attended = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)  # T5's weights hold the usual factor
+        attended = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)  # T5's weights include the usual factor
         return self.out(rearrange(attended, "1 heads l d -> l (heads d)"))
 
 
 def distance_buckets(distances: Int64[Tensor, "l m"], num_buckets: int, max_distance: int) -> Int64[Tensor, "l m"]:
-    """The bucket of each distance, from 0: half of the buckets are for keys before the query, half for those after it.
+    """The bucket of each distance, from 0: half of the buckets are for keys before the query, half for keys after it.
 
-    Of these, one half holds one distance each, the other logarithmically more and more, up to `max_distance`; what is
-    further away is in the last.
+    In each half, the first half of the buckets hold one distance each. The others grow logarithmically up to
+    `max_distance`; the last one holds all larger distances.
     """
     half, exact = num_buckets // 2, num_buckets // 4
     near = distances.abs()
@@ -132,7 +132,7 @@ def distance_buckets(distances: Int64[Tensor, "l m"], num_buckets: int, max_dist
 
 @dataclass(frozen=True)
 class UMT5Encoder:
-    """A frozen umT5: 512 states for each prompt. Those past its end are zero, and Wan's attention sees them."""
+    """A frozen umT5: 512 states for each prompt, padded with zeros, which Wan's attention includes."""
 
     network: UMT5
     tokenizer: Tokenizer
@@ -144,22 +144,22 @@ class UMT5Encoder:
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the network's weights hold."""
+        """Number of parameters of the network."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the network's weights."""
+        """Memory of the network's weights, in bytes."""
         return sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
 
     @property
     def min_tokens(self) -> int:
-        """States of the shortest prompt."""
+        """Number of states of the shortest prompt."""
         return NUM_STATES
 
     @property
     def max_tokens(self) -> int:
-        """States of the longest prompt."""
+        """Number of states of the longest prompt."""
         return NUM_STATES
 
     @property
@@ -184,7 +184,7 @@ class UMT5Encoder:
         ids = self.tokenizer.encode(prompt).ids
         if len(ids) > NUM_STATES:
             raise PromptError(f"the prompt has {len(ids)} tokens; the limit is {NUM_STATES}, shorten it")
-        # without padding: a token attends to the prompt alone, so only what follows it has to be filled up
+        # encoded without padding: tokens attend to the prompt alone
         states = self.network(torch.tensor(ids, device=self.device)).float()
         return F.pad(states, (0, 0, 0, NUM_STATES - len(ids)))
 
@@ -248,7 +248,7 @@ def open_umt5(folder: Path, tokenizer_folder: Path) -> LazyUMT5:
 
 
 def tensor_maps(network: UMT5, words: str = WORDS) -> TensorMaps:
-    """Where each of our tensors lies in the peer's files; `words` is the name that the table of words has there."""
+    """The map of each of our tensors to the peer's files; `words` is the name of the word table there."""
     names = {"words": words, "norm_out": "encoder.final_layer_norm.weight"}
     for number in range(len(network.blocks)):
         block = {ours: f"encoder.block.{number}.{theirs}.weight" for ours, theirs in BLOCK_NAMES.items()}
@@ -259,7 +259,7 @@ def tensor_maps(network: UMT5, words: str = WORDS) -> TensorMaps:
 
 
 def clean_prompt(prompt: str) -> str:
-    """The prompt as Wan's models were trained to see it: broken Unicode mended, HTML unescaped, blanks single."""
+    """The prompt as in Wan's training: broken Unicode repaired, HTML unescaped, whitespace collapsed."""
     import ftfy
 
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
@@ -277,6 +277,7 @@ def _read_tokenizer(folder: Path, num_words: int) -> Tokenizer:
         raise ModelError(f"{path} is not a readable tokenizer ({reason(error)}); download it again") from None
     if tokenizer.get_vocab_size() > num_words:
         raise ModelError(
-            f"{folder} has {tokenizer.get_vocab_size()} tokens, and the encoder {num_words}; they don't belong together"
+            f"{folder} has {tokenizer.get_vocab_size()} tokens, and the encoder knows {num_words}; "
+            "both must come from the same model"
         )
     return tokenizer
