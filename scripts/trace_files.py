@@ -109,7 +109,7 @@ def prepare_clip(folder: Path) -> Callable[[], object]:
 
     import numpy as np
 
-    from vitascope import cli
+    from vitascope.train.transformer import train
     from vitascope.video import Video, write_video
 
     clips = folder / "data" / "clips"
@@ -144,11 +144,7 @@ solver = "euler"
 """
     )
 
-    def run() -> None:
-        if cli.main(["train", "transformer", str(config), "-o", str(folder / "run")]) != 0:
-            raise SystemExit("training failed")
-
-    return run
+    return lambda: train(config, folder / "run")
 
 
 if __name__ == "__main__":
