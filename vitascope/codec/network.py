@@ -103,7 +103,7 @@ class Codec(VideoCodec):
 
     @property
     def can_overlap_chunks(self) -> bool:
-        """True for narrow codecs; wider ones were not measured."""
+        """True for narrow codecs. Wider codecs were not measured, so their chunks run one at a time."""
         return max(self.config.base_width, self.config.decoder_base_width or 0) <= MAX_WIDTH_TO_OVERLAP
 
     def encode(

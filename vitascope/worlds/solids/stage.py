@@ -50,7 +50,7 @@ class Solid:
 
 
 class Lighting(NamedTuple):
-    """Light, ground and air of one clip, relative to its environment."""
+    """Ground shade, sun direction and fog of one clip."""
 
     ground_shade: RGB  # multiplies the ground's colour
     azimuth: float  # of the sun, radians
