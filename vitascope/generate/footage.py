@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 def fitted_shape(
     media: Media, trained: FrameShape, multiple: int, height: int | None, width: int | None, fps: float | None
 ) -> FrameShape:
-    """The shape of the result: what is asked for, or else the video's own, close to what the model was trained on.
+    """The shape of the result. Defaults: the video's size, fitted to the model, and the model's frame rate.
 
     Raises:
         MediaError: a file that can't be read.
@@ -71,7 +71,7 @@ def _duration(media: Media) -> float:
 
 
 def _is_still(media: Media) -> bool:
-    """Whether the footage is a single image, which has no meaningful frame rate."""
+    """True if the footage is a single image, which has no meaningful frame rate."""
     return media.num_frames == 1 if isinstance(media, Video) else read_duration(media) == 0
 
 

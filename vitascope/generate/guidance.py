@@ -43,7 +43,7 @@ class Guidance:
     ramp: int
 
     def applies(self, sigma: float) -> bool:
-        """Whether this noise level takes two passes.
+        """True if this noise level takes two passes.
 
         Source: Kynkaanniemi et al. 2024 (arXiv:2404.07724).
         """

@@ -1,9 +1,9 @@
-"""Planning: from a request to a timeline, which says what is given, where it stands and what is left to generate.
+"""Planning: from a request to a timeline, which contains the given parts at their positions and marks the rest.
 
 A latent frame holds as many frames as the codec's time stride, except the first, which holds one. A given part with
-something before it begins at a latent frame; with nothing after it, it is decoded on its own (`TailClip`). Where a part
-with something after it doesn't fill its latent frames, its second frame is repeated in the latent stream and hidden
-from the output (`hidden_frames`), so that every given frame comes back.
+something before it begins at a latent frame; with nothing after it, it is decoded on its own (`TailClip`). If a part
+with something after it doesn't fill its latent frames, its second frame is repeated in the latent stream. The output
+omits the repeated frames (`hidden_frames`), so every given frame comes back.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Requests: one frozen config per verb, built alike by Python, the command line, evaluations and servers.
 
-A request says what to make and nothing about how or where: no model, device or file. It is JSON on disk and in the
+A request describes the result only: it contains no model, device or output file. It is JSON on disk and in the
 metadata of the videos made from it. `planning.plan` turns one into a timeline.
 """
 

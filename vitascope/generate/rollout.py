@@ -63,7 +63,7 @@ def plan_windows(known: Sequence[bool], length: int) -> list[Window]:
 
 
 def makes(window: Window, frame: int) -> bool:
-    """Whether a window's result for a latent frame is kept: a window's first latent frame holds a single image."""
+    """True if a window's result for a latent frame is kept: a window's first latent frame holds a single image."""
     return frame == 0 or frame > window.start
 
 
@@ -77,7 +77,7 @@ def _num_before(first: int, end: int, total: int, length: int, overlap: int) -> 
 
 
 class Rollout:
-    """State of a timeline during generation: which latent frames are known, and how many are decoded."""
+    """State of a timeline during generation: the known latent frames and the number decoded so far."""
 
     def __init__(self, timeline: Timeline, grid: LatentGrid, window_length: int, reference_fps: float):
         self.timeline, self.grid, self.reference_fps = timeline, grid, reference_fps

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 def default_shape(config: PipelineConfig, request: Request) -> FrameShape:
-    """The shape that a request asks for, and the model's where it leaves it open."""
+    """The requested shape; the model's defaults replace missing values."""
     return FrameShape(
         config.height if request.height is None else request.height,
         config.width if request.width is None else request.width,

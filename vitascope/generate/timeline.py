@@ -34,7 +34,7 @@ class TailClip:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All latent frames of a video of any length; a tail is included as far as windows may see it.
+    """All latent frames of a video of any length, including the part of a tail that windows can see.
 
     `latent` holds data where `given` is true. Elsewhere it is read only if `strength` is below 1: sampling then starts
     from it, noised to that level. Tensors are on the CPU, whatever the model's device.

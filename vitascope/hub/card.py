@@ -1,4 +1,4 @@
-"""The settings that a model was trained for, held in `model_index.json`."""
+"""A model's settings from its training, stored in `model_index.json`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ WEIGHTS = ("{}/*.safetensors",)  # no pickles
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether a name has the form owner/name."""
+    """True if a name has the form owner/name."""
     return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model, re.ASCII) is not None
 
 

@@ -58,7 +58,7 @@ class LazyTextEncoder(Protocol):
         ...
 
     def empty(self, dtype: torch.dtype) -> PromptEncoder:
-        """The encoder on the meta device, for its parameter count only."""
+        """The encoder on the meta device. It has a size but can't encode."""
         ...
 
     def load(self, device: torch.device, dtype: torch.dtype) -> PromptEncoder:
@@ -78,7 +78,7 @@ class LazyBert:
         """Nothing: `load` checks the weights, which are small."""
 
     def empty(self, dtype: torch.dtype) -> TextEncoder:
-        """The encoder on the meta device, for its parameter count only."""
+        """The encoder on the meta device. It has a size but can't encode."""
         return TextEncoder.load(self.folder, self.tokenizer_folder, weights=False)
 
     def load(self, device: torch.device, dtype: torch.dtype) -> TextEncoder:

@@ -1,8 +1,8 @@
 """Grounding: a second training loss that labels the judge's video tokens with ground truth of rendered clips.
 
-An attribute sentence says that a red ball jumps somewhere; the truth says where it is in every frame. Each token learns
-what it shows, all tokens of a moment together learn setting, camera and cuts. Memorised clips don't help here, so the
-judge learns more from the same clips.
+An attribute sentence states that a red ball jumps, not where; the truth has its position in every frame. Each token
+learns its own content; all tokens of one time step together learn setting, camera and cuts. Memorised clips
+don't help here, so the judge learns more from the same clips.
 
     truth -> ActorTrack of a clip -> labels of tokens and moments -> GroundingHead, which predicts them from tokens
 
@@ -124,7 +124,7 @@ def labels(
 
 
 def known_kinds(labels: Labels) -> tuple[str, ...]:
-    """Kinds of labels of which at least one is known."""
+    """Kinds of labels with at least one known label."""
     return tuple(name for name, each in labels.items() if (each != UNKNOWN).any())
 
 

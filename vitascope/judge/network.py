@@ -182,7 +182,7 @@ class Judge(nn.Module):
 
 @torch.no_grad()
 def load_compatible(judge: Judge, other: Judge) -> None:
-    """Copy another judge's weights. Words that it doesn't know keep their own embeddings.
+    """Copy another judge's weights. Words missing from its vocabulary keep their own embeddings.
 
     Video size and length may differ. The other judge may have fewer lags: the weights of additional ones become 0.
 

@@ -66,7 +66,7 @@ class JudgeTask:
         self.accuracy: Figures = {}  # on the validation clips, as last measured
 
     def is_hidden(self, name: str) -> bool:
-        """Whether a parameter belongs to a hidden layer. The stem's own layers don't, those of its blocks do."""
+        """True if a parameter belongs to a hidden layer: those of the stem's blocks do, the stem's own layers don't."""
         if "stem" in name:
             return "inwards" in name or "outwards" in name
         return not any(edge in name for edge in ("to_token", "words", "positions", "grounding_head"))

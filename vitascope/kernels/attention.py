@@ -1,7 +1,7 @@
 """Attention over a packed sequence: every sample attends to its own keys only, and no token is padding.
 
-`plan_attention` chooses a kernel for a device and a number format. The plan holds all that follows from the lengths
-(offsets, masks, repeat counts), so that the blocks of a network share it and none of them waits for the device.
+`plan_attention` chooses a kernel for a device and a number format. The plan contains everything that depends only on
+the lengths (offsets, masks, repeat counts). The blocks of a network share it, and none waits for the device.
 
 To add a kernel, write a subclass of `AttentionPlan` and enter it into `KERNELS`.
 """
@@ -152,7 +152,7 @@ class VarlenPlan(AttentionPlan):
 
 
 class FlexPlan(AttentionPlan):
-    """FlexAttention with a block-diagonal mask; counts are added to scores. Outside of compilers it is compiled."""
+    """FlexAttention with a block-diagonal mask; counts are added to scores. Compiles itself outside torch.compile."""
 
     def __init__(self, layout: Layout, device: torch.device, dtype: torch.dtype):
         super().__init__(layout, device, dtype)
@@ -162,7 +162,7 @@ class FlexPlan(AttentionPlan):
 
     @staticmethod
     def applies(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-        """CUDA with Triton; heads of fewer than 16 channels are refused by FlexAttention."""
+        """True on CUDA with Triton, for heads of 16 to 256 channels. FlexAttention refuses smaller heads."""
         return device.type == "cuda" and 16 <= head_dim <= 256 and _capability(device) >= (7, 0) and _has_triton()
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ class CausalInput:
 
 
 def lay_out_causal(layer: Conv3d, x: Frames, past: Frames | None, norm_gain: Float[Tensor, " c"] | None) -> CausalInput:
-    """The input of `convolve_causal`: x behind `past`, or behind zeros; no copies besides this one.
+    """The input of `convolve_causal`: x behind `past`, or behind zeros, in a single copy.
 
     With a `norm_gain`, x is first replaced by SiLU of its root-mean-square norm over channels. Needs `has_fast_path`.
     """

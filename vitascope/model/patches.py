@@ -1,7 +1,7 @@
 """Spacetime patches: latents to tokens and back, the position of each token, and many samples in one sequence.
 
-What plans a sequence (positions, noise groups, counts) is computed on the CPU. Tokens, text states and what a network
-reads at every pass are on the latents' device.
+Positions, noise groups and counts are computed on the CPU. Tokens, text states and all inputs of a forward pass are on
+the latents' device.
 """
 
 from __future__ import annotations

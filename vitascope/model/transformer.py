@@ -113,7 +113,7 @@ class Transformer(nn.Module):
             return self.proj_out(x.flatten(0, 1).to(self.proj_out.weight.dtype))
 
     def prepare(self, pack: Pack) -> Prepared:
-        """What depends on neither tokens nor noise levels: compute it once per pack, for all steps of a generation."""
+        """Values that do not depend on tokens or noise levels. Compute them once per pack, for all sampling steps."""
         stored = self.patch_in.weight
         kernel = {
             "device": stored.device,
@@ -156,7 +156,7 @@ class Transformer(nn.Module):
         return Int8Rules(exact=outside + text + last, half=("blocks.*.self_attention.value", *last))
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights anew from a CPU generator, by default torch's own."""
+        """Initialise all weights from a CPU generator, by default torch's own."""
         for module in self.modules():
             if isinstance(module, nn.Linear):  # keeps the variance of activations and gradients
                 nn.init.xavier_uniform_(module.weight, generator=generator)

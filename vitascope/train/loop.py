@@ -1,4 +1,4 @@
-"""One trainer for every network: a task says what is learned, the trainer does the rest.
+"""One trainer for every network. A task defines batches and loss; the trainer does the rest.
 
     task.batch -> task.loss -> backward     `accumulate` times
     guard -> optimizers -> average          once a step
@@ -107,7 +107,7 @@ class Task(Protocol[BatchT]):
         ...
 
     def is_hidden(self, name: str) -> bool:
-        """Whether a parameter belongs to a hidden layer. Names begin with the network's."""
+        """True if a parameter belongs to a hidden layer. Names begin with the network's."""
         ...
 
     def prepare(self) -> None:
@@ -135,7 +135,7 @@ class Task(Protocol[BatchT]):
         ...
 
     def state(self) -> dict[str, Any]:
-        """JSON values that resuming needs besides weights and optimizers."""
+        """JSON values that resuming needs in addition to weights and optimizers."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Training patterns: which latent frames are conditions, and the noise levels of the others."""
+"""Training patterns: the choice of condition frames, and the noise levels of the other latent frames."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from vitascope.model.patches import Patch
 class PatternConfig(Config):
     """Share of each pattern among the samples; the rest are generated without conditions.
 
-    `first_frame`, `beginning`, `ending`, `both_ends` and `scattered` condition on whole latent frames, `region` on all
-    but a rectangle of every frame, `reference` on a part of the first picture outside of time. `independent` has no
-    condition but a noise level per frame: diffusion forcing (arXiv:2407.01392). Half of the conditions carry noise of
-    up to `condition_noise`.
+    `first_frame`, `beginning`, `ending`, `both_ends` and `scattered` condition on whole latent frames. `region`
+    conditions on all but a rectangle of every frame, `reference` on a part of the first picture, outside time.
+    `independent` has no condition but a noise level per frame: diffusion forcing (arXiv:2407.01392). Half of the
+    conditions carry noise of up to `condition_noise`.
     """
 
     first_frame: float = Field(default=0.15, ge=0, le=1)

@@ -194,7 +194,7 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move averaged weights towards the model's. The first steps average over fewer steps than `decay` says."""
+    """Move averaged weights towards the model's. The first steps average over fewer steps than `decay` implies."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         for average, current in zip(ema.parameters(), model.parameters(), strict=True):

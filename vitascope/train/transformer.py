@@ -67,7 +67,7 @@ class TransformerTask:
         self._has_exported = False
 
     def is_hidden(self, name: str) -> bool:
-        """Whether a parameter belongs to a block."""
+        """True if a parameter belongs to a block."""
         return name.startswith("model.blocks.")
 
     def prepare(self) -> None:

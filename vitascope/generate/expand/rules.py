@@ -138,7 +138,7 @@ def _expanded(text: str, everything: str, seed: int, closed: Collection[Topic]) 
 
 
 def _is_open(topic: Topic, text: str) -> bool:
-    """Whether no word of the text may refer to a topic."""
+    """True if no word of the text may refer to a topic."""
     rest = text.lower()
     for phrase in _phrases_of_other_topics(topic):
         rest = rest.replace(phrase, " ")

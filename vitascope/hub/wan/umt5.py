@@ -211,7 +211,7 @@ class LazyUMT5:
         self._weights.check()
 
     def empty(self, dtype: torch.dtype) -> UMT5Encoder:
-        """The encoder on the meta device, for its parameter count only."""
+        """The encoder on the meta device. It has a size but can't encode."""
         return UMT5Encoder(self.network.to(dtype), self.tokenizer)
 
     def load(self, device: torch.device, dtype: torch.dtype) -> UMT5Encoder:

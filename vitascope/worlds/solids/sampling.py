@@ -48,8 +48,8 @@ def sample_scene(
     `variety`, 0 to 1, scales the frequency of shots after the first, interactions, accessories, expressions,
     materials, weather and styles. 0 leaves independent actions of plain actors in one shot.
 
-    No actor of a training scene is a held-out combination. In a held-out scene the first actor is one from the start.
-    `count_combinations` tells beforehand if a split is empty.
+    No actor of a training scene is a held-out combination. In a held-out scene, the first actor is one
+    in the first shot. `count_combinations` counts the combinations of a split.
 
     Raises:
         ConfigError: no scene of the split was found at this share.
