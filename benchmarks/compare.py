@@ -1,4 +1,4 @@
-"""Compare two backends on the same work: their results, and their times in turns within one run."""
+"""Compare the results of two backends on the same work, and their alternating times within one run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vitascope.kernels.device import CPU, is_cpu, synchronize
 Backend = Literal["ours", "peer"]
 BACKENDS: dict[Backend, str] = {"ours": "ours", "peer": "diffusers"}
 Work = Callable[[], Tensor]
-"""Runs the work once. Its result is compared with the other backend's."""
+"""Runs the work once and returns the result to compare."""
 
 
 def max_difference(ours: Tensor, peer: Tensor) -> float:
@@ -49,9 +49,9 @@ class Benchmark:
     name: str
     ours: Work
     peer: Work
-    tolerance: float  # of the difference between the two results
-    goal: float  # the least ratio of the peer's time to ours
-    flops: int = 0  # matrix products and convolutions of the plain algorithm; 0 is unknown
+    tolerance: float  # largest accepted difference between the two results
+    goal: float  # smallest accepted ratio of the peer's time to ours
+    flops: int = 0  # of matrix products and convolutions, by direct algorithms; 0: unknown
     difference: Callable[[Tensor, Tensor], float] | None = max_difference  # None: nothing to compare
 
 
@@ -67,7 +67,7 @@ class Result:
     goal: float
     difference: float | None
     tolerance: float
-    share_of_ceiling: float | None  # of the machine's rate of matrix products
+    share_of_ceiling: float | None  # our FLOP/s relative to the machine's matrix products
 
     @property
     def verdict(self) -> str:

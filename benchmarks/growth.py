@@ -15,7 +15,7 @@ from vitascope.errors import ModelError
 from vitascope.evaluate.measures.resources import memory_now, peak_memory
 from vitascope.kernels.allocator import keep_freed_memory
 
-GROWTH_GOAL = 1.1  # the most that a long video may cost per frame, relative to a short one
+GROWTH_GOAL = 1.1  # largest accepted cost per frame of a long video, relative to a short one
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def measure_growth(
     repeats: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Growth, ...]:
-    """Medians of both backends' decoding of two lengths, in turns, `repeats` times each, each in a new process.
+    """Median decoding costs of both backends at two lengths, from `repeats` alternating new processes each.
 
     `make` returns a function that decodes a number of frames once; it must be picklable. A process reports the memory
-    of its first decoding, then times about as many frames as the long video has.
+    of its first decoding. It then times repeated decodings, about the long video's number of frames in total.
 
     Raises:
         ModelError: a process has ended.
@@ -95,7 +95,7 @@ def _measure(
     make: Callable[[Backend, int], Callable[[], object]], backend: Backend, num_frames: int, num_decodings: int
 ) -> Decoding:
     if backend == "ours":
-        keep_freed_memory()  # as the command does
+        keep_freed_memory()  # the `vitascope` command does the same
     decode = make(backend, num_frames)
     before = memory_now()
     decode()
@@ -107,7 +107,7 @@ def _measure(
 
 
 def _median(decodings: list[Decoding]) -> Decoding:
-    """The median of each figure by itself, over decodings of the same length."""
+    """Separate medians of each figure over decodings of the same length."""
     seconds = statistics.median(decoding.seconds for decoding in decodings)
     memory = statistics.median(decoding.memory for decoding in decodings)
     return Decoding(decodings[0].num_frames, seconds, memory)

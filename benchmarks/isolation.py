@@ -1,6 +1,6 @@
-"""Backends in processes of their own, as users run them.
+"""Backends in separate processes, as users run them.
 
-In one process each backend would reuse memory that the other has freed, under the allocator settings of ours.
+In a shared process, each backend would reuse the other's freed memory, and our allocator settings would apply to both.
 """
 
 from __future__ import annotations

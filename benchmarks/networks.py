@@ -30,7 +30,7 @@ from vitascope.kernels.device import CPU
 from vitascope.model.patches import unpatchify
 from vitascope.model.transformer import Transformer
 
-NUM_STATES = 512  # of the text encoder, as Wan's prompts are padded
+NUM_STATES = 512  # text states per prompt; Wan pads its prompts to this number
 SHIFT, GUIDANCE, FPS = 3.0, 5.0, 16
 PROMPT, NEGATIVE = "prompt", "negative"
 NUM_WORDS = {PROMPT: 24, NEGATIVE: 60}  # states that are not padding
@@ -51,7 +51,7 @@ class Scale:
     image: int  # edge of the small images
     steps: int
     codecs: tuple[int, ...]  # base widths
-    lengths: tuple[int, int] = (49, 1441)  # frames of a short and of a long video, a minute at 24 frames per second
+    lengths: tuple[int, int] = (49, 1441)  # frames of a short video and of a long one, a minute at 24 fps
     long_edge: int = 64  # rows and columns of both
 
     @property
@@ -96,7 +96,7 @@ class RandomStates:
 
 
 class Networks:
-    """Pairs of networks with equal weights: ours first, then diffusers'.
+    """Pairs of networks with equal weights: (ours, diffusers').
 
     With `tuned`, diffusers' networks are compiled and its codec's weights have channels last.
     """

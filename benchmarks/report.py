@@ -77,7 +77,7 @@ class BenchmarkReport:
 
 
 def describe_machine(device: torch.device, dtype: torch.dtype, repeats: int) -> dict[str, Any]:
-    """The processor, the load, the versions and the settings of a run."""
+    """Processor, load, versions and settings of a run."""
     import diffusers
 
     on_gpu = torch.cuda.is_available() and not is_cpu(device)

@@ -45,7 +45,7 @@ TRAINED_SIGMAS = (0.9, 0.6, 0.3)
 
 
 class Suite:
-    """The benchmarks of one scale. Each is built by a method, so that its networks live no longer than it does."""
+    """The benchmarks of one scale. A method builds each one, so its networks are freed after it."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Suite:
         return {"steps-int8": partial(self.steps, int8=True), **decodings, "trained-int8": self.trained}
 
     def steps(self, *, int8: bool = False) -> Benchmark:
-        """Guided sampling of a latent; both backends are given the prompts' states."""
+        """Guided sampling of a latent; both backends receive the prompts' text states."""
         scale, steps = self.scale, self.scale.steps
         ours, theirs = self.networks.pipelines(base=4)
         if int8:

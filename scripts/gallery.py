@@ -1,6 +1,6 @@
-"""Videos of combinations that training never shows, as one picture: `python scripts/gallery.py docs/gallery.png`.
+"""Generate a picture of combinations absent from training: `python scripts/gallery.py docs/gallery.png`.
 
-Prints the prompts in the picture's order, left to right and top to bottom.
+The script prints the prompts in the picture's order, left to right and top to bottom.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vitascope.worlds.solids.sampling import sample_scene
 
 
 def held_out_prompts(num: int, seed: int, variety: float) -> list[str]:
-    """Captions of scenes of one held-out actor each, the languages in turn."""
+    """Captions of scenes with one held-out actor each; the languages alternate."""
     seeds = itertools.count(1_000_000 * seed)
     drawn = (sample_scene(number, "held_out", variety=variety) for number in seeds)
     scenes = (scene for scene in drawn if len(scene.actors) == 1)
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("-n", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--variety", type=float, default=0.0, help="of the scenes that the prompts are of")
-    parser.add_argument("--prompts", type=Path, help="a file of prompts, one a line, instead")
+    parser.add_argument("--variety", type=float, default=0.0, help="variety of the scenes, 0 to 1")
+    parser.add_argument("--prompts", type=Path, help="read prompts from this file, one per line")
     parser.add_argument("--model", default="playground")
     options = parser.parse_args()
     pipeline = vitascope.load(options.model)

@@ -1,10 +1,9 @@
-"""Windows or keyframes first? Long videos made both ways: `python scripts/keyframes.py report`.
+"""Compare two ways to generate long videos, windows and keyframes: `python scripts/keyframes.py report`.
 
-Windows are how `generate --seconds` works: each continues the end of what exists. Keyframes first: the whole video at
-a low rate, and then each space between two of its frames, whose first and last frame are given. Both ways make the
-same held-out scenes. The judge reads every two seconds of the results, and their levels and steps are measured. The
-figures and keyframes.png, a row a video, go into the report's folder
-(docs/decisions/0015-windows-for-long-videos.md).
+`generate --seconds` uses windows: each continues the video so far. The other way first generates the whole video at a
+low frame rate, then fills each interval between two keyframes, with both as conditions. Both ways generate the same
+held-out scenes. The judge reads every two seconds of the results; levels and steps between frames are measured. The
+report's folder gets the figures and keyframes.png, one row per video (docs/decisions/0015-windows-for-long-videos.md).
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ SHOWN_FRAMES = 16
 
 
 class Made(NamedTuple):
-    """A video, the frames that begin a part of other origin, those that stand still, and the seconds that it took."""
+    """A video, the first frames of its parts, frames without motion, and the generation time in seconds."""
 
     video: Video
     starts: list[int]
@@ -47,7 +46,7 @@ class Made(NamedTuple):
 
 
 def by_windows(pipeline: Pipeline, prompt: str, seconds: float, seed: int) -> Made:
-    """Each window continues the end of what exists."""
+    """A long video generated in overlapping windows, each a continuation of the one before."""
     began = time.perf_counter()
     video = pipeline.generate(prompt, seconds=seconds, seed=seed)
     took = time.perf_counter() - began
@@ -57,7 +56,7 @@ def by_windows(pipeline: Pipeline, prompt: str, seconds: float, seed: int) -> Ma
 
 
 def by_keyframes(pipeline: Pipeline, prompt: str, seconds: float, seed: int, spacing: int) -> Made:
-    """A frame each second, of which one each `spacing` seconds is a keyframe, and then what lies between these."""
+    """A long video from keyframes, `spacing` seconds apart; the intervals between them are generated afterwards."""
     began = time.perf_counter()
     slow = pipeline.generate(prompt, num_frames=1 + round(seconds), fps=1, seed=seed)
     step = round(pipeline.config.fps * spacing)
@@ -69,7 +68,7 @@ def by_keyframes(pipeline: Pipeline, prompt: str, seconds: float, seed: int, spa
         )
         frames.append(between.frames[1:])
     video = Video(np.concatenate(frames), pipeline.config.fps)
-    held = pipeline.grid.frames_per_cell  # a last image stands still for so many frames
+    held = pipeline.grid.frames_per_cell  # a given last image fills a latent frame: this many frames without motion
     starts = [start for key in range(0, video.num_frames - 1, step) for start in (key + 1, key + step - held + 1)]
     still = [frame for key in range(step, video.num_frames, step) for frame in range(key - held + 2, key + 1)]
     return Made(video, starts, still, time.perf_counter() - began)
@@ -80,7 +79,7 @@ def _picture(frame: np.ndarray) -> Video:
 
 
 def figures(question: Question, made: Made, judge: Judge) -> tuple[dict[str, float], list[list[Verdict]]]:
-    """What is measured of a video's pixels, and what the judge reads of each of its pieces."""
+    """Measures of a video's pixels, and verdicts on the judge's readings of its pieces."""
     video = made.video
     levels = measure_levels(video)
     starts, still = (np.isin(np.arange(1, video.num_frames), frames) for frames in (made.starts, made.still))
@@ -98,14 +97,14 @@ def figures(question: Question, made: Made, judge: Judge) -> tuple[dict[str, flo
         "colour, %": abs(change.colour),
         "contrast, %": abs(change.contrast),
         "detail, %": change.detail,
-        "seconds a second": made.took / levels.seconds,
+        "seconds per second": made.took / levels.seconds,
     }
     readings = [judge.read(piece) for piece in pieces]
     return measured, [verdicts(question.truth, reading.sentence, reading.confidence) for reading in readings]
 
 
 def _questions(num: int, seed: int) -> list[Question]:
-    """Held-out scenes of one shot."""
+    """Questions about held-out scenes of one shot."""
     asked = make_questions(8 * num, seed, variety=0.0)
     held_out = [each for each in asked if each.split == "held_out" and each.truth[Slot("shots")] == "1"]
     return held_out[:num]
@@ -119,10 +118,10 @@ def _table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Make the videos in every way, print the tables and write the picture."""
+    """Generate the videos by every method, print the tables and write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("-n", type=int, default=8, help="scenes")
+    parser.add_argument("-n", type=int, default=8, help="number of scenes")
     parser.add_argument("--seconds", type=float, default=24.0)
     parser.add_argument("--spacings", type=int, nargs="+", default=[1, 2, 4], help="seconds between keyframes")
     parser.add_argument("--seed", type=int, default=0)
@@ -165,7 +164,7 @@ def _means(found: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _right(videos: Sequence[list[list[Verdict]]]) -> dict[str, float]:
-    """The share of each attribute that is right in the pieces of all videos, in per cent."""
+    """Accuracy of each attribute over the pieces of all videos, in percent."""
     shares = accuracy(verdict for pieces in videos for piece in pieces for verdict in piece)
     return {name: 100 * shares[name] for name in SHOWN}
 

@@ -1,4 +1,4 @@
-"""Proof that a refactor changes no result: videos and training runs of two revisions, compared bit for bit on the CPU.
+"""Prove that a refactor changes no result: compare two revisions' videos and training runs bit for bit on the CPU.
 
     python scripts/same_results.py against main                 # this checkout and a revision, recorded and compared
     python scripts/same_results.py record OUT.json --root DIR   # one checkout
@@ -92,7 +92,7 @@ class CommandError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code of one verb: 0 if all is the same, 1 if anything differs or failed."""
+    """The exit code of one verb: 0 if all results are equal, 1 if one differs or failed."""
     options = parse_arguments(argv)
     only = options.only or NAMES
     if options.verb == "record":
@@ -145,7 +145,7 @@ def against(revision: str, root: Path, only: Collection[str]) -> int:
 
 
 def record(root: Path, only: Collection[str]) -> dict[str, Any]:
-    """The results of a checkout's cases by name, and the versions they were made with."""
+    """Results of a checkout's cases by name, and the versions of Python and packages."""
     print(f"recording {root}", flush=True)
     results: dict[str, Result] = {}
     with tempfile.TemporaryDirectory(prefix="same-results-") as temporary:
@@ -169,13 +169,13 @@ def outcome(result: Result) -> str:
 
 
 def has_vnni() -> bool:
-    """Whether the processor has 8-bit sums that don't overflow; assumed where it can't be read."""
+    """True if the processor's 8-bit sums don't overflow (VNNI), or if its features can't be read."""
     flags = Path("/proc/cpuinfo")
     return not flags.exists() or "vnni" in flags.read_text(encoding="utf-8")
 
 
 def make_cases(root: Path, folder: Path) -> dict[str, Callable[[], Result]]:
-    """Each case as a function that runs it; files go into the folder. What several cases need is made once."""
+    """One function per case that runs it and writes files to the folder. Cases share inputs, datasets and runs."""
     inputs = make_inputs(folder)
     finished: dict[str, Path] = {}
 
@@ -236,7 +236,7 @@ def run(root: Path, *words: str) -> list[str]:
         "PYTHONIOENCODING": "utf-8",
         "OMP_NUM_THREADS": "2",
         "MKL_NUM_THREADS": "2",
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin are many times slower beside other processes
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads are many times slower if other processes run
         "CUDA_VISIBLE_DEVICES": "",
         "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl"),
     }
@@ -284,7 +284,7 @@ def draw_video(colour: tuple[int, int, int], is_box: bool) -> np.ndarray:
 
 
 def write_frames(path: Path, frames: np.ndarray, codec: str, pixel_format: str, options: dict[str, str]) -> None:
-    """Write frames without loss, as a video or an image."""
+    """Write frames losslessly, as a video or an image."""
     with av.open(str(path), "w", format="image2" if path.suffix == ".png" else None) as container:
         stream: Any = container.add_stream(codec, rate=FPS, options=options)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixel_format
@@ -303,7 +303,7 @@ def read_frames(path: Path) -> np.ndarray:
 
 
 def frames_result(frames: np.ndarray) -> Result:
-    """A video's digest, and its pixels, which say how much two differ."""
+    """A video's SHA-256, shape and pixels; the pixels quantify a difference."""
     pixels = frames.tobytes()
     return {
         "sha256": hashlib.sha256(pixels).hexdigest(),
@@ -337,7 +337,7 @@ def read_tensors(folder: Path) -> dict[str, str]:
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any], only: Collection[str]) -> int:
-    """The exit code of a comparison; prints a line a case."""
+    """The exit code of a comparison, which prints one line per case."""
     if first["versions"] != second["versions"]:
         print(
             f"warning: recorded with {first['versions']} and {second['versions']}; results may differ for that reason"
@@ -357,7 +357,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any], only: Collectio
 
 
 def difference(a: Result | None, b: Result | None) -> tuple[list[str], list[str]]:
-    """How two results of a case differ, and what was renamed."""
+    """(differences, renamed figures and tensors) of two results of a case."""
     if a is None or b is None or "skipped" in a or "skipped" in b:
         sides = [side for side, result in (("A", a), ("B", b)) if result is None or "skipped" in result]
         return [f"missing in {' and '.join(sides)}"], []
@@ -372,7 +372,7 @@ def difference(a: Result | None, b: Result | None) -> tuple[list[str], list[str]
 
 
 def video_differences(first: Sequence[Result], second: Sequence[Result]) -> list[str]:
-    """How the videos of a case differ."""
+    """Differences of a case's videos, one line per file."""
     if len(first) != len(second):
         return [f"DIFFERENT: {len(first)} and {len(second)} files"]
     found = []
@@ -398,7 +398,7 @@ def pixels_of(result: Result) -> np.ndarray:
 def figure_differences(
     first: dict[str, dict[str, float]], second: dict[str, dict[str, float]]
 ) -> tuple[list[str], list[str]]:
-    """How the figures of steps that both runs logged differ, and which have other names."""
+    """(differences, renamed figures) in the steps that both runs logged."""
     steps = [step for step in first if step in second]
     if not steps:
         return ["DIFFERENT: no step is in both metrics files"], []
@@ -424,7 +424,7 @@ def figure_differences(
 
 
 def tensor_differences(first: dict[str, str], second: dict[str, str]) -> tuple[list[str], list[str]]:
-    """How exported tensors differ, as a multiset, and whether they have other names."""
+    """(differences, renamed tensors) of exported tensors, compared as multisets of digests."""
     if first == second and first:
         return [], []
     gone = Counter(first.values()) - Counter(second.values())

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def mark_of(path: str, task: str) -> str:
-    """The reason for which a file isn't counted, or an empty string."""
+    """The reason why a file isn't counted; empty if it counts."""
     if path.startswith(KERNELS):
         return "kernel"
     return "network" if task == "load" and path.startswith(NETWORKS) else ""
@@ -77,7 +77,7 @@ def trace(run: Callable[[], object]) -> set[str]:
 
 
 def _is_import(frame: FrameType | None) -> bool:
-    """Whether this call is part of the import of a module."""
+    """True if this call is part of the import of a module."""
     while frame is not None:
         if frame.f_code.co_name == "<module>" and frame.f_code.co_filename != __file__:
             return True
@@ -104,7 +104,7 @@ def prepare_prompt(folder: Path) -> Callable[[], object]:
 
 
 def prepare_clip(folder: Path) -> Callable[[], object]:
-    """The task of training a small transformer for one step, on clips that are drawn first."""
+    """The task of training a small transformer for one step, on clips drawn by the script."""
     import json
 
     import numpy as np

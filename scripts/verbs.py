@@ -1,4 +1,4 @@
-"""Draws the picture of the README's commands: `python scripts/verbs.py README.md docs/verbs.png`.
+"""Draw the picture of the README's commands: `python scripts/verbs.py README.md docs/verbs.png`.
 
 The script runs every command under "Use" that generates video, in order, in a temporary folder. The picture shows
 frames of each result above its command. Commands read the results of earlier ones, `robot.toml` from the README, and

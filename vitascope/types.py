@@ -1,4 +1,4 @@
-"""Types that several rooms share: numbers, and the names of number formats. Imports no torch."""
+"""Types that several packages share: numbers, and the names of number formats. Imports no torch."""
 
 from __future__ import annotations
 

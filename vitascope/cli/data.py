@@ -183,7 +183,7 @@ def _production(
     image_share: float | None,
     split: Split | None,
 ) -> dict[str, Any]:
-    """Fields of a `ProductionConfig` for the options that were given."""
+    """Fields of a `ProductionConfig` for the options that were set."""
     options = {
         "num_clips": clips,
         "seed": seed,

@@ -34,7 +34,7 @@ def _check_spans(value: str) -> str:
 
 @with_common_options
 def generate(
-    prompt: Annotated[str, typer.Argument(help="Text of the video, in English or Chinese.", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="Describe the video, in English or Chinese.", show_default=False)],
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="Animate this image: the first frame.")] = None,
     last_image: Annotated[Path | None, typer.Option(metavar="FILE", help="End with this image.")] = None,
     reference: Annotated[
@@ -152,13 +152,13 @@ def loop(
 @with_common_options
 def edit(
     video: Clip,
-    prompt: Annotated[str, typer.Argument(help="Text of the edited video.", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="Describe the edited video.", show_default=False)],
     strength: Annotated[
         float,
         typer.Option(
             min=0,
             max=1,
-            help="Set how much changes, in (0, 1]; 1 regenerates everything.",
+            help="Set the edit strength, in (0, 1]; 1 regenerates everything.",
             show_default=False,
         ),
     ],
@@ -234,7 +234,7 @@ def make_videos(
     inputs: list[Path] | None = None,
     expand: Callable[[Request], Request] | None = None,
 ) -> None:
-    """Print the request, or make its videos. `name` is for files that are given none; `expand` lengthens prompts."""
+    """Print the request, or generate its videos. `name` is the default file name; `expand` lengthens prompts."""
     given = [*(inputs or []), *(each for each in request.footage() if isinstance(each, Path))]
     if common.dump_request:
         request = request if expand is None else expand(request)

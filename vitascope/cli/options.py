@@ -1,4 +1,4 @@
-"""Options that several verbs share: types, help texts, and checks made before anything is loaded."""
+"""Options that several verbs share: types, help texts, and checks that need no model."""
 
 from __future__ import annotations
 
@@ -98,14 +98,14 @@ def check_folder(out: Path, option: str = "--out") -> None:
 
 
 def refuse_unused(options: Mapping[str, object], reason: str) -> None:
-    """Refuse options, by their names, that were given but would have no effect; None means not given."""
+    """Refuse options that were set but would have no effect, by name; None means not set."""
     for option, value in options.items():
         if value is not None:
             refuse(f"{option} {reason}")
 
 
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Set the seed; the same seed gives the same result.")]
-OptionalPrompt = Annotated[str, typer.Argument(help="Text of what happens, in English or Chinese.", show_default=False)]
+OptionalPrompt = Annotated[str, typer.Argument(help="Describe the video, in English or Chinese.", show_default=False)]
 Size = Annotated[
     str | None, typer.Option(metavar="WxH", callback=check_size_text, help="Set width and height, in pixels.")
 ]
@@ -118,7 +118,7 @@ Guidance = Annotated[
 Negative = Annotated[str, typer.Option(metavar="TEXT", help="Describe what the video should not show.")]
 Model = Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)]
 NumVideos = Annotated[
-    int, typer.Option("-n", min=1, max=MAX_VIDEOS, help="Make this many videos, with seeds SEED, SEED+1, ...")
+    int, typer.Option("-n", min=1, max=MAX_VIDEOS, help="Generate this many videos, with seeds SEED, SEED+1, ...")
 ]
 Out = Annotated[
     Path | None,
@@ -161,11 +161,11 @@ class Common:
     out: Out = None
     sheet: Sheet = None
     dump_request: Annotated[
-        bool, typer.Option("--dump-request", help="Print the request as JSON for `vitascope run`, and make nothing.")
+        bool, typer.Option("--dump-request", help="Print the request as JSON for `vitascope run`, and exit.")
     ] = False
 
     def fields(self) -> dict[str, Any]:
-        """The options that are fields of every request, by the fields' names, where they were given."""
+        """The options set by the user that are fields of every request, by field name."""
         height, width = sides(self.size)
         fields = {
             "height": height,

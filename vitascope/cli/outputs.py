@@ -1,4 +1,4 @@
-"""Output files of the verbs: names, checks made before the work, and the videos written to them."""
+"""Output files of the verbs: names, checks before any work, and writing of videos."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def write_videos(pipeline: Pipeline, request: Request, outputs: Outputs) -> None
 
 
 def _output_paths(out: Path | None, name: str, seeds: range, *, is_image: bool) -> list[Path]:
-    """One path per seed, made of `name` and the seed if `out` is no file. Only a file named by `out` may exist."""
+    """One path per seed, from `name` and the seed unless `out` is a file. Only a file named by `out` may exist."""
     if out is None or out.is_dir():
         suffix = ".png" if is_image else ".mp4"
         paths = [(out or Path()) / f"{slug(name)}-{seed}{suffix}" for seed in seeds]

@@ -1,4 +1,4 @@
-"""Verbs whose options are built at first use, since the list of verbs in --help needs none of them."""
+"""Verbs whose options are built at first use: the list of verbs in --help doesn't need them."""
 
 from __future__ import annotations
 

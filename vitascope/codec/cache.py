@@ -1,4 +1,4 @@
-"""Past frames that the codec's layers need for the next chunk, also while the previous chunk is still being coded."""
+"""Past frames that the codec's layers need for the next chunk, also if the previous chunk is still running."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 class CausalCache:
     """The last input frames of each layer, for the next chunk; empty at the start of a video.
 
-    Chunks coded one after the other share a cache. Of two chunks coded at once, each has its own, the later one made by
-    `after`. There `get` waits until the same layer has stored its frames of the previous chunk, so the later chunk
-    follows one layer behind. A layer calls `get`, uses the frames, and only then stores new ones: in inference mode,
-    storing overwrites the tensor that `get` returned.
+    Chunks coded in sequence share a cache. Two chunks coded in parallel have one cache each; `after` creates the later
+    one. Its `get` waits until the same layer has stored its frames of the previous chunk, so the later chunk follows
+    one layer behind. A layer calls `get`, uses the frames, and only then stores new ones: in inference mode, storing
+    overwrites the tensor that `get` returned.
     """
 
     def __init__(self) -> None:

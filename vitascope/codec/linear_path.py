@@ -58,7 +58,8 @@ class LinearPath(nn.Module):
 
         First frames are projected on their leading principal components, scaled to unit variance. In later cells, the
         leading channels hold the same components of the mean over time, at the same scale. The other channels hold
-        principal components of the deviation from that mean. The numbers of both kinds maximise the variance kept.
+        principal components of the deviation from that mean. The split of channels between both kinds maximises the
+        explained variance.
 
         So a still block has the same code in a first frame and later, and what a transformer learns from images applies
         to videos.

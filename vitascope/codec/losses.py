@@ -23,8 +23,8 @@ Clip = Float[Tensor, "b 3 t h w"]
 class PerceptualDistance(nn.Module):
     """Distance of two clips in features of a frozen ImageNet EfficientNet-Lite0.
 
-    Features are normalised over channels at each cell and compared by their mean squared difference, as LPIPS does
-    (arXiv:1801.03924, equation 1) but with equal channel weights and another network: the value is not LPIPS.
+    Features are normalised over channels at each cell and compared by mean squared difference, as in LPIPS
+    (arXiv:1801.03924, equation 1). Channel weights are equal and the network differs, so the value is not LPIPS.
 
     Raises:
         ConfigError: the packages that contain the network aren't installed.
@@ -51,7 +51,7 @@ class PerceptualDistance(nn.Module):
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> PerceptualDistance:
-        """Keep evaluation mode, whatever the mode: batch norms keep their ImageNet statistics."""
+        """Stay in evaluation mode for any `mode`, so that batch norms use their ImageNet statistics."""
         return super().train(False)
 
     def forward(self, a: Clip, b: Clip) -> Float[Tensor, ""]:

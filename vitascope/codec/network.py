@@ -1,8 +1,9 @@
 """The video compression network: a causal 3-D convolutional autoencoder; one class covers all sizes.
 
-It encodes pixels [b, 3, 1+4k, h, w] in [-1, 1] to latents [b, c, 1+k, h/8, w/8] of unit variance, and decodes them. No
-layer sees later frames and the first frame stands alone: an image is a one-frame video, and a video can be coded in
-chunks. Each layer keeps its last input frames in a `CausalCache` that the caller passes in (see `streaming.py`).
+It encodes pixels [b, 3, 1+4k, h, w] in [-1, 1] to latents of unit variance and decodes them. Latents have the shape [b,
+c, 1+k, h/8, w/8]. No layer sees later frames and the first frame stands alone: an image is a one-frame video, and a
+video can be coded in chunks. Each layer keeps its last input frames in a `CausalCache` that the caller passes in (see
+`streaming.py`).
 
 Architecture: the Wan 2.1 video VAE (arXiv:2503.20314, section 4.1) and, with `residual_shortcuts` and `pixel_patch`,
 the Wan 2.2 one; the config `playground` is a small member of the same family.

@@ -27,9 +27,9 @@ from vitascope.kernels.device import CPU, device_of, is_cpu
 from vitascope.kernels.threads import can_run_pairs, split_pool
 from vitascope.video import Video
 
-LATENT_FRAMES_PER_CHUNK = 2  # with more, activations don't fit a CPU's caches
-SMALL_CELLS = 8 * 8  # latent frames of at most this many cells leave room there for one more
-MAX_CELLS_TO_OVERLAP = 32 * 32  # of a tile; two chunks at once take twice the memory
+LATENT_FRAMES_PER_CHUNK = 2  # activations of longer chunks don't fit a CPU's caches
+SMALL_CELLS = 8 * 8  # chunks may be one frame longer if latent frames have at most this many cells
+MAX_CELLS_TO_OVERLAP = 32 * 32  # of a tile, for two chunks in parallel, which take twice the memory
 
 Corner = tuple[int, int]  # the first row and column of a tile, in latent cells
 
@@ -104,8 +104,8 @@ def decode_frames(
 def latent_spans(start: int, stop: int, rows: int, columns: int) -> list[tuple[int, int]]:
     """(start, stop) of the latent frames of each chunk between two frames of a video.
 
-    A small video's first frame is a chunk of its own: its cache is then allocated before large activations, and doesn't
-    fragment the heap between them.
+    A small video's first frame is a separate chunk. Its cache is then allocated before large activations and doesn't
+    fragment the heap.
     """
     is_small = rows * columns <= SMALL_CELLS
     step = LATENT_FRAMES_PER_CHUNK + (1 if is_small else 0)
@@ -189,8 +189,8 @@ class StreamingDecoder:
     def decode_all(self, chunks: Iterable[Float[Tensor, "b c _t h w"]]) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
         """The pixels of the next chunks; two chunks are read before the first pixels are returned.
 
-        Exhaust the iterator before calling `decode` again. If it is abandoned, so must be the decoder, which may be one
-        chunk ahead.
+        Exhaust the iterator before calling `decode` again. After an abandoned iteration, discard the decoder too: it
+        may be one chunk ahead.
         """
         return self._tiles.run_all(chunks, cell=1)
 
@@ -236,7 +236,7 @@ class _Tiles:
                 yield future.result()
 
     def _code_and_end(self, x: Tensor, cell: int, caches: Mapping[Corner, CausalCache]) -> Tensor:
-        """The coded chunk; its caches are ended even after an error, or the next chunk would wait for ever."""
+        """The coded chunk. Its caches are ended even after an error, because the next chunk would wait forever."""
         failed = True
         try:
             y = self._code(x, cell, caches)

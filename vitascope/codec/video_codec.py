@@ -1,4 +1,4 @@
-"""Interface of a codec: everything that planning, sampling, training and evaluation use of one."""
+"""Interface of a codec, as planning, sampling, training and evaluation use it."""
 
 from __future__ import annotations
 

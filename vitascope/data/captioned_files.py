@@ -1,8 +1,8 @@
 """Captioned media files in a folder.
 
-Captions come from a file of the same name (`clip.txt`: one caption per line; `clip.json`: one of `CAPTION_KEYS`) or
-from tables (`metadata.csv` or `metadata.jsonl` with `file_name` and one of `CAPTION_KEYS`, as in Hugging Face's
-video folders).
+Captions come from a file of the same name or from tables. `clip.txt` has one caption per line, `clip.json` one of
+`CAPTION_KEYS`. The tables `metadata.csv` and `metadata.jsonl` have `file_name` and one of `CAPTION_KEYS`, as in Hugging
+Face's video folders.
 """
 
 from __future__ import annotations

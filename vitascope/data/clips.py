@@ -162,7 +162,7 @@ class Reader:
 
 
 def shot_prompts(captions: ShotCaptions) -> list[str]:
-    """The prompt of each shot: the text that holds for all shots, followed by the shot's own."""
+    """The prompt of each shot: the text common to all shots, followed by the shot's own."""
     return [shot_prompt(captions.text, shot) for shot in captions.shots]
 
 

@@ -38,10 +38,10 @@ def media_path(record: Path, num_frames: int) -> Path:
 def claim(out: Path, wanted: Mapping[str, Any], may_grow: str | None = None) -> None:
     """Write the settings of a dataset folder, or check that the existing ones are equal.
 
-    `may_grow` names a numeric setting that may differ; the larger value is kept.
+    `may_grow` names a numeric setting that may differ; the larger value is written.
 
     Raises:
-        ConfigError: the folder isn't a dataset's, or was made with other settings.
+        ConfigError: the folder isn't a dataset's, or has other settings.
     """
     path, wanted = out / "dataset.json", dict(wanted)
     if path.exists():

@@ -73,7 +73,7 @@ class PackLoader:
         return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Continue from `state`. An epoch's plan depends on seed and epoch alone."""
+        """Set the position to `state`. An epoch's plan depends on seed and epoch alone."""
         self._start_epoch(state["epoch"])
         self.position = state["position"]
 

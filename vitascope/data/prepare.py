@@ -1,6 +1,6 @@
-"""Datasets made from existing footage: files are cut into clips of the sizes, lengths and rate asked for.
+"""Datasets cut from existing footage: clips of the requested sizes, lengths and frame rate.
 
-A ledger, `sources.jsonl`, gets one line per finished file: the number of clips, or the reason why there are none. An
+A ledger, `sources.jsonl`, gets one line per finished file: the number of clips, or the reason for having none. An
 interrupted run resumes from it.
 """
 
@@ -76,10 +76,10 @@ def prepare_videos(
     on_progress: Callable[[int, int], None] | None = None,
     kind: str = "videos",
 ) -> Prepared:
-    """Cut the captioned files of a source into a dataset; finished files are kept. `kind` is a key of `SOURCES`.
+    """Cut the captioned files of a source into a dataset; finished files are skipped. `kind` is a key of `SOURCES`.
 
     Raises:
-        ConfigError: `out` was prepared with other settings, or lies inside the source.
+        ConfigError: `out` was prepared with other settings, or is inside the source.
         DatasetError: nothing to prepare, or too many unusable files.
     """
     source, out = Path(source), Path(out)

@@ -126,7 +126,7 @@ def produce(
     num_workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Make the missing clips. `make(k)` writes clip k, its record last, and must be picklable.
+    """Produce the missing clips. `make(k)` writes clip k, its record last, and must be picklable.
 
     There is one process per core by default. `on_progress` is called with (clips done, clips in total). Processes are
     spawned, so scripts that call this need `if __name__ == "__main__":`.

@@ -30,7 +30,7 @@ def prepare_emoji(
     Clip k of a seed doesn't depend on `num_clips`, interruptions or the number of processes; see `production.produce`.
 
     Raises:
-        ConfigError: the folder was made with another config or of other emoji, or the split is empty.
+        ConfigError: the folder was rendered with another config or from other emoji, or the split is empty.
         DatasetError: packages are missing.
         MediaError: an animation can't be decoded.
         RenderError: a process died.

@@ -1,4 +1,4 @@
-"""Dataset sources: the table of what `vitascope prepare` can read. Adding one takes a module and an entry here."""
+"""Sources that `vitascope prepare` can read. To add one, write a module and an entry here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vitascope.data.captioned_files import FoundFiles, find_captioned_files
 
 
 class Source(NamedTuple):
-    """A kind of footage. `find` lists its captioned files; the other fields document its verb and its argument."""
+    """A kind of footage. `find` lists its captioned files; all other fields document its verb and its argument."""
 
     find: Callable[[Path], FoundFiles]
     metavar: str

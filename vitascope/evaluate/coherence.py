@@ -1,4 +1,4 @@
-"""Coherence of videos, measured on pixels alone. Each measure has a limit that rendered clips keep."""
+"""Coherence of videos, measured on pixels alone. Each measure has a limit that no rendered clip exceeds."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def evaluate_coherence(
     loops: bool = False,
     on_progress: OnProgress | None = None,
 ) -> CoherenceReport:
-    """The figures of named clips, each generated or read when its turn comes.
+    """The figures of named clips, which are generated or read one at a time.
 
     Raises:
         SizeError: no clip is long enough.

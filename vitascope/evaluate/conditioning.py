@@ -1,8 +1,8 @@
 """Conditioning: every verb on rendered clips whose ground truth is known (`vitascope evaluate abilities`).
 
 Given frames should come back at the codec's own quality. Steps across joins should be no larger than steps within the
-clip. Fills should beat a cross-fade and a frozen frame. Edits should change what the prompt asks for and nothing else;
-the judge reads them, and pixels measure the rest.
+clip. Fills should beat a cross-fade and a frozen frame. Edits should change only the attributes in the prompt: the
+judge reads these, and pixel measures cover the rest.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from vitascope.progress import OnProgress, Progress, no_progress
 from vitascope.types import DtypeChoice
 from vitascope.video import Video
 
-INSIDE = 95.0  # percentile of the steps within a clip that a step across a join is compared with
-MOTION_CELLS = 8  # along each side of the picture, for the correlation of motion
+INSIDE = 95.0  # percentile of the steps within a clip, the reference for steps across joins
+MOTION_CELLS = 8  # cells per side of the picture, for the correlation of motion
 NUM_SHOWN, SHOWN_FRAMES = 3, 9
-ORACLE_CASES = ("first frame", "extend", "backward", "both ways", "fill")  # their results are frames of the clip
+ORACLE_CASES = ("first frame", "extend", "backward", "both ways", "fill")  # cases whose results are frames of the clip
 FILLS = ("codec", "model", "cross-fade", "frozen frame")
 
 
@@ -227,7 +227,7 @@ def run(
 ) -> ConditioningReport:
     """The report of a model's verbs on rendered clips of its own shape.
 
-    Videos are kept in `out`; the same call resumes from them.
+    Videos are cached in `out`; the same call resumes from them.
 
     Raises:
         ModelError, DeviceError: the model or the judge can't be loaded there.

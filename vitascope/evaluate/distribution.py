@@ -127,8 +127,8 @@ def run(
 ) -> DistributionReport:
     """The report of `videos`, or of a model's videos of the real clips' captions, against real clips.
 
-    At most `num_clips` clips of each source count, and twice as many real ones. Generated videos are kept in `out`;
-    the same call resumes from them.
+    At most `num_clips` clips of each source count, and at most twice that number of real ones. Generated videos are
+    cached in `out`; the same call resumes from them.
 
     Raises:
         DatasetError: no clips, or none with captions to generate from.
@@ -179,7 +179,7 @@ def evaluate_distribution(
     max_frames: int = 241,
     on_progress: OnProgress | None = None,
 ) -> DistributionReport:
-    """Distances of generated clips, other real clips and degraded ones from one half of the real clips.
+    """Distances of generated, other real and degraded clips from one half of the real clips.
 
     All sources have the same number of clips, because the distance falls with it. Only the first `max_frames` frames of
     each clip count.

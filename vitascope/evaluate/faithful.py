@@ -1,8 +1,8 @@
 """Prompt faithfulness, scored by the judge on videos of prompts whose scenes are known exactly.
 
-Each score has three references. `judge` is the judge's own accuracy on renders held out from its training, and
-`renders` its readings of the simulator's videos of the same scenes; scores above these can't be trusted. `shuffled`
-compares those readings with another scene: chance.
+Each score has three references. `judge` is the judge's own accuracy on validation renders. `renders` is its accuracy on
+the simulator's videos of the same scenes; scores above either can't be trusted. `shuffled` compares those readings with
+another scene: the level of chance.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def run(
 ) -> FaithfulReport:
     """The report of a model's videos of `num_prompts` prompts, or of another system's in the folder `videos`.
 
-    Generated videos and renders are kept in `out`; the same call resumes from them. `baseline` also renders the scenes.
+    Generated videos and renders are cached in `out`; the same call resumes from them. `baseline` also renders the
+    scenes.
 
     Raises:
         ModelError, DeviceError: the model or the judge can't be loaded there.
@@ -225,7 +226,7 @@ def _sheet(questions: Sequence[Question], shown: Sequence[Video], found: Verdict
 
 
 def _verdict_text(verdict: Verdict) -> str:
-    """The value read; a wrong one in brackets with the value asked for."""
+    """The value read; a wrong one in brackets with the requested value."""
     read = "nothing" if verdict.read is None else verdict.read
     text = f"{verdict.attribute} {read}" if verdict.attribute in ("count", "groups", "shots", "relation") else read
     return text if verdict.right else f"[{verdict.attribute}: {read}, not {verdict.wanted}]"

@@ -24,11 +24,11 @@ from vitascope.generate.timeline import Timeline
 from vitascope.types import DtypeChoice
 from vitascope.video import Video, contact_sheet
 
-PROPORTION = 1.1  # most memory, and most time per second, relative to the short video
-MIN_COMPARED = 4  # frames at either end; a slope and its error need three
-DRIFT = 2.0  # most drift at the end, relative to the beginning
-# Drift below this always holds. Of 40 rendered clips of ten seconds, none has more in static regions. One in ten has
-# more in whole frames, because its camera moves.
+PROPORTION = 1.1  # largest memory, and time per second, relative to the short video
+MIN_COMPARED = 4  # minimum frames at either end; a slope and its error need three
+DRIFT = 2.0  # largest drift at the end, relative to the beginning
+# Drift below this always passes. Of 40 rendered clips of ten seconds, none exceeds it in static regions. One in ten
+# exceeds it in whole frames, because its camera moves.
 NO_DRIFT = DriftRates(still_colour=0.1, still_contrast=0.1, colour=0.7, contrast=1.0, detail=1.7)
 SHOWN_ROWS, SHOWN_FRAMES, GRAPH_ROWS = 12, 12, 80
 RED, GREEN, BLUE, DARK = (200, 40, 40), (40, 140, 60), (60, 90, 200), (60, 60, 60)
@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Costs:
-    """Resources of three processes: an image in one step, which is mostly start-up, and both videos."""
+    """Resources of three processes: both videos, and an image in one step, which is mostly start-up."""
 
     start: Usage
     short: Usage
@@ -239,10 +239,10 @@ def run(
     out: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> LengthReport:
-    """The report of two files, or of a short and a long video that a model generates in processes of their own.
+    """The report of two files, or of a short and a long video that a model generates in separate processes.
 
     `options` are further fields of `requests.Generate`: height, width, fps, seed, num_steps, guidance. Both videos are
-    kept in `out`. `say` receives the processes' progress.
+    written to `out`. `say` receives the processes' progress.
 
     Raises:
         MediaError, SizeError: as `measure_files`.
@@ -297,7 +297,7 @@ def measure_model(
     about: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> LengthReport:
-    """The report of two videos that `vitascope` generates as short.mp4 and long.mp4 in a folder.
+    """The report of two videos, short.mp4 and long.mp4, that `vitascope` generates in a folder.
 
     `words` returns the command's arguments, given the varying ones. The pipeline and the long video's timeline locate
     the joins of windows.

@@ -94,7 +94,7 @@ def make_trials(
     height: int = 64,
     width: int = 64,
 ) -> list[Trial]:
-    """`num` experiments of each law within the usual ranges, and as many beyond them.
+    """`num` experiments of each law within the usual ranges, and `num` beyond them.
 
     Raises:
         SizeError: too few frames are given, or none are left to continue.

@@ -1,7 +1,7 @@
 """Storyboards: cuts where requested and nowhere else, and the same cast in every shot.
 
-The scenes have several shots and occur in no training clip. Renders of the same scenes are the reference: a cut that
-is invisible in them, because both shots look alike, can't be expected of the model.
+The scenes have several shots and occur in no training clip. Renders of the same scenes are the reference. A cut between
+similar shots may be invisible in them, and then can't be expected of the model.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from vitascope.worlds.solids.render import render_scene
 from vitascope.worlds.solids.sampling import sample_scene
 from vitascope.worlds.solids.scene import Scene
 
-NEAR = 2  # frames between a cut and its request
-# Times the steps around it. Near a request a weaker step is enough: at any given frame at most 2 of 283 renders of one
-# shot have one, and 93 of 100 renders with a cut there do.
+NEAR = 2  # largest distance in frames of a cut from its request
+# Strength relative to the steps around it. Near a request a weaker step is enough: 93 of 100 renders with a cut have
+# one there. At any given frame, at most 2 of 283 renders of one shot have one.
 NEAR_STRENGTH = 0.8
 DRAWS = 100  # scenes per storyboard; far more than needed if clips are long enough
 NUM_SHOWN, SHOWN_FRAMES = 12, 8
@@ -216,7 +216,7 @@ def run(
     out: Path | None = None,
     progress: Progress = no_progress,
 ) -> StoryboardsReport:
-    """The report of a model's storyboards. Videos and renders are kept in `out`; the same call resumes from them.
+    """The report of a model's storyboards. Videos and renders are cached in `out`; the same call resumes from them.
 
     Raises:
         ModelError, DeviceError: the model or the judge can't be loaded there.

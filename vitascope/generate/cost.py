@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline
 
 # Fitted to the peak memory of the bundled model's process at several sizes, see docs/interop.md.
-LIVE_MAPS = 9  # of the codec's largest feature map of a chunk, the convolutions' workspace included
-LIVE_WIDTHS = 12  # of a token in the transformer, besides two of its MLP's
+LIVE_MAPS = 9  # decoding memory in units of a chunk's largest feature map, with the convolutions' workspace
+LIVE_WIDTHS = 12  # transformer memory per token: this many widths, plus two MLP widths
 RUNTIME_BYTES = 400 << 20  # Python, PyTorch and this package
 
 
@@ -118,7 +118,7 @@ def card_of(pipeline: Pipeline, *, measure: bool) -> dict[str, object]:
 def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> float:
     """Floating-point operations a second of this machine at large matrix products, the most a network can reach.
 
-    The quickest product within `seconds` counts, since others may have waited for other programs.
+    The fastest product within `seconds` counts, because other programs may have slowed others.
     """
     layer = Linear(side, side, bias=False).to(dtype)
     x = torch.ones(side, side, dtype=dtype)
@@ -155,7 +155,7 @@ def _decoding(codec: VideoCodec, frames: int, rows: int, columns: int) -> tuple[
         flops[length] = counter.get_total_flops()
     for hook in hooks:
         hook.remove()
-    # a first latent frame makes one frame of pixels, and each one after it as many as the stride
+    # the first latent frame decodes to one frame, each later one to `stride.time` frames
     chunks_at_once = 2 if len(spans) > 1 and overlaps_chunks(codec, math.prod(tile), CPU) else 1
     later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
     total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)

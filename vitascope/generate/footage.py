@@ -76,7 +76,7 @@ def _is_still(media: Media) -> bool:
 
 
 def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
-    """The part between two seconds at another rate: each new frame shows what is on screen at its start.
+    """The part between two times at another rate: each new frame is the one on screen at its start.
 
     A single frame stays one frame.
     """

@@ -23,7 +23,7 @@ from vitascope.types import Number
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """States of a prompt from the text encoder; `counts` is how many equal states each stands for."""
+    """Text states of a prompt; `counts` is the number of equal states that each one represents."""
 
     context: Float[Tensor, "l e"]
     counts: Int[Tensor, " l"] | None = None

@@ -1,4 +1,4 @@
-"""Pipeline: codec, transformer and text encoder of one model, and the way from a request to a video."""
+"""Pipeline: codec, transformer and text encoder of one model, which turn a request into a video."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ Part = Literal["text_encoder", "transformer", "codec"]
 class Pipeline:
     """A loaded model: codec, transformer, text encoder, and the settings it was trained for.
 
-    `run` makes the video of any request; `generate`, `extend`, ... build the request from their arguments, which are
-    the fields of the class of that name in `vitascope.generate.requests`. Plans, masks and noise are made on the CPU,
+    `run` generates the video of any request. `generate`, `extend`, ... build the request from their arguments, the
+    fields of the class of that name in `vitascope.generate.requests`. Plans, masks and noise are computed on the CPU,
     so a seed gives the same video on every device, up to rounding.
     """
 
@@ -136,7 +136,7 @@ class Pipeline:
         Raises:
             ConfigError: an unknown field or a wrong type.
             PromptError: an empty or overlong prompt.
-            SizeError: a size, frame count, rate or number of steps that can't be made.
+            SizeError: a size, frame count, rate or number of steps out of range.
             MediaError: an image that can't be read.
         """
         return self.run(Generate(prompt=prompt, **fields), on_progress)
@@ -160,7 +160,7 @@ class Pipeline:
     def connect(
         self, before: Media, after: Media, prompt: str = "", *, on_progress: OnStep | None = None, **fields: Any
     ) -> Video:
-        """One video, a transition, and the other video; fields as in `requests.Connect`."""
+        """The first video, a generated transition, and the second video; fields as in `requests.Connect`."""
         return self.run(Connect(before=before, after=after, prompt=prompt, **fields), on_progress)
 
     def loop(self, video: Media, prompt: str = "", *, on_progress: OnStep | None = None, **fields: Any) -> Video:
@@ -263,7 +263,7 @@ class Pipeline:
         history_noise: Number = 0.0,
         on_progress: OnStep | None = None,
     ) -> Float[Tensor, "n p"]:
-        """The canvas's tokens with everything generated that wasn't given; given tokens come back unchanged.
+        """The canvas's tokens after sampling; given tokens come back unchanged.
 
         A canvas of several shots takes a prompt for each. With `strength` below 1, sampling starts from the canvas's
         own tokens, noised to that level, and takes that share of the steps. Tokens that a model generated before are

@@ -33,16 +33,16 @@ from vitascope.types import Number
 from vitascope.video import Video
 from vitascope.video.shape import FrameShape
 
-Piece = tuple[int, Float[Tensor, "c _t h w"]]  # a latent frame, and the latent that stands from there on
+Piece = tuple[int, Float[Tensor, "c _t h w"]]  # a latent frame, and the latent that begins there
 
 _log = logging.getLogger(__name__)
 
-_MANY_FRAMES = 1e9  # more than any model makes: the check of sizes refuses it and says its limit
+_MANY_FRAMES = 1e9  # above every limit: the check of sizes refuses it with an error that names the limit
 
 
 @runtime_checkable
 class Planner(Protocol):
-    """A model as far as planning needs it; `Pipeline` is one."""
+    """Interface of a model for planning; `Pipeline` implements it."""
 
     @property
     def grid(self) -> LatentGrid:
@@ -60,7 +60,7 @@ def plan(model: Planner, request: Request) -> Timeline:
 
     Raises:
         PromptError: an empty or overlong prompt.
-        SizeError: a size, length, rate, strength or mask that leaves nothing to do or can't be had.
+        SizeError: a size, length, rate, strength or mask that is out of range or leaves nothing to generate.
         MediaError: footage that can't be read.
     """
     return _PLANS[type(request)](model.grid, model.config, request)
@@ -232,7 +232,7 @@ def _timeline(
     hidden: range,
     tail: TailClip | None = None,
 ) -> Timeline:
-    """The timeline of pieces; an empty prompt is allowed, and a tail counts as far as windows may see it."""
+    """The timeline of pieces. An empty prompt is allowed; a tail is included as far as windows can reach it."""
     prompt = check_prompt(prompt) if prompt.strip() else ""
     cells, rows, columns = grid.shape(num_frames + len(hidden), shape.height, shape.width)
     last, piece = pieces[-1]
@@ -243,7 +243,7 @@ def _timeline(
 
 
 def _shape(grid: LatentGrid, config: PipelineConfig, video: Media, request: Request) -> FrameShape:
-    """The shape asked for, or else the video's own as closely as the model knows it."""
+    """The requested shape, or the video's own, brought close to the model's training shapes."""
     multiple = grid.codec.stride.rows * grid.patch[1]
     trained = FrameShape(config.height, config.width, config.fps)
     return fitted_shape(video, trained, multiple, request.height, request.width, request.fps)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline
     from vitascope.generate.timeline import Timeline
 
-NUM_SAMPLED = 8  # frames kept for a contact sheet
+NUM_SAMPLED = 8  # frames sampled for a contact sheet
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ def record(
 ) -> Video:
     """Generate a request into a file, and return up to NUM_SAMPLED of its frames.
 
-    The suffix of `path` gives the format. The file's comment holds the request. While it grows, the frames so far play
-    at `partial_path(path)`, which is what a kill leaves. An interrupt leaves a file of the frames so far, unless they
-    are only the given ones. `timeline` is the request's plan, if it was made before.
+    The suffix of `path` gives the format. The file's comment holds the request. During generation, the frames so far
+    are playable at `partial_path(path)`, which remains if the process is killed. An interrupt writes the frames so far
+    to `path`, unless they are only the given ones. `timeline` is the request's plan, if it exists already.
 
     Raises:
         PromptError, SizeError, MediaError: as `planning.plan` and `Pipeline.stream`; also a file that can't be written.

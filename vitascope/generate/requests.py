@@ -1,4 +1,4 @@
-"""Requests: one frozen config per verb, built alike by Python, the command line, evaluations and servers.
+"""Requests: one frozen config per verb, shared by Python, the command line, evaluations and servers.
 
 A request describes the result only: it contains no model, device or output file. It is JSON on disk and in the
 metadata of the videos made from it. `planning.plan` turns one into a timeline.
@@ -87,14 +87,14 @@ class Request(Config):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     verb: ClassVar[str]
-    prompt: str = Field(default="", description="Text of what happens, in English or Chinese.")
+    prompt: str = Field(default="", description="Prompt, in English or Chinese.")
     height: int | None = Field(default=None, description="Rows of pixels.")
     width: int | None = Field(default=None, description="Columns of pixels.")
     fps: Real | None = Field(default=None, description="Frames per second.")
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="The same seed gives the same video.")
     num_steps: int | None = Field(default=None, description="Sampling steps; more is slower and finer.")
     guidance: Real | None = Field(default=None, description="Guidance scale; 1 turns guidance off.")
-    negative: str = Field(default="", description="Text of what the video should not show.")
+    negative: str = Field(default="", description="Negative prompt: content that the video should not show.")
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -141,7 +141,7 @@ def _converted(value: Any, convert: Callable[[Path], Path]) -> Any:
 
 
 class Generate(Request):
-    """Text to video, or to an image; `image` is animated, `last_image` led to, `references` seen but not shown."""
+    """Text to video or image; `image` is the first frame, `last_image` the last, `references` condition all frames."""
 
     verb = "generate"
     image: Media | None = Field(default=None, description="First frame, resized to the video's size.")
@@ -171,7 +171,7 @@ class Fill(Request):
 
 
 class Connect(Request):
-    """One video, `seconds` of transition, and the other video."""
+    """The first video, `seconds` of transition, and the second video."""
 
     verb = "connect"
     before: Media
@@ -225,7 +225,7 @@ class Storyboard(Request):
     """Several shots in order, and a text for all of them: the characters, the time of day, the style."""
 
     verb = "storyboard"
-    text: str = Field(default="", description="Text that holds for all shots.")
+    text: str = Field(default="", description="Text common to all shots.")
     shots: tuple[StoryboardShot, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
 """Videos of any length, generated in overlapping windows no longer than the model's training clips.
 
-Each window is conditioned on the end of what exists, and on what is given after it where that is in reach. The latents
-form one causal stream, decoded as it grows: windows have no seams, and memory doesn't depend on the duration. A tail
-clip is a stream of its own; a correction removes the step between the two.
+Each window is conditioned on the end of the video so far, and on later given frames within its length. The latents form
+one causal stream, decoded as it grows: windows have no seams, and memory doesn't depend on the duration. A tail clip is
+a stream of its own; a correction removes the step between the two.
 """
 
 from __future__ import annotations

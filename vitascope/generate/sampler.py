@@ -1,7 +1,7 @@
 """Solvers of the probability-flow equation d x / d sigma = velocity. Each is one function.
 
-A solver goes down a list of noise levels from 1 to 0 and evaluates the velocity at each. It knows nothing of text,
-canvases or networks. To add one: a function, and its line in SOLVERS.
+A solver evaluates the velocity at each of a descending list of noise levels, from 1 to 0. It is independent of text,
+canvases and networks. To add one, write a function and enter it into SOLVERS.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sizes, lengths and rates that a model was trained on, and the nearest ones to what is asked for."""
+"""Sizes, lengths and rates that a model was trained on, and the nearest ones to a request."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def default_shape(config: PipelineConfig, request: Request) -> FrameShape:
 
 
 def check_shape(shape: FrameShape, num_frames: int, config: PipelineConfig) -> None:
-    """Refuse a video that can't be made, and warn of a size, length or rate that the model wasn't trained on.
+    """Refuse sizes, lengths and rates out of range, and warn of those that the model wasn't trained on.
 
     Raises:
-        SizeError: naming the value and the range.
+        SizeError: a value out of range.
     """
     check_makeable(shape.height, shape.width, num_frames, shape.fps)
     trained = (config.height, config.width, config.num_frames, config.fps)
@@ -37,9 +37,10 @@ def check_shape(shape: FrameShape, num_frames: int, config: PipelineConfig) -> N
 
 
 def fitted_size(height: int, width: int, trained: tuple[int, int], multiple: int) -> tuple[int, int]:
-    """(height, width) of about as many pixels as the model was trained on, in the shape of height x width.
+    """(height, width) with about the model's trained number of pixels, and the aspect ratio of height x width.
 
-    A size within half of the trained one's pixels is kept as it is. Shapes end at 1:3 and 3:1; the rest is cropped.
+    A size within half of the trained one's pixels stays unchanged. Aspect ratios are limited to 1:3 and 3:1 by
+    cropping.
     """
     area = trained[0] * trained[1]
     aspect = min(max(width / height, 1 / MAX_ASPECT), MAX_ASPECT)

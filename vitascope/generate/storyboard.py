@@ -28,7 +28,7 @@ def plan_storyboard(grid: LatentGrid, config: PipelineConfig, storyboard: Storyb
 
     Raises:
         PromptError: a text with control characters, or with too many characters.
-        SizeError: a size, duration or rate that can't be made, or a shot shorter than a latent frame.
+        SizeError: a size, duration or rate out of range, or a shot shorter than a latent frame.
         MediaError: an image that can't be read.
     """
     prompts = tuple(check_prompt(shot_prompt(storyboard.text, shot.text)) for shot in storyboard.shots)

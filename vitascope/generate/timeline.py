@@ -22,10 +22,10 @@ from vitascope.video import Video
 
 @dataclass(frozen=True)
 class TailClip:
-    """Footage given last, decoded as a video of its own, so that it comes back at the codec's own quality.
+    """Given footage at the end, decoded as a separate video, so that it comes back at the codec's own quality.
 
     It begins at latent frame `start` of the timeline. Its last frame is repeated while there are frames to show. In a
-    loop none of it is shown: it conditions the frames before it.
+    loop it isn't shown: it conditions the frames before it.
     """
 
     start: int
@@ -37,7 +37,7 @@ class Timeline:
     """All latent frames of a video of any length, including the part of a tail that windows can see.
 
     `latent` holds data where `given` is true. Elsewhere it is read only if `strength` is below 1: sampling then starts
-    from it, noised to that level. Tensors are on the CPU, whatever the model's device.
+    from it, noised to that level. Tensors are on the CPU, also if the model is not.
     """
 
     prompts: tuple[str, ...]  # one per shot

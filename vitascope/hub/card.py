@@ -14,11 +14,11 @@ MODEL_INDEX = "model_index.json"
 class PipelineConfig(Config):
     """Default size, rate and sampling of a model, and the figures of its training.
 
-    solver names a function of `generate.sampler.SOLVERS`; the pipeline checks it. history_noise is the noise level, in
-    [0, 1), of the earlier frames that later windows of a long video see: a little keeps errors from accumulating.
-    guidance_ramp is the number of latent frames over which guidance grows to its full scale, from none next to a given
-    frame; 0 applies it everywhere. shift moves noise levels towards noise for videos of `reference_tokens` tokens, more
-    for longer ones; without reference_tokens it is constant.
+    solver names a function of `generate.sampler.SOLVERS`; the pipeline checks it. history_noise, in [0, 1), is the
+    noise level of earlier frames that condition later windows; a little prevents error accumulation. guidance_ramp is
+    the number of latent frames over which guidance grows from none, next to a given frame, to its full scale. 0 applies
+    full guidance everywhere. shift moves noise levels towards noise for videos of `reference_tokens` tokens, more for
+    longer ones; without reference_tokens it is constant.
     """
 
     name: str

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vitascope.errors import ModelError, reason
 
-CONFIGS = ("{}/*.json",)  # of one part
+CONFIGS = ("{}/*.json",)  # patterns of one part's files
 WEIGHTS = ("{}/*.safetensors",)  # no pickles
 
 

@@ -68,14 +68,14 @@ class LazyTextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class LazyBert:
-    """The folder of the bundled text encoder and of its tokenizer; the encoder is float32 whatever the dtype."""
+    """The folder of the bundled text encoder and of its tokenizer; the encoder ignores the dtype and is float32."""
 
     folder: Path
     tokenizer_folder: Path
     width: int
 
     def check(self) -> None:
-        """Nothing: `load` checks the weights, which are small."""
+        """Do nothing: `load` checks the weights, which are small."""
 
     def empty(self, dtype: torch.dtype) -> TextEncoder:
         """The encoder on the meta device. It has a size but can't encode."""

@@ -39,7 +39,7 @@ def torch_dtype(name: str) -> torch.dtype:
     """PyTorch's dtype of weights, by name.
 
     Raises:
-        ModelError: neither float32 nor bfloat16.
+        ModelError: a name other than float32 and bfloat16.
     """
     if name not in _DTYPES:
         raise ModelError(f"dtype {name!r} of weights: give one of {', '.join(_DTYPES)}")

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 BLOCK = 8  # pixels per side of a coded block, as in JPEG and MPEG
-MIN_SHARE = 0.88  # of each side that a window keeps: actors at the edge stay visible
+MIN_SHARE = 0.88  # smallest share of each side in a window: actors at the edge stay visible
 Clip = Float[Tensor, "3 t h w"]  # in [-1, 1]
 
 

@@ -46,14 +46,14 @@ class JudgeBatch:
     attributes: Int64[Tensor, "b l"]
     captions: Int64[Tensor, "b m"]
     labels: Labels
-    known: tuple[str, ...]  # kinds of labels of which at least one is known, counted on the CPU
+    known: tuple[str, ...]  # kinds of labels with at least one known label, counted on the CPU
     ids: tuple[str, ...] = ()
 
 
 class JudgeBatches:
     """Draws batches of clips of one size and length.
 
-    A clip is drawn once per shot, since each shot has as much to read as a clip of one shot. Each of several shots is
+    A clip is drawn once per shot, since each shot has the information of a clip of one shot. Each of several shots is
     also drawn alone, since the judge reads actions from single shots.
     """
 

@@ -81,7 +81,7 @@ def reliability_picture(bins: Sequence[Bin], side: int = 320) -> Video:
 
 
 def examine(judge: Judge, labelled: Sequence[LabelledVideo]) -> list[Verdict]:
-    """Verdict on each attribute that the judge reads off labelled videos."""
+    """A verdict on each attribute in the judge's readings of labelled videos."""
     found = []
     for video, sentence in labelled:
         reading = judge.read(video)

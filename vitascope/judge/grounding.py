@@ -28,7 +28,7 @@ from vitascope.judge.augment import Window
 from vitascope.judge.network import PAIR
 from vitascope.judge.sentence import NONE, VALUES
 
-UNKNOWN = -100  # label without a loss
+UNKNOWN = -100  # label that the loss ignores
 LOOKS = {
     "kind": "kind",
     "colour": "color",
@@ -36,7 +36,7 @@ LOOKS = {
     "accessory": "accessory",
     "expression": "expression",
 }
-TOKEN_LABELS = ("presence", *LOOKS, "motion")  # of the front actor whose centre is in the token
+TOKEN_LABELS = ("presence", *LOOKS, "motion")  # attributes of the front actor whose centre is in the token
 MOMENT_LABELS = ("cut", "setting", "camera")  # whether a shot begins
 CLASSES = {name: len(VALUES.get(name, ("no", "yes"))) for name in (*TOKEN_LABELS, *MOMENT_LABELS)}
 MIN_AREA = 0.001  # share of the picture below which an actor is not recognisable

@@ -1,4 +1,4 @@
-"""Attributes and captions of mirrored clips: left becomes right. Nothing else in the world changes in a mirror."""
+"""Attributes and captions of mirrored clips: left becomes right. All other attributes stay the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 OPPOSITES = {"left": "right", "right": "left", "左": "右", "右": "左"}
-# phrases with both sides don't change in a mirror, nor does their order
+# phrases with both sides stay the same in a mirror, in the same order
 SIDES = re.compile(r"left and right|左右|(?<![a-z])(?:left|right)(?![a-z])|[左右]")
 
 

@@ -37,8 +37,8 @@ from vitascope.worlds.language import Language
 
 CELL = 8  # stride of the stem in pixels, rows and columns
 PAIR = 2  # frames in a token
-MAX_ASPECT = 4  # pictures of a larger aspect are squeezed to it
-NO_SHAPE = {"tokens", "temperature", "accuracy", "short_side", "max_frames"}  # settings without weights
+MAX_ASPECT = 4  # pictures of a larger aspect ratio are squeezed to this one
+NO_SHAPE = {"tokens", "temperature", "accuracy", "short_side", "max_frames"}  # may differ between compatible judges
 
 
 class JudgeConfig(Config):
@@ -184,7 +184,7 @@ class Judge(nn.Module):
 def load_compatible(judge: Judge, other: Judge) -> None:
     """Copy another judge's weights. Words missing from its vocabulary keep their own embeddings.
 
-    Video size and length may differ. The other judge may have fewer lags: the weights of additional ones become 0.
+    Video size and length may differ. The source may have fewer lags: weights of additional ones become 0.
 
     Raises:
         ModelError: a judge of another shape.

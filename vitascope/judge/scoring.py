@@ -30,8 +30,8 @@ class Verdict(NamedTuple):
 def verdicts(truth: Sentence, seen: Sentence, confidence: Mapping[Slot, float] | None = None) -> list[Verdict]:
     """One verdict for each attribute that the clip shows.
 
-    Groups are matched so that most attributes agree, since their order is arbitrary. Attributes that can't be seen
-    have no verdict; neither has a relation that doesn't exist and wasn't read.
+    Groups are matched so that most attributes agree, since their order is arbitrary. Invisible attributes have no
+    verdict. A relation has none if it is absent both in the truth and in the reading.
     """
     match = _match(truth, seen)
     found = []

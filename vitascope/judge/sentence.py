@@ -4,8 +4,8 @@
                                      | of each shot: setting camera, and of each group: motion partner
 
 A group is a set of actors with equal looks and motions. The numbers of shots and groups determine the position of every
-word; a position is a `Slot`. Attributes that can't be seen are `none`: colours in black and white, motion and camera in
-an image. Missing words are `unread`.
+word; a position is a `Slot`. Invisible attributes are `none`, such as colours in black and white, or motion and camera
+in an image. Missing words are `unread`.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class JudgeTask:
         self.batches = JudgeBatches(self.clips, self.config, self.model.vocabulary, self.reader)
 
     def start(self) -> None:
-        """Nothing: no initial weight depends on data."""
+        """Do nothing: no initial weight depends on data."""
 
     def batch(self, generator: torch.Generator) -> JudgeBatch:
         """Next batch, drawn with the generator."""

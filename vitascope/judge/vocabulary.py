@@ -72,7 +72,7 @@ def collect(captions: Iterable[str]) -> tuple[str, ...]:
 
 
 def split(caption: str) -> list[str]:
-    """English words of a caption, and every other visible character by itself."""
+    """English words of a caption, and all other visible characters as one token each."""
     return re.findall(r"[A-Za-z0-9'-]+|[^\sA-Za-z0-9]", caption)
 
 

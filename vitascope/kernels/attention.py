@@ -1,4 +1,4 @@
-"""Attention over a packed sequence: every sample attends to its own keys only, and no token is padding.
+"""Attention over a packed sequence: each sample attends to its own keys, without padding.
 
 `plan_attention` chooses a kernel for a device and a number format. The plan contains everything that depends only on
 the lengths (offsets, masks, repeat counts). The blocks of a network share it, and none waits for the device.
@@ -56,8 +56,8 @@ def plan_attention(
 ) -> AttentionPlan:
     """A plan of block-diagonal attention for samples of these lengths, by the first of `KERNELS` that applies.
 
-    q_lengths and k_lengths hold the number of queries and keys of each sample. A count c in k_counts
-    makes its key stand for c equal keys with equal values: log(c) is added to its scores, or the key is repeated.
+    q_lengths and k_lengths are the numbers of queries and keys of each sample. A count c in k_counts represents c equal
+    keys with equal values: log(c) is added to the key's scores, or the key is repeated.
 
     Raises:
         ValueError: the numbers of samples differ, or the counts don't fit the keys.
@@ -72,7 +72,7 @@ def plan_attention(
 
 
 class Layout(NamedTuple):
-    """Queries and keys of each sample of a packed sequence, and how many equal keys each key stands for."""
+    """Numbers of queries and keys of each sample of a packed sequence, and of equal keys that each key represents."""
 
     q_lengths: tuple[int, ...]
     k_lengths: tuple[int, ...]

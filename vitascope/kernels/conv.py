@@ -1,6 +1,6 @@
 """3-D convolutions: torch's layers, with faster exact paths for inference in float32 on a CPU.
 
-The fast paths call oneDNN's kernels directly, with channels last in memory, the layout those kernels are made for. For
+The fast paths call oneDNN's kernels directly, with channels last in memory, the native layout of those kernels. For
 small inputs PyTorch would choose a kernel of its own, which is several times slower.
 """
 
@@ -138,7 +138,7 @@ def _convolve(layer: nn.Conv3d, x: Frames) -> Frames:
 
 
 def _columns_per_step(layer: nn.Conv3d, x: Frames) -> int:
-    """The number of neighbouring columns that are computed fastest as one column of as many times the channels."""
+    """The fastest number of neighbouring columns to compute as one column with multiplied output channels."""
     assert not isinstance(layer.padding, str)
     is_plain = layer.stride == layer.dilation == ONES and layer.groups == 1
     if not is_plain or layer.padding[2] == 0 or layer.kernel_size[2] != 2 * layer.padding[2] + 1:
@@ -162,7 +162,7 @@ def _convolve_columns(
     """A convolution whose outputs of `num_columns` neighbouring columns are computed as channels of one column.
 
     Each column has its own kernel, shifted by one column; the stride is `num_columns`. Channels are last in memory, so
-    the outputs already lie in their places.
+    the outputs need no rearrangement.
     """
     shifted = [F.pad(weight, (n, num_columns - 1 - n)) for n in range(num_columns)]
     kernels, biases = torch.cat(shifted), None if bias is None else bias.repeat(num_columns)
@@ -173,7 +173,7 @@ def _convolve_columns(
 def _interleave(four: Float[Tensor, "b o4 t h1 w1"]) -> Frames:
     """Outputs of the four kernels of `DoublingConv3d`, in their places.
 
-    An upper output sees the row above its cell, a lower one the row below; columns alike.
+    An upper output reads the row above its cell, a lower one the row below; the same applies to columns.
     """
     cells = rearrange(four, "b (p q o) t h w -> p q b t h w o", p=2, q=2)
     height, width = cells.shape[4] - 1, cells.shape[5] - 1

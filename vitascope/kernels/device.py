@@ -125,7 +125,7 @@ def to_device(value: ValueT, device: torch.device) -> ValueT:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished its queued work, for example before reading a clock."""
+    """Wait until the device has finished its queued work, for example before measuring time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

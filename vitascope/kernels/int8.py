@@ -1,8 +1,8 @@
 """Linear layers and convolutions in 8 bits on a CPU: faster and less precise.
 
 Weights are quantized once, to 255 levels per output channel. Inputs are quantized at each call, to 255 levels between
-the minimum and maximum of the whole input; a result therefore depends slightly on the rest of its batch. Quantized
-layers can't be trained, saved, copied or moved to another device.
+minimum and maximum of the whole input. A result therefore depends slightly on the rest of its batch. Quantized layers
+can't be trained, saved, copied or moved to another device.
 
 The kernels are oneDNN's, through operators of PyTorch 2.13. They need a processor with VNNI: older ones add pairs of
 products in 16 bits, which overflow silently.
@@ -27,7 +27,7 @@ from vitascope.kernels.linear import GELU, PLAIN, Linear
 
 PACKED_FOR = (4, 32, 32)  # frames, rows, columns of an example input; any size works later
 PIECE = 1 << 17  # numbers quantized at a time; intermediate results stay in a core's cache
-PACKED_ZERO = 128  # any but 0, for which oneDNN would reorder the weights at each call
+PACKED_ZERO = 128  # not 0: oneDNN would then reorder the weights at each call
 
 
 @dataclass(frozen=True)

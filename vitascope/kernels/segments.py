@@ -16,10 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vitascope.kernels.device import has_bfloat16_products
 
-FEW_KEYS = 64  # their scores may be written out: they take less memory than other activations of a layer
-MAX_SCORES = 1 << 24  # queries x keys x heads of a batch that may be written out, 32 MB; every layer keeps its own
-SCORES_AT_ONCE = 1 << 19  # of one head, 1 MB of them: so many stay in a core's caches
-MIN_QUERIES = 64  # at once, for any number of keys: fewer rows are slow to multiply
+FEW_KEYS = 64  # with at most this many keys, scores may be stored: a layer's other activations are larger
+MAX_SCORES = 1 << 24  # queries x keys x heads stored per batch, 32 MB; every layer stores its own
+SCORES_AT_ONCE = 1 << 19  # scores of one head computed at a time, 1 MB: they fit a core's caches
+MIN_QUERIES = 64  # computed at a time for any number of keys, because products of fewer rows are slow
 
 
 class Run(NamedTuple):

@@ -1,7 +1,7 @@
 """Two pieces of work at a time on a CPU, each on half of PyTorch's threads.
 
-Threads that share one piece of work wait for each other at every operator. Two pieces on half of the threads each wait
-only at their end. Guidance runs its two passes this way, and the codec two chunks of a video.
+Threads that share one piece of work synchronise at every operator; two pieces on half of the threads each synchronise
+only at the end. Guidance runs its two passes this way, and the codec two chunks of a video.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RunPair = Callable[[Work, Work], tuple[Tensor, Tensor]]
 
 @contextmanager
 def pair_runner(device: torch.device) -> Iterator[RunPair]:
-    """A `RunPair` for work on a device: both pieces at once if `can_run_pairs`, otherwise one after the other.
+    """A `RunPair` for work on a device: both pieces in parallel if `can_run_pairs`, otherwise in sequence.
 
     An error of either piece is raised when both have ended. The caller's number of threads doesn't change.
     """

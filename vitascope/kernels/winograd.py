@@ -19,8 +19,8 @@ from torch import Tensor
 from vitascope.kernels.device import CPU
 
 TILE, WINDOW = 4, 6  # rows and columns of a tile's outputs, and of the inputs that they depend on
-BAND_BYTES = 4 << 20  # of transformed inputs at a time; with their products, about the size of a core's caches
-MIN_CHANNELS, MIN_TILES = 32, 64  # with fewer, the transforms cost more than they save
+BAND_BYTES = 4 << 20  # transformed inputs at a time; with their products they fit a core's caches
+MIN_CHANNELS, MIN_TILES = 32, 64  # minima: with fewer, the transforms cost more than they save
 
 INPUT = torch.tensor(
     [
@@ -41,7 +41,7 @@ OUTPUT = torch.tensor(
 
 
 def is_worthwhile(x: Float[Tensor, "b c _t h w"], weight: Float[Tensor, "o c k r s"]) -> bool:
-    """True if this beats a direct convolution of as many frames as x: a 3 x 3 kernel, many channels, many tiles."""
+    """True if this is faster than a direct convolution of x: a 3 x 3 kernel, many channels, many tiles."""
     out_channels, in_channels, _, *kernel = weight.shape
     tiles = x.shape[0] * x.shape[2] * -(-x.shape[3] // TILE) * -(-x.shape[4] // TILE)
     return kernel == [3, 3] and min(out_channels, in_channels) >= MIN_CHANNELS and tiles >= MIN_TILES
@@ -126,7 +126,7 @@ def _transform(
 ) -> Float[Tensor, "m m n"]:
     """matrix @ window @ matrix.T of every window, with a third of the products of a Kronecker product.
 
-    `scratch` must overlap neither x nor `into`. `into` may overlap x, which is overwritten.
+    `scratch` must not overlap x or `into`. `into` may overlap x, which is overwritten.
     """
     size = len(matrix)
     half = torch.mm(matrix, x.view(WINDOW, -1), out=_part(scratch, (size, x[0].numel())))

@@ -1,8 +1,8 @@
 """The canvas: a grid of tokens to generate, a mask of those that are given, and pins with positions of their own.
 
-Every verb is one way of filling a canvas. Nothing given is text to video; a given first frame is animation; given last
-frames are extension; a pin is a reference or a frame to pass through. The trainer adds noise to canvases (`noised`) and
-the sampler fills them, both without knowing the verb.
+Mask and pins define the verb. An empty mask is text to video, a given first frame animation, the given end of a video
+extension. A pin is a reference image or a frame outside the grid. The trainer adds noise to canvases (`noised`) and the
+sampler fills them; both are independent of the verb.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vitascope.model.patches import (
 from vitascope.types import Number
 
 OfShot = TypeVar("OfShot")
-REFERENCE_TIME = -64  # latent frames at the reference rate: earlier than anything in a window
+REFERENCE_TIME = -64  # in latent frames at the reference rate, earlier than every frame of a window
 CUT_GAP = 16  # latent frames that positions skip at a cut (docs/decisions/0011-storyboards.md)
 
 
@@ -151,7 +151,7 @@ def make_canvas(
     shots: Sequence[Shot] = (Shot(),),
     generated_mask: Bool[Tensor, "t h w"] | None = None,
 ) -> Canvas:
-    """A canvas over a latent on any device: cells where `given` is true are kept, the others are generated.
+    """A canvas over a latent on any device: cells where `given` is true are conditions, all others are generated.
 
     Masks are on the CPU. `generated_mask` marks given cells that a model has generated; by default there are none.
 

@@ -18,16 +18,16 @@ from vitascope.types import Number
 
 Prediction = Literal["clean", "velocity"]
 
-LOSS_MIN_SIGMA = 0.05  # the least divisor of the loss. Source: Li and He 2025 (arXiv:2511.13720)
+LOSS_MIN_SIGMA = 0.05  # smallest divisor in the loss. Source: Li and He 2025 (arXiv:2511.13720)
 MAX_STEPS = 1000  # of sampling
-STEP_MIN_SIGMA = 1e-4  # the least divisor in sampling: keeps given rows, whose sigma is 0, finite
+STEP_MIN_SIGMA = 1e-4  # smallest divisor in sampling, so that given rows, with sigma 0, stay finite
 
 
 @dataclass(frozen=True)
 class VelocityLoss:
     """The training loss and its parts."""
 
-    mean: Float[Tensor, ""]  # over the rows of the mask
+    mean: Float[Tensor, ""]  # over the rows where the mask is true
     per_row: Float[Tensor, " n"]  # of all rows; for logs, without gradient
 
 

@@ -48,7 +48,7 @@ class Sample:
     sigmas: Float[Tensor, " f"]  # in [0, 1], 0 = data (given), 1 = noise
     context: Float[Tensor, "l e"]  # states of all its texts, in the order of the runs
     text_runs: tuple[TextRun, ...]  # assign tokens to parts of the context
-    context_counts: Int[Tensor, " l"] | None = None  # equal text tokens that each stands for, on the CPU; None is one
+    context_counts: Int[Tensor, " l"] | None = None  # equal text tokens that each one represents, on the CPU; None: 1
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Sample:
         """The same sample with tokens and context on another device, or in another number format."""
@@ -67,8 +67,8 @@ class Pack:
     context: Float[Tensor, "l e"]
     context_lengths: tuple[int, ...]  # text tokens of each text; a sample has one or several
     tokens_per_text: tuple[int, ...]  # video tokens that attend to each text
-    context_counts: Int[Tensor, " l"] | None = None  # equal text tokens that each stands for, on the CPU; None is one
-    noise_run: int = 1  # every aligned run of this many tokens shares one noise group; 1 is always true
+    context_counts: Int[Tensor, " l"] | None = None  # equal text tokens that each one represents, on the CPU; None: 1
+    noise_run: int = 1  # tokens per aligned run that shares a noise group; 1 is always valid
 
     @property
     def token_sigmas(self) -> Float[Tensor, " n"]:
@@ -98,8 +98,8 @@ class Pack:
 def patchify(latent: Float[Tensor, "c t h w"], patch: Patch = (1, 2, 2)) -> Float[Tensor, "n p"]:
     """One token per patch, in row-major order (time, row, column). `unpatchify` is its exact inverse.
 
-    A token is laid out as (c, pt, ph, pw), so the weight of a Conv3d over the patch, flattened, is the weight of a
-    Linear over the token.
+    A token's values are in the order (c, pt, ph, pw). A Conv3d's weight over the patch, flattened, is thus a Linear's
+    weight over the token.
 
     Raises:
         SizeError: a side of the latent is not divisible by the patch.

@@ -68,7 +68,7 @@ class PromptEncoder(Protocol):
 
 
 def distinct_states(states: Float[Tensor, "l e"]) -> tuple[Float[Tensor, "l2 e"], Int64[Tensor, " l2"] | None]:
-    """(states, counts) with equal neighbours merged; counts, on the CPU, are None if no neighbours are equal.
+    """(states, counts) with equal neighbours merged. Counts are on the CPU, or None if no neighbours are equal.
 
     Wan pads its prompts to 512 states, most of them equal: attention needs one of those, weighted by its count.
     """
@@ -159,7 +159,7 @@ class TextEncoder:
         """One float32 tensor of token states for each prompt, in order, without padding.
 
         "" gives the states of the empty prompt, for unconditional sampling. Apart from rounding, a result does not
-        depend on the other prompts of its batch.
+        depend on the rest of its batch.
 
         Raises:
             PromptError: a prompt of more than `max_tokens` tokens.
@@ -177,7 +177,7 @@ class TextEncoder:
             with torch.inference_mode(), without_autocast(self.device):
                 batch = self._forward(padded, present)
             for i, state in zip(members, batch, strict=True):
-                states[i] = state[: len(ids[i])].clone()  # a copy made outside inference mode may enter a graph
+                states[i] = state[: len(ids[i])].clone()  # a copy created outside inference mode may enter a graph
         return [states[i] for i in range(len(ids))]
 
     def _token_ids(self, prompt: str) -> list[int]:

@@ -1,6 +1,6 @@
 """The diffusion transformer over packed spacetime patches: the block of Wan 2.1 and 2.2, so that their weights load.
 
-It differs from the published form in layout only: the patch embedding is a Linear over flattened patches (c, t, h, w),
+Only the layout differs from the published form. The patch embedding is a Linear over flattened patches (c, t, h, w),
 and the rows of the output projection are in the same order.
 """
 
@@ -109,7 +109,7 @@ class Transformer(nn.Module):
             x = self._run(block, x, modulation, group_of_run, plan, text)
         shift, scale = (self.scale_shift_table.float() + time.unsqueeze(1)).unbind(1)
         x = _modulated_norm(x, _per_run(scale, group_of_run), _per_run(shift, group_of_run), self.config.eps)
-        with without_autocast(x.device):  # the loss divides by sigma, and would divide rounding too
+        with without_autocast(x.device):  # the loss divides by sigma and would amplify rounding errors
             return self.proj_out(x.flatten(0, 1).to(self.proj_out.weight.dtype))
 
     def prepare(self, pack: Pack) -> Prepared:
@@ -169,7 +169,7 @@ class Transformer(nn.Module):
         for table in (self.scale_shift_table, *(block.scale_shift_table for block in self._blocks)):
             # gates of about 1 / sqrt(width): the residual stream starts close to the patch embedding
             nn.init.normal_(table, std=self.config.width**-0.5, generator=generator)
-        # the first prediction is 0, the mean of normalised data, whatever the input
+        # the first prediction is 0, the mean of normalised data, for every input
         nn.init.zeros_(self.proj_out.weight)
 
     def _run(self, block: Callable[..., Tensor], *arguments: object) -> Tensor:
@@ -319,7 +319,7 @@ def num_flops(
     text_token = 0 if text_cached else d * (config.text_width + d) + layers * 2 * d * d
     sigma = d * (config.frequency_width + d + 6 * d)
     cross = sum(n * m for n, m in zip(tokens_per_text, text_lengths, strict=True))
-    attended = sum(n * n for n in lengths) + cross  # scores; the values take as many
+    attended = sum(n * n for n in lengths) + cross  # products for scores; those with the values are equal in number
     return 2 * (sum(lengths) * token + sum(text_lengths) * text_token + num_sigmas * sigma + layers * 2 * d * attended)
 
 

@@ -37,11 +37,11 @@ from vitascope.train.loop import Figures, Loss, Trainer
 from vitascope.train.run import Compute, RunConfig, seeded
 from vitascope.video import Video, contact_sheet, write_video
 
-NUM_FITTED = 300  # clips that the linear path is fitted to
-NUM_MEASURED = 256  # clips that the latent statistics are measured on
-NUM_MEASURED_EARLY = 16  # validation clips that the statistics of a checkpoint's codec are measured on
+NUM_FITTED = 300  # number of clips to fit the linear path to
+NUM_MEASURED = 256  # number of clips for the final latent statistics
+NUM_MEASURED_EARLY = 16  # number of validation clips for a checkpoint's latent statistics
 MAX_DRAWS = 1000  # attempts to read clips for one batch
-MIN_DEVIATION = 1e-4  # of a latent channel; smaller ones carry nothing
+MIN_DEVIATION = 1e-4  # smallest standard deviation of a latent channel that varies
 
 
 class LossConfig(Config):
@@ -234,7 +234,7 @@ class CodecTask:
         return folder
 
     def state(self) -> dict[str, Any]:
-        """Nothing: the networks and optimizers are the whole state."""
+        """An empty state: networks and optimizers are stored separately."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -311,8 +311,8 @@ def save_codec(
 def channel_gain(codec: Codec, power: float) -> Float[Tensor, " c"]:
     """Target deviation of each normalised latent channel; their mean square is 1.
 
-    A channel's deviation is its effect on pixels through the linear path, to the given power: channels that matter
-    most to the eye then count most in the transformer's loss. With power 0 or without a linear path all are 1.
+    A channel's deviation is its effect on pixels through the linear path, raised to `power`. The most visible channels
+    then have the largest weight in the transformer's loss. With power 0 or without a linear path all are 1.
     """
     if codec.linear_path is None:
         return torch.ones(codec.latent_channels, device=device_of(codec))

@@ -43,7 +43,7 @@ class Events:
 
 @contextmanager
 def open_events(run: Path, first_step: int) -> Iterator[Events]:
-    """Event writer of a run. Without the package tensorboard it writes nothing, and one line says so."""
+    """Event writer of a run. Without the package tensorboard it writes nothing and prints one line."""
     try:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except ImportError:

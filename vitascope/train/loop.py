@@ -2,7 +2,7 @@
 
     task.batch -> task.loss -> backward     `accumulate` times
     guard -> optimizers -> average          once a step
-    figures, validation, checkpoint         every so many steps
+    figures, validation, checkpoint         at intervals of steps
 
 Codec, transformer and judge are tasks.
 """
@@ -31,9 +31,9 @@ from vitascope.train.optimizer import load_optimizer_tensors, make_optimizers, o
 from vitascope.train.run import Checkpoint, Compute, Run, RunConfig, step_generator, update_ema
 from vitascope.types import Number
 
-ADVERSARY_RATE = 1e-4  # learning rate of an adversary, whatever the model's
-MAX_NORM = 1.0  # of a step's gradient; longer ones are scaled down
-NUM_NAMED = 8  # clips that an error names
+ADVERSARY_RATE = 1e-4  # learning rate of an adversary, independent of the model's
+MAX_NORM = 1.0  # largest norm of a step's gradient; larger gradients are scaled down
+NUM_NAMED = 8  # number of clips named in an error
 
 Figures = dict[str, float]
 
@@ -69,7 +69,7 @@ BatchT = TypeVar("BatchT", bound=Batch)
 
 @runtime_checkable
 class Task(Protocol[BatchT]):
-    """Everything that differs between the networks that the trainer trains."""
+    """Interface of a task: all that differs between the trained networks."""
 
     @property
     def name(self) -> str:
@@ -93,7 +93,7 @@ class Task(Protocol[BatchT]):
 
     @property
     def validation(self) -> Sequence[Clip]:
-        """Clips that are kept from training."""
+        """Validation clips, excluded from training."""
         ...
 
     @property
@@ -131,7 +131,7 @@ class Task(Protocol[BatchT]):
         ...
 
     def export(self, ema: nn.Module, run: Path, step: int) -> Path:
-        """Write the averaged network into the run's folder as a model that can be loaded; its path."""
+        """Write the averaged network into the run's folder as a loadable model, and return its path."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Trainer(Generic[BatchT]):
             self.adversary_optimizer = torch.optim.AdamW(parameters, lr=ADVERSARY_RATE, betas=(0.5, 0.9))
 
     def run(self, folder: str | Path) -> Path:
-        """Train to the last step, or continue from the newest checkpoint; the path of the exported network.
+        """Train to the last step, resuming from the newest checkpoint, and return the exported network's path.
 
         Raises:
             ConfigError: the folder belongs to a run with another config.
@@ -199,7 +199,7 @@ class Trainer(Generic[BatchT]):
         return self.task.export(self.ema, run.folder, config.steps)
 
     def step(self, number: int) -> Callable[[], Figures]:
-        """Draw the batches of a step and train on them; the step's figures, which are read when called."""
+        """Draw the batches of a step and train on them; return a function that reads the step's figures."""
         return self.update(number, self._draw(number))
 
     def update(self, step: int, batches: Iterable[tuple[BatchT, torch.Generator]]) -> Callable[[], Figures]:
@@ -268,7 +268,7 @@ class Trainer(Generic[BatchT]):
         return [*self.optimizers, *extra]
 
     def _clip_gradients(self, total: Number) -> list[Tensor]:
-        """Divide gradients by the batches' total weight and clip them; their norms before clipping."""
+        """Divide gradients by the batches' total weight and clip them; return their norms before clipping."""
         networks = [self.trained, *([] if self.task.adversary is None else [self.task.adversary])]
         if total != 1.0:
             for parameter in (p for network in networks for p in network.parameters() if p.grad is not None):

@@ -77,7 +77,7 @@ class BatchMaker:
         return [self.no_text if dropped else text.float() for text in descriptions[pick]]
 
     def _shots(self, clip: EncodedClip, generator: torch.Generator) -> LatentShots | None:
-        """Shots of a clip that is drawn as a storyboard; None for one text for the whole clip."""
+        """Shots of a clip drawn as a storyboard; None if one text describes the whole clip."""
         if not clip.storyboards or torch.rand((), generator=generator).item() >= self.config.storyboards:
             return None
         return latent_shots(clip.cuts, clip.latent.shape[1], self.time_stride)
@@ -111,6 +111,6 @@ class BatchMaker:
         noise = torch.randn(canvas.clean.shape, generator=generator)
         sample = canvas.noised(canvas.clean, sigmas, contexts, given_sigma)
         noisy = add_noise(canvas.clean, noise, sample.sigmas[sample.frame_index])
-        # no loss on latent frames that mix two shots: a storyboard never asks for one
+        # no loss on latent frames that mix two shots: storyboards never generate them
         target = ~canvas.given & ~torch.isin(canvas.frame, torch.tensor(storyboard.mixed, dtype=canvas.frame.dtype))
         return canvas.noised(noisy, sigmas, contexts, given_sigma), canvas.clean, noise, target

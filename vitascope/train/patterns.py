@@ -126,7 +126,7 @@ def _part_of_first(
 
 
 def _draw_span(side: int, least: int, step: int, generator: torch.Generator) -> tuple[int, int]:
-    """(start, stop) within a side, both multiples of `step`, at least `least` and at least one step apart."""
+    """(start, stop) within a side, both multiples of `step`, at least max(`least`, `step`) apart."""
     units = side // step
     length = int(torch.randint(max(1, least // step), units + 1, (1,), generator=generator))
     start = int(torch.randint(0, units - length + 1, (1,), generator=generator))

@@ -23,7 +23,7 @@ from vitascope.video import Video
 def refit(
     transformer: Transformer, learned: Transformer, before: Float[Tensor, "n p"], after: Float[Tensor, "n q"]
 ) -> None:
-    """Copy the weights of `learned` into `transformer`, with first and last layer mapped to the other codec.
+    """Copy the weights of `learned` into `transformer`, with first and last layer mapped to its codec.
 
     `before` and `after` are the same n clean tokens of the codec of `learned` and of the codec of `transformer`.
 

@@ -28,7 +28,7 @@ from vitascope.files import replacing_folder, sha256, write_text
 from vitascope.kernels.device import autocast, is_cpu, resolve_device
 from vitascope.types import Dtype, TrainingPrecision
 
-# a resumed run may change these settings, which say how it computes
+# a resumed run may change these settings, which affect computation only
 FREE_TO_CHANGE = frozenset({"device", "compile", "recompute_blocks"})
 
 
@@ -205,7 +205,7 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> Non
 def seeded(seed: int) -> Iterator[None]:
     """A context in which layers draw their initial weights from a seed.
 
-    PyTorch's layers take no generator. On leaving, its default generator of the CPU is what it was before.
+    PyTorch's layers take no generator. On exit, its default CPU generator has its former state.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would seed every GPU too

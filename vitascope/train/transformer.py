@@ -71,7 +71,7 @@ class TransformerTask:
         return name.startswith("model.blocks.")
 
     def prepare(self) -> None:
-        """Encode the clips, or read what an earlier run has encoded; plan the packs."""
+        """Encode the clips, or read an earlier run's encodings; plan the packs."""
         training, validation = (
             self._encode(part, name) for part, name in ((self.clips, "train"), (self.validation, "validation"))
         )
@@ -88,7 +88,7 @@ class TransformerTask:
             self.model.compile_blocks()
 
     def start(self) -> None:
-        """Load `init` and refit it from the latents of `init_vae` to this run's codec, if the config says so."""
+        """If the config sets `init_vae`, load `init` and refit it from that codec's latents to this run's codec."""
         if not self.config.init_vae:
             return
         reader = Reader(len(self.clips), self.config.max_bad_share)

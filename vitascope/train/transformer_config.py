@@ -14,10 +14,10 @@ class TransformerTrainConfig(RunConfig):
     """Settings of a transformer run.
 
     `vae` and `text_encoder` are folders; the folder `tokenizer` is next to the latter. `init` is the folder of a
-    transformer to start from. `init_vae` is the codec that it was trained with, if that isn't `vae`: the first and last
-    layers are then refitted. `max_latent_frames` cuts clips to their first latent frames; 1 trains on images.
-    `storyboards` is the probability that a clip of several shots has one text per shot. `compile` compiles
-    the blocks with torch.compile. `recompute_blocks` saves memory: the backward pass computes the blocks again.
+    transformer to start from. `init_vae` is the codec of `init`, if that isn't `vae`: the first and last layers are
+    then refitted. `max_latent_frames` cuts clips to their first latent frames; 1 trains on images. `storyboards` is the
+    probability that a clip of several shots has one text per shot. `compile` compiles the blocks with torch.compile.
+    `recompute_blocks` saves memory: the backward pass computes the blocks again.
     """
 
     vae: str

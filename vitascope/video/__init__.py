@@ -1,7 +1,7 @@
 """Videos in memory, and reading and writing of video files.
 
-Only this package handles containers, codecs, colour matrices and timestamps. Names are imported at first use, so that
-importing it loads neither NumPy nor FFmpeg.
+Only this package handles containers, codecs, colour matrices and timestamps. Names are imported at first use, so
+importing the package loads no NumPy and no FFmpeg.
 """
 
 from __future__ import annotations

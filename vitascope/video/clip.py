@@ -1,4 +1,4 @@
-"""Videos in memory: frames and their rate, with the limits of both."""
+"""Videos in memory: frames and frame rate, with their limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vitascope.errors import SizeError
 from vitascope.types import Number
 from vitascope.video.pixels import resized
 
-MIN_SIDE = 16  # pixels; codecs take no smaller pictures
+MIN_SIDE = 16  # pixels; codecs refuse smaller pictures
 MAX_PIXELS = 64 * 2**20  # per frame; larger files are rejected before decoding
 MIN_FPS, MAX_FPS = 0.01, 1000.0
 IMAGE_FPS = 1.0  # nominal rate of a still picture

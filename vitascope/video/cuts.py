@@ -7,8 +7,8 @@ from einops import reduce
 from jaxtyping import Float, UInt8
 
 COARSE = 8  # cells along the shorter side of a frame
-SMALL_CUT = 2.0  # levels of 255: a smaller median change is never a cut, however still the video is
-FAINT = 0.25  # strength; cuts known to exist are stronger
+SMALL_CUT = 2.0  # levels of 255: a smaller median change is never a cut, even in a still video
+FAINT = 0.25  # minimum strength of a cut if the number of cuts is known
 LUMA_BT709 = np.array([0.2126, 0.7152, 0.0722])  # luma weights of R, G and B: ITU-R BT.709
 
 Cells = Float[np.ndarray, "t rows columns 3"]

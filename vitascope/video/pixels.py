@@ -56,7 +56,7 @@ def resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """(swap rows and columns, then flip rows, flip columns) of the display matrix; quarter turns only.
+    """(swap rows and columns, then flip rows, flip columns) of a display matrix that rotates by quarter turns.
 
     Source: libavutil/display.h: x' = a x + c y, y' = b x + d y for the nine 32-bit numbers a b u c d v x y w.
     """

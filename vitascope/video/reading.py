@@ -42,9 +42,9 @@ def read_video(
 ) -> Video:
     """Video in a video, animation or image file, upright and at a constant rate.
 
-    `fps`: None keeps the file's average rate (images: 1.0); otherwise frame k is the one on screen at k / fps.
-    `size`: (height, width) of the result, without keeping the aspect ratio; None keeps the stored size.
-    `start`, `seconds`: the part to read; long files are seeked. Truncated files give the frames that decode.
+    `fps`: None keeps the file's average rate (images: 1.0); otherwise frame k is the one on screen at k / fps. `size`:
+    (height, width) of the result, without keeping the aspect ratio; None keeps the stored size. `start`, `seconds`: the
+    part to read; long files are seeked. Of truncated files, the decodable frames are read.
 
     Raises:
         MediaError: the file is missing, unreadable or without pictures, or `start` is past its end.

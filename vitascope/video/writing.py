@@ -1,4 +1,4 @@
-"""Writing of videos and images to files that appear complete or not at all."""
+"""Writing of video and image files. A file appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def write_video(video: Video, path: str | Path, *, crf: int = 18) -> Path:
     """Write a video or image in the format of the suffix, and return its path.
 
     mp4, m4v, mov, mkv, avi: H.264; webm: VP9; gif: 256 colours per frame; png, jpg, webp: one frame. `crf` is 0 (best)
-    to 51. H.264 needs even sizes, so the last row or column of an odd size is repeated. The file appears complete or
-    not at all.
+    to 51. H.264 needs even sizes, so the last row or column of an odd size is repeated. The file appears only when it
+    is complete.
 
     Raises:
         MediaError: the suffix is unknown, the folder is missing, the disk is full, or an image has several frames.
@@ -44,8 +44,8 @@ def write_video(video: Video, path: str | Path, *, crf: int = 18) -> Path:
 class VideoWriter:
     """Writer of a video in constant memory: `with VideoWriter(...) as writer: writer.write(frames)`.
 
-    The file appears at `path` when the block ends; an error or interrupt inside it leaves nothing behind. `comment` is
-    stored in the file's metadata, in formats that support it.
+    The file appears at `path` when the block ends; an error or interrupt inside it leaves no file. `comment` is stored
+    in the file's metadata, in formats that support it.
 
     Raises:
         MediaError, SizeError: as `write_video`; also when the block ends without a frame.

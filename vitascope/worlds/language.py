@@ -53,7 +53,7 @@ CAMERA_PHRASES: dict[Language, dict[CameraMove, tuple[str, ...]]] = {
 
 
 class ShotCaptions(NamedTuple):
-    """Captions of a clip shot by shot: `text` holds for all shots and may be empty; `shots` has one text per shot."""
+    """Captions of a clip shot by shot: `text` describes all shots and may be empty; `shots` has one text per shot."""
 
     text: str
     shots: list[str]

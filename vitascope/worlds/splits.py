@@ -9,6 +9,6 @@ Split = Literal["train", "held_out"]
 
 
 def is_within_share(combination: str, share: float) -> bool:
-    """True if the hash of a combination falls into the given share of all hashes; the answer never changes."""
+    """True if the hash of a combination falls into the given share of all hashes; the result never changes."""
     digest = hashlib.sha256(combination.encode()).digest()
     return int.from_bytes(digest[:4], "big") < share * 2**32

@@ -41,7 +41,7 @@ from vitascope.progress import progress
 
 
 class FeatureName(StrEnum):
-    """Features that videos are compared by."""
+    """Features to compare videos on."""
 
     colours = "colours"
     changes = "changes"
@@ -62,7 +62,7 @@ def evaluate_codec(
     device: Device = "auto",
     out: Out = None,
 ) -> None:
-    """Measure what a codec keeps and adds: PSNR, SSIM, feature distance, flicker and seams."""
+    """Measure a codec's losses and artefacts: PSNR, SSIM, feature distance, flicker and seams."""
     if videos is not None:
         refuse_unused({"--model": model}, "encodes and decodes; --videos holds finished copies")
         check_exists(videos, "--videos", folder=True)

@@ -1,4 +1,4 @@
-"""`vitascope evaluate judge|faithful|abilities|storyboards`: measures that a judge reads."""
+"""`vitascope evaluate judge|faithful|abilities|storyboards`: measures read by a judge."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def evaluate_faithful(
         int, typer.Option("-n", min=2, max=10_000, help="Use this many prompts, English and Chinese in turn.")
     ] = 48,
     seed: Seed = 0,
-    variety: Annotated[float, typer.Option(min=0, max=1, help="Set how much happens, as in `render`.")] = 1.0,
+    variety: Annotated[float, typer.Option(min=0, max=1, help="Set the complexity of scenes, as in `render`.")] = 1.0,
     judge: Judge = None,
     baseline: Annotated[bool, typer.Option(help="Also render the scenes: upper bound and chance.")] = True,
     write_prompts: Annotated[

@@ -10,11 +10,11 @@ from jaxtyping import Float, Int, UInt8
 
 from vitascope.evaluate.measures.tracking import MAX_HUE_DISTANCE, MIN_SATURATION, hue_and_saturation, hue_distance
 
-MIN_AREA = 0.006  # of the picture; smaller patches of colour are markings or noise
-MAX_STEP = 0.35  # of the picture's shorter side; detections further from the prediction start a new blob
-MIN_BRIGHTNESS = 0.2  # of white; darker hues are noise
-NUM_BINS, BIN_DEGREES = 72, 5.0  # of the histogram of hues
-MIN_PEAK = 0.01  # of a frame's pixels, summed over the clip, in the bin of a main hue
+MIN_AREA = 0.006  # share of the picture; smaller patches of colour are markings or noise
+MAX_STEP = 0.35  # share of the shorter side; detections further from the prediction start a new blob
+MIN_BRIGHTNESS = 0.2  # share of white; hues of darker pixels are noise
+NUM_BINS, BIN_DEGREES = 72, 5.0  # bins of the histogram of hues
+MIN_PEAK = 0.01  # least pixels in a main hue's bin, summed over the clip, as a share of one frame
 
 
 @dataclass(frozen=True)

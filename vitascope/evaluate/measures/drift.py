@@ -21,7 +21,7 @@ MAX_SECONDS = 600.0
 class DriftRates(NamedTuple):
     """Rates of lasting change in a part of a video, in percent per second; NaN where they can't be measured."""
 
-    still_colour: float  # of static regions, if the camera is static too
+    still_colour: float  # of static regions; NaN if the camera moves
     still_contrast: float
     colour: float  # of whole frames
     contrast: float

@@ -1,4 +1,4 @@
-"""Features that videos are compared by. A distance always names its feature."""
+"""Features of videos. A distance is always reported with its feature's name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vitascope.judge.network import Judge
 from vitascope.video import Video
 from vitascope.video.pixels import resized
 
-CELLS = 4  # of the grid, in each of rows and columns
-FPS = 8.0  # at which changes are measured
-ROWS = 64  # pixels of the shorter side at which they are
+CELLS = 4  # cells per side of the grid
+FPS = 8.0  # frame rate for measuring changes
+ROWS = 64  # shorter side in pixels for measuring changes
 Vector = Float[np.ndarray, " d"]
 
 
@@ -52,7 +52,7 @@ def colours(video: Video) -> Vector:
 def changes(video: Video) -> Vector:
     """Mean absolute change per step of red, green and blue of each cell's pixels, 0 to 100.
 
-    Videos are sampled at about 8 frames per second and resized to at most 64 rows on the shorter side, because pixels
+    Videos are sampled at about 8 frames per second and resized to at most 64 pixels on the shorter side, because pixels
     of larger pictures change more.
     """
     frames = video.frames[:: max(1, round(float(video.fps) / FPS))]

@@ -41,7 +41,7 @@ def default_shape(config: PipelineConfig) -> VideoShape:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """A context without the package's log below errors; notes on each video would bury the progress."""
+    """A context that logs only errors, because notes on each video would hide the progress."""
     log = logging.getLogger("vitascope")
     level = log.level
     log.setLevel(logging.ERROR)

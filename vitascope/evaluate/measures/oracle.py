@@ -1,4 +1,4 @@
-"""An oracle pipeline: ground-truth latents replace the model, so only conditioning and codec remain to be measured."""
+"""An oracle pipeline: ground-truth latents replace the model, which isolates errors of conditioning and codec."""
 
 from __future__ import annotations
 

@@ -10,16 +10,16 @@ from jaxtyping import Float, UInt8
 from vitascope.evaluate.measures.blobs import Blob, Detection, coloured_hues, same_hue
 from vitascope.evaluate.measures.tracking import MAX_HUE_DISTANCE, hue_distance
 
-MIN_DETECTIONS = 4  # of a blob whose end is examined
-GONE = 0.1  # of a blob's area
-SUDDEN = 0.6  # of a blob's area left just before it was gone: nothing occluded it
-PATIENCE = 4  # frames within which a lost blob must be gone; otherwise tracking confused it with another
-WALL_LEVELS = 40.0  # of 255; pixels that differ by more are not part of the occluder
-SLACK = 0.3  # of the time behind an occluder, added to the due time
+MIN_DETECTIONS = 4  # minimum for a blob whose end is examined
+GONE = 0.1  # a blob is gone below this share of its area
+SUDDEN = 0.6  # a blob with more of its area left just before it is gone was not occluded
+PATIENCE = 4  # frames within which a lost blob must be gone; otherwise tracking failed
+WALL_LEVELS = 40.0  # levels of 255; pixels that differ by more are not part of the occluder
+SLACK = 0.3  # share of the time behind an occluder that is added to the due time
 MIN_FLIGHT = 3  # frames between bounces
-MAX_AREA_STEP = 0.25  # per frame, of the logarithm of a flying blob's area; faster changes mean it breaks up
-MAX_MISFIT = 6.0  # times the distance from a parabola; lower flights do not count
-MIN_REBOUND = 0.06  # of the picture's shorter side; lower ones are jitter
+MAX_AREA_STEP = 0.25  # change per frame of the log of a flying blob's area; a larger one means that it breaks up
+MAX_MISFIT = 6.0  # least height of a flight, in units of its RMS distance from a parabola
+MIN_REBOUND = 0.06  # least height as a share of the picture's shorter side; lower rebounds are jitter
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 

@@ -28,7 +28,7 @@ MAX_ROWS, MAX_FPS = 96, 8.0  # of renders; the judge reads no more
 
 @dataclass(frozen=True)
 class Question:
-    """A scene and a prompt that describes all of it. `split` tells if training had the first actor's combination."""
+    """A scene and a prompt that describes all of it. `split` is the split of the first actor's combination."""
 
     name: str
     scene: Scene
@@ -84,5 +84,5 @@ def render_jobs(questions: Sequence[Question]) -> list[VideoJob[Question]]:
 
 
 def scene_settings(seed: int) -> dict[str, Any]:
-    """Settings that determine the scenes of a seed, as kept videos record them."""
+    """Settings that determine the scenes of a seed, as recorded with cached videos."""
     return {"world_version": WORLD_VERSION, "seed": seed}

@@ -24,6 +24,6 @@ def load_judge(folder: Path | None, device: str) -> Judge:
 
 
 def shuffled(readings: Sequence[Reading]) -> list[Reading]:
-    """Another clip's reading for each clip: the accuracy of chance, given how often each value occurs."""
+    """Another clip's reading for each clip, for the accuracy of chance at the frequencies of the values."""
     half = len(readings) // 2
     return [*readings[half:], *readings[:half]]

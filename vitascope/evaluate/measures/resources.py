@@ -1,4 +1,4 @@
-"""Resources of a `vitascope` command in a process of its own: wall time, processor time, and memory."""
+"""Resources of a `vitascope` command in a separate process: wall time, processor time, and memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Usage:
 
 
 def run_vitascope(words: Sequence[str], say: Callable[[str], None]) -> Usage:
-    """The usage of `vitascope` run with these arguments; `say` receives the lines of its stderr except errors.
+    """Resources used by `vitascope` with these arguments; `say` receives all lines of its stderr except errors.
 
     Raises:
         VitascopeError: the command reported a usage error.
@@ -95,7 +95,7 @@ def peak_memory() -> float:
 
 
 def memory_now() -> float:
-    """Bytes that this process holds now; the peak where only that is known, NaN where nothing is."""
+    """Bytes of memory that this process uses now; the peak if only that is known, else NaN."""
     held = _status("VmRSS")
     return peak_memory() if held is None else held
 

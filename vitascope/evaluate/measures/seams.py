@@ -1,4 +1,4 @@
-"""Seams of tiled and chunked coding: steps at edges that coding at once does not have."""
+"""Seams of tiled and chunked coding: steps at edges, absent when the whole clip is coded at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vitascope.codec.streaming import (
 from vitascope.kernels.device import device_of
 from vitascope.video import Video
 
-SIDE, NUM_FRAMES = 128, 9  # of the crop that is coded: two chunks, and the smallest useful tiles
+SIDE, NUM_FRAMES = 128, 9  # size of the coded crop: two chunks, and the smallest useful tiles
 COLUMNS, ROWS, TIME = 4, 3, 2  # axes of pixels
 
 Pixels = Float[Tensor, "1 3 t h w"]

@@ -10,19 +10,19 @@ from jaxtyping import Bool, Float, UInt8
 
 from vitascope.video.cuts import LUMA_BT709, Cells, cells
 
-MIN_FRAMES = 6  # of a video that is measured
-ROWS = 96  # pixels of the shorter side that larger videos are resized to
-CUT_STRENGTH = 1.6  # times the steps around it
+MIN_FRAMES = 6  # minimum length of a measured video
+ROWS = 96  # shorter side in pixels to which larger videos are resized
+CUT_STRENGTH = 1.6  # strength of a cut, relative to the steps around it
 FINE = 32  # cells along the shorter side of a picture
-STILL_LEVELS = 1.5  # of 255; less deviation of brightness over the clip, without flicker, means static
+STILL_LEVELS = 1.5  # levels of 255; a cell is static if its brightness, without flicker, deviates less
 SMOOTHED = 4  # frames averaged to remove flicker; even, so that alternating flicker cancels
-MIN_STILL = 0.02  # of the picture; flicker needs a larger static region
-PATTERN_LEVELS = 2.0  # of 255; more variation from cell to cell is a pattern whose motion shows
-UNMOVED = 0.4  # of patterns near the edges stay in place if the camera is static
+MIN_STILL = 0.02  # share of the picture; flicker needs a larger static region
+PATTERN_LEVELS = 2.0  # levels of 255; more variation between cells is a pattern whose motion is measurable
+UNMOVED = 0.4  # share of patterns near the edges that stay in place if the camera is static
 EDGE = 6  # cells
-MIN_TONE = 0.1  # of the picture must be light, and dark, to measure contrast
-MIN_SPAN = 8.0  # levels of 255 between them
-MIN_SECONDS = 1.5  # of a clip whose drift is measured
+MIN_TONE = 0.1  # shares of the picture that must be light, and dark, to measure contrast
+MIN_SPAN = 8.0  # least difference of light and dark in levels of 255
+MIN_SECONDS = 1.5  # minimum length of a clip whose drift is measured
 
 
 def flicker(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
@@ -30,7 +30,7 @@ def flicker(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
 
     Each cell's flicker is half the median over time of the absolute second difference. The result is the 75th
     percentile over static cells. A cell is static if its brightness, averaged over four frames, deviates little, or no
-    more than its flicker explains. Motion changes brightness for good, or in few frames.
+    more than its flicker explains. Motion changes brightness permanently, or in few frames.
     """
     luma = cells(frames, FINE) @ LUMA_BT709
     if len(luma) < SMOOTHED + 2:

@@ -16,7 +16,7 @@ from vitascope.video.shape import VideoShape
 from vitascope.worlds.solids.words import COLOURS
 
 Run = Callable[[Request], Video]
-"""Makes the video of a request, as `Pipeline.run` does."""
+"""Generates the video of a request, as `Pipeline.run` does."""
 
 
 class Subject(NamedTuple):

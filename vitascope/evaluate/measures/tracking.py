@@ -1,4 +1,4 @@
-"""Tracking of bodies of known colours, for the measures of motion."""
+"""Tracking of bodies of known colours, for measures of motion."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import Float, UInt8
 
 from vitascope.worlds.solids.cast import RGB
 
-MIN_SATURATION = 0.45  # of a coloured body's pixels; walls, sky and wood have less
+MIN_SATURATION = 0.45  # least saturation of a coloured body's pixels; walls, sky and wood have less
 MAX_HUE_DISTANCE = 22.0  # degrees
-MIN_SHARE = 2e-4  # of the picture; fewer pixels are noise
+MIN_SHARE = 2e-4  # share of the picture; fewer pixels are noise
 
 
 def track(frames: UInt8[np.ndarray, "t h w 3"], colours: Sequence[RGB]) -> Float[np.ndarray, "t bodies 2"]:

@@ -1,8 +1,8 @@
 """A cache of generated videos, from which an interrupted evaluation resumes.
 
 A cache folder has the layout that `vitascope prepare videos` reads: `NAME.mp4`, and `metadata.jsonl` with a line
-`{"file_name": "NAME.mp4", "prompt": "..."}` each. `made.json` records the settings. Videos that are measured to the
-pixel are lossless `NAME.npz` files instead.
+`{"file_name": "NAME.mp4", "prompt": "..."}` each. `made.json` records the settings. Lossless `NAME.npz` files replace
+MP4 for videos measured to the pixel.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class VideoJob(Generic[T]):
-    """A video to make: its file's stem, its prompt, and the request that makes it."""
+    """A video to generate: its file's stem, its prompt, and its request."""
 
     name: str
     prompt: str
@@ -50,7 +50,7 @@ def generate_missing(
     *,
     exact: bool = False,
 ) -> dict[str, Path]:
-    """The files of all jobs by name. Missing ones are made by `run` from the job's request, and counted.
+    """The files of all jobs by name. `run` generates missing ones from the job's request; progress counts them.
 
     Files are MP4, or lossless with `exact`; `read_cached` reads both.
 

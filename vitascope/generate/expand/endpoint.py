@@ -48,7 +48,7 @@ class Endpoint:
 
 
 def expand(endpoint: Endpoint, prompt: str, seed: int, *, context: str = "") -> str:
-    """The prompt as the model expands it. `context` is text that also holds for it.
+    """The prompt, expanded by the language model. `context` is a storyboard's text for all shots.
 
     Raises:
         EndpointError: no answer in time, or an answer that is no prompt.

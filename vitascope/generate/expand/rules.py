@@ -45,7 +45,7 @@ Name = TypeVar("Name")
 Topic = Literal["colour", "motion", "place", "time", "camera"]
 
 MAX_LENGTH: dict[Language, int] = {"en": 25, "zh": 50}  # words, or characters, of a short prompt
-CAMERAS: tuple[CameraMove, ...] = ("still", "zoom_in", "pan_left", "pan_right")  # these suit whatever happens
+CAMERAS: tuple[CameraMove, ...] = ("still", "zoom_in", "pan_left", "pan_right")  # these suit every motion
 MOTIONS: tuple[Motion, ...] = ("right", "left", "jump", "spin", "sway")
 
 # Words that may refer to a topic; where one is found, the topic is covered.
@@ -93,7 +93,8 @@ class Additions(NamedTuple):
 def expand(prompt: str, seed: int, *, has_pictures: bool = False, is_image: bool = False) -> str:
     """The expanded prompt; the same seed adds the same text. Long prompts and several sentences stay unchanged.
 
-    With pictures given, only a camera move is added, since they show the rest. An image gets neither motion nor camera.
+    With pictures given, only a camera move is added, since they show the rest. An image gets no motion and no camera
+    move.
 
     Raises:
         PromptError: an empty prompt, or one with too many characters.
@@ -121,7 +122,7 @@ def expand_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
 
 
 def _expanded(text: str, everything: str, seed: int, closed: Collection[Topic]) -> str:
-    """The text with additions on topics that are neither closed nor covered by `everything`."""
+    """The text with additions on topics that are not in `closed` and not covered by `everything`."""
     language: Language = "zh" if re.search(r"[\u3400-\u9fff]", text) else "en"
     length = len(text) if language == "zh" else len(text.split())
     if _SEVERAL_SENTENCES.search(text) or length > MAX_LENGTH[language]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vitascope.errors import MediaError, reason
 
-DECODED = 6  # animations kept in memory, about 20 MB each
+DECODED = 6  # cached animations, about 20 MB each
 DEFAULT_MILLISECONDS = 42  # per frame: 24 frames per second
 
 

@@ -49,7 +49,7 @@ class Canvas:
         )
 
     def noise(self, across: float, down: float, *, perspective: bool = False) -> Mask:
-        """Smooth noise in -1..1 with `across` and `down` cells per unit; `perspective` lays it on the ground."""
+        """Smooth noise in -1..1 with `across` and `down` cells per unit; `perspective` projects it onto the ground."""
         grid = self.draw.uniform(-1, 1, (64, 64)).astype(np.float32)
         rows = 2.5 * np.log(np.maximum(self.y, 0.0) + 0.04) if perspective else self.y
         return _weights(rows[:, 0] * down) @ grid @ _weights(self.x[0] * across).T

@@ -43,11 +43,11 @@ class Actor:
 
     character: Character
     motion: Motion
-    slot: float  # centre of its share of the frame's width: -0.5 left to 0.5 right
+    slot: float  # centre of its part of the frame's width: -0.5 left to 0.5 right
     depth: float  # 1 in the middle; larger is farther away
-    size: float  # of its longer side, as a share of its room
-    speed: float  # relative to 1
-    phase: float  # seconds by which its animation is ahead
+    size: float  # length of its longer side, as a share of the available room
+    speed: float  # factor of the usual speed
+    phase: float  # its animation's time at time 0, in seconds
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def sample_scene(
 
 
 def is_held_out(character: Character, motion: str, place: str, share: float) -> bool:
-    """True if a combination is kept out of training; emoji of the same name count as one character."""
+    """True if a combination is excluded from training; emoji of the same name count as one character."""
     return is_within_share(f"{character.name.en} {motion} {place}", share)
 
 
@@ -104,7 +104,7 @@ def has_combinations(characters: Sequence[Character], split: Split, share: float
 
 
 def _draw_character(draw: np.random.Generator, characters: Sequence[Character]) -> Character:
-    """A random character; the characters of one name, such as the 24 clocks, count as one together."""
+    """A random character; all characters of one name, such as the 24 clocks, count as one."""
     while True:
         character = _pick(draw, characters)
         if draw.random() * sum(other.name.en == character.name.en for other in characters) < 1:

@@ -50,7 +50,10 @@ PLASTIC = Finish()
 
 
 class MaterialProperties(NamedTuple):
-    """Appearance and mechanics of a material. Restitution is the speed kept in a bounce; density is in kg per litre."""
+    """Appearance and mechanics of a material.
+
+    Restitution is the ratio of speeds after and before a bounce; density is in kg per litre.
+    """
 
     finish: Finish
     tint: float  # multiplies the colour
@@ -89,9 +92,9 @@ class Face:
     """Positions of a character's face and accessories in units of its height; `ink` colours brows and mouth."""
 
     eyes: Triple  # centre of the left eye; the right one is its mirror image
-    eye: float  # its radius
+    eye: float  # radius of an eye
     mouth: tuple[float, float]  # (y, z) of its centre
-    mouth_width: float  # half of it
+    mouth_width: float  # half the width of the mouth
     crown: tuple[float, float, float]  # y and z of the top of the head, and the radius there
     neck: tuple[float, float, float]  # y and z of the neck, and its radius
     ink: RGB = DARK

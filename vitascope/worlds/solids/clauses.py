@@ -43,7 +43,7 @@ class Group(NamedTuple):
 
 
 def groups(scene: Scene, shot: Shot) -> list[Group]:
-    """Groups of actors in caption order; partners are left out, because the other actor's clause names them."""
+    """Groups of actors in caption order, without partners, which another actor's clause names."""
     found: list[Group] = []
     partners = {act.partner for act in shot.acts}
     for number, (actor, act) in enumerate(zip(scene.actors, shot.acts, strict=True)):

@@ -31,11 +31,11 @@ Name = TypeVar("Name")
 
 DROP = 1.1  # metres of a fall; the actor's centre starts inside the picture
 FALL_SECONDS = 0.9  # an actor lands after 0.7 s and then rebounds
-HIDE_PERIOD, OUT_AGAIN = (1.9, 2.3), 0.85  # seconds, and the share of them after which the actor reappears
-GIVE_PERIOD, HANDED = (3.6, 4.4), 0.35  # seconds, and the share of them after which the gift has changed hands
+HIDE_PERIOD, OUT_AGAIN = (1.9, 2.3), 0.85  # seconds, and the share of the period after which the actor reappears
+GIVE_PERIOD, HANDED = (3.6, 4.4), 0.35  # seconds, and the share of the period after which the gift has changed hands
 PERIODS: dict[Motion, float] = {"jump": 0.95, "spin": 2.0, "circle": 2.2, "sway": 1.7, "wave": 0.7, "right": 6.0}
 GROUP_MOTIONS: tuple[Motion, ...] = ("jump", "spin", "sway", "fall")
-ALONE_SHARE = 0.75  # of the events with independent actions
+ALONE_SHARE = 0.75  # share of single actors among events with independent actions
 BODIES: dict[Kind, tuple[BodyShape, Vector]] = {  # half-sizes for a height of 1; characters are boxes that stay upright
     "ball": ("sphere", (0.5, 0.5, 0.5)),
     "cube": ("box", (0.5, 0.5, 0.5)),

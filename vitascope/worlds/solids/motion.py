@@ -146,7 +146,7 @@ def _handed(cycles: float) -> float:
 
 
 def _hold(actor: Actor, act: Action, share: float) -> Pose:
-    """Standing pose with the arms held forward; `share` raises them."""
+    """Standing pose with the arms forward; `share` raises them."""
     forward = about_x(-1.2 * (0.3 + 0.7 * share))
     limbs: dict[Limb, Matrix] = {"left_arm": forward, "right_arm": forward} if actor.kind in CHARACTERS else {}
     return Pose(np.array((*act.home, 0.0)), about_z(act.heading), limbs)

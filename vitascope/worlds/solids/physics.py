@@ -24,7 +24,7 @@ Vector = tuple[float, float, float]
 GRAVITY = 5.0  # m/s^2; at 9.8 a fall of one metre takes only four frames at 8 frames per second
 TIMESTEP = 1 / 2000
 REST = 0.05  # seconds of separation before a new contact counts; resting bodies separate and touch continually
-STIFFNESS = 2e5  # of contacts, in 1/s^2; a bounce takes pi / sqrt(STIFFNESS) = 7 ms, or 14 time steps
+STIFFNESS = 2e5  # stiffness of contacts in 1/s^2; a bounce takes pi / sqrt(STIFFNESS) = 7 ms, or 14 time steps
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Fixture:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Bodies that obey one law; `restitution` is the share of the speed that a bounce keeps.
+    """Bodies that obey one law; `restitution` is the ratio of speeds after and before a bounce.
 
     A pendulum's only body hangs from `pivot`.
     """

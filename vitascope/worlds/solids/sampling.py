@@ -25,11 +25,11 @@ from vitascope.worlds.solids.words import (
 )
 from vitascope.worlds.splits import Split, is_within_share
 
-SHARES = {"more shots": 0.35, "weather": 0.25, "style": 0.2}  # of the eligible clips, at full variety
-STILL_SHARE = 0.5  # of the shots that allow a still camera
+SHARES = {"more shots": 0.35, "weather": 0.25, "style": 0.2}  # shares of the eligible clips, at full variety
+STILL_SHARE = 0.5  # share of still cameras in shots that allow one
 MIN_SHOT = 0.8  # seconds
 CUT_JITTER = 0.15  # as a share of a shot's length
-MAX_DRAWS = 20_000  # scenes rejected for the wrong split
+MAX_DRAWS = 20_000  # maximum number of scenes rejected for the wrong split
 LEVEL: tuple[CameraMove, ...] = ("zoom_in", "zoom_out", "pan_left", "pan_right")  # moves that don't look over a wall
 FRAMED: tuple[CameraMove, ...] = tuple(camera for camera in CAMERA_MOVES if camera not in ("still", "follow", "close"))
 
@@ -45,8 +45,8 @@ def sample_scene(
 
     All captioned actions are complete within `seconds`, so shorter clips have fewer shots and kinds of events.
 
-    `variety`, 0 to 1, scales the frequency of shots after the first, interactions, accessories, expressions,
-    materials, weather and styles. 0 leaves independent actions of plain actors in one shot.
+    `variety`, 0 to 1, scales the frequency of shots after the first, interactions, accessories, expressions, materials,
+    weather and styles. 0 leaves independent actions of plain actors in one shot.
 
     No actor of a training scene is a held-out combination. In a held-out scene, the first actor is one
     in the first shot. `count_combinations` counts the combinations of a split.
@@ -68,7 +68,7 @@ def sample_scene(
 
 
 def is_held_out(colour: str, kind: str, motion: str, place: str, share: float) -> bool:
-    """True if a combination is kept out of training; a hash decides, so the answer never changes."""
+    """True if a combination is excluded from training; a hash decides, so the result never changes."""
     return is_within_share(f"{colour} {kind} {motion} {place}", share)
 
 

@@ -43,11 +43,11 @@ class Action:
     motion: Motion
     home: tuple[float, float] = (0.0, 0.0)  # its base on the ground: right, away from the camera
     reach: float = 0.0  # greatest distance from home
-    lift: float = 0.0  # height above the ground: of a fall, or of carrying hands
-    period: float = 1.0  # of a jump, turn, circle or sway; or the time to cross the reach twice
+    lift: float = 0.0  # height above the ground of a fall or of carrying hands
+    period: float = 1.0  # period of a jump, turn, circle or sway, or twice the time to cross the reach
     phase: float = 0.0  # share of the period elapsed at time 0
     heading: float = 0.0  # orientation while it stays in place
-    partner: int | None = None  # number of the other actor involved
+    partner: int | None = None  # index of the partner
 
 
 @dataclass(frozen=True)

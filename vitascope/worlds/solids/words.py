@@ -1,4 +1,4 @@
-"""Vocabulary of the world: everything that can appear, with its names in English and Chinese.
+"""Vocabulary of the world: all contents of scenes, with their names in English and Chinese.
 
 `captions.py` composes captions from it.
 """
