@@ -46,7 +46,7 @@ class ClipEncoder:
     captions_per_language: int
 
     def encode(self, clips: Sequence[Clip], reader: Reader, label: str) -> list[EncodedClip]:
-        """All readable clips, encoded. Progress lines begin with `label`."""
+        """All readable clips, encoded. Progress lines contain `label`."""
         captions = [clip.some_captions(self.captions_per_language) for clip in clips]
         prompts = [
             [

@@ -94,7 +94,7 @@ class CausalInput:
     framed: Float[Tensor, "b t2 h2 w2 c"] | None  # memory of `frames` with a margin, for `winograd`; None: not used
 
     def last(self, num_frames: int) -> Frames:
-        """The last frames, zeros included where there are too few."""
+        """The last `num_frames` frames, preceded by zeros if there are fewer."""
         missing = num_frames - self.frames.shape[2]
         return F.pad(self.frames, (0, 0, 0, 0, missing, 0)) if missing > 0 else self.frames[:, :, -num_frames:]
 

@@ -104,9 +104,9 @@ def sample_sigma(num: int, *, mean: Number, std: Number, generator: torch.Genera
 
 
 def shift_factor(num_tokens: int, *, reference_tokens: int, base: Number = 1.0) -> float:
-    """alpha = base * sqrt(num_tokens / reference_tokens). num_tokens counts video tokens, text excluded.
+    """The factor alpha of `shift_sigma`: base * sqrt(num_tokens / reference_tokens).
 
-    A longer video needs more noise to be hidden equally well: more tokens average the noise out.
+    num_tokens counts video tokens, text excluded. More tokens average the noise out, so longer videos need more noise.
 
     Raises:
         ValueError: an argument is not positive.
@@ -118,7 +118,9 @@ def shift_factor(num_tokens: int, *, reference_tokens: int, base: Number = 1.0) 
 
 
 def shift_sigma(sigma: Float[Tensor, " n"], shift: Number) -> Float[Tensor, " n"]:
-    """alpha * sigma / (1 + (alpha - 1) * sigma): closer to noise for alpha > 1; 0 and 1 are unchanged.
+    """Shifted noise levels, alpha * sigma / (1 + (alpha - 1) * sigma).
+
+    alpha > 1 moves them towards noise; 0 and 1 are unchanged.
 
     Source: Esser et al. 2024 (arXiv:2403.03206), equation 23.
     """

@@ -27,8 +27,8 @@ Frames = UInt8[np.ndarray, "t h w 3"]
 def find_vanished(frames: Frames, blobs: list[Blob]) -> list[Detection]:
     """The last detections of blobs that disappear inside the picture.
 
-    A blob that disappears at once has vanished. One that shrinks is occluded, and has vanished if it does not reappear
-    where and when its motion brings it out.
+    A blob that disappears at once has vanished. A blob that shrinks first is occluded. It has vanished if it
+    does not reappear at the place and time that its motion predicts.
     """
     hues = coloured_hues(frames)
     return [blob.last for blob in blobs if _vanishes(blob, blobs, frames, hues)]

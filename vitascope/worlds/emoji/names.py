@@ -79,7 +79,7 @@ WHO_ZH = {"男人": "男人", "女人": "女人", "成人": "人"}
 
 
 class Name(NamedTuple):
-    """English name with its plural, if regular enough; Chinese name with its measure word."""
+    """English name with its plural, None for long phrases; Chinese name with its measure word."""
 
     en: str
     plural: str | None
