@@ -1,4 +1,4 @@
-"""What tests are skipped on this machine, and why; the summary names them."""
+"""Skips tests that this machine can't run; the summary names them with the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _can_render() -> bool:
-    """Whether MuJoCo renders here, tried in a process of its own; the backend that does is the one the tests use."""
+    """True if MuJoCo renders here, tried in a separate process; the tests use the backend that works."""
     native = not sys.platform.startswith("linux")
     chosen = os.environ.get("MUJOCO_GL")
     for backend in [chosen] if chosen or native else ["egl", "osmesa"]:

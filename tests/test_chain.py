@@ -17,7 +17,7 @@ TEXT_ENCODER = Path(__file__).parents[1] / "vitascope" / "models" / "playground"
 
 
 def figures(run: Path, name: str) -> list[float]:
-    """What a run logged under a name, in the order of its steps."""
+    """Values that a run logged under a name, in order of steps."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [record[name] for record in records if name in record]
 

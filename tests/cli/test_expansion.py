@@ -1,4 +1,4 @@
-"""`--expand`: the fuller prompt is used and printed, and an endpoint that fails is told of."""
+"""`--expand`: the expanded prompt is used and printed, and a failing endpoint causes a warning."""
 
 from __future__ import annotations
 

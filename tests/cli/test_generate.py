@@ -151,7 +151,7 @@ record(types.SimpleNamespace(stream=frames, grid=grid), Generate(prompt="a cat")
 
 
 def test_a_kill_leaves_a_file_that_plays(tmp_path: Path) -> None:
-    """Of all frames but the last. Fails when frames wait in the encoder, or the file needs its end to be read."""
+    """It lacks only the last frame. Fails when frames wait in the encoder, or reading the file requires its end."""
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED],
         cwd=tmp_path,
@@ -202,7 +202,7 @@ def test_names_of_the_files(
 
 
 def test_a_made_up_name_is_a_new_one(pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was made of the same footage before stays; only a file that -o names is replaced."""
+    """Earlier results of the same footage stay; only a file named with -o is replaced."""
     Path("ball.mp4").touch()
     edit = ["edit", "ball.mp4", "snow", "--strength", "0.5"]
     two = [*edit, "-n", "2", "-o", "out.mp4"]

@@ -40,7 +40,7 @@ def test_train_passes_config_run_and_overrides_on(
 
 
 def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Fails when the device is looked for only after the data was read, or the run's folder was made."""
+    """Fails when the device is checked only after reading the data or creating the run's folder."""
     (tmp_path / "clips").mkdir()
     config = tmp_path / "codec.toml"
     config.write_text(f'data = "{tmp_path}"\n', encoding="utf-8")

@@ -125,7 +125,7 @@ def test_a_finished_set_and_shards_themselves_are_not_packed_again(dataset, tmp_
 
 
 def test_names_in_an_index_lead_nowhere_else(dataset, tmp_path):
-    """An index may come from a stranger: it names files of its own folder, and nothing is written where it says."""
+    """An index may be untrusted: paths out of its folder are refused, and none of its paths is written to."""
     out = write_shards(dataset, tmp_path / "shards")
     index = out / "index.jsonl"
     text = index.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What `evaluate codec` says of copies: nothing of equal ones, and of each kind of damage the measure meant for it."""
+"""`evaluate codec` on copies: equal ones have no loss; each kind of damage changes the measure meant for it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_equal_copy_lacks_nothing(features: PerceptualDistance) -> None:
 
 
 def test_a_blur_is_far_in_features_and_does_not_flicker(features: PerceptualDistance) -> None:
-    """Another brightness costs as many dB but next to no features: the measure isn't PSNR by another name."""
+    """A change of brightness costs the same dB, but almost no feature distance, so the measure differs from PSNR."""
     soft = compare("blur", clip(), blurred(clip()), features)
     level = 10 ** (-soft.psnr / 20) * 255
     frames = np.clip(clip().frames.astype(float) + level, 0, 255).round().astype(np.uint8)
@@ -95,9 +95,9 @@ Damage = Callable[[Tensor, Tensor, bool], Tensor]
 
 
 class Sampler(Codec):
-    """Keeps a pixel of each cell, so that nothing depends on tiles or chunks; the damage is done to decoded pixels.
+    """A codec that samples one pixel per cell, independent of tiles and chunks, and damages decoded pixels.
 
-    It is told the latent, the pixels, and whether the chunk is a later one.
+    The damage receives the latent, the pixels, and True for chunks after the first.
     """
 
     def __init__(self, damage: Damage | None = None):

@@ -84,7 +84,7 @@ def test_rendered_clips_pass(worlds, behind, bounce):
 
 
 def test_a_ball_that_does_not_come_out_from_behind_a_wall_has_vanished():
-    """Fails when the time at which the ball is due is not looked at: both clips lose it bit by bit."""
+    """Fails when the ball's due time is ignored: it disappears gradually in both clips."""
     assert measure(roll(gone_from=17)).failed == ["vanished"]
     assert measure(roll(num_frames=20)).failed == []  # not due yet
 

@@ -71,7 +71,7 @@ class Simulator:
         return Video(before if request.backward else after, 8.0)
 
     def connect(self, request: Connect) -> Video:
-        """The first video's last frame held; the step to the other is as large as it is."""
+        """The first video's last frame, repeated; the step to the second video is not smoothed."""
         before = request.before
         held = np.repeat(before.frames[-1:], round(request.seconds * before.fps), axis=0)
         return codec(Video(np.concatenate([before.frames, held, request.after.frames]), before.fps))
@@ -176,7 +176,7 @@ def test_what_is_given_is_compared_with_the_codec_of_all_that_is_given() -> None
 
 
 def test_each_video_is_made_of_the_same_clips_however_many_there_are(subjects: list[Subject]) -> None:
-    """Else what is kept of some clips couldn't be gone on with for more."""
+    """Otherwise cached videos of a few clips couldn't be reused in a run with more."""
     run = Simulator(subjects).run
     few, many = (make_tasks(subjects[:num], STEP, strength=0.8, seed=0) for num in (2, 3))
     assert [task.name for task in many[: len(few)]] == [task.name for task in few]

@@ -1,4 +1,4 @@
-"""Distances of clips from real ones: spoilt clips lie further away than real ones, each in its own way."""
+"""Frechet distances from real clips: degraded clips are further away than real ones, each on its own feature."""
 
 from __future__ import annotations
 

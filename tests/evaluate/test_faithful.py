@@ -1,4 +1,4 @@
-"""The bundled judge against the world: renders score as it says of itself, another scene's readings near chance."""
+"""The bundled judge on rendered scenes: renders score at its own accuracy, another scene's readings near chance."""
 
 import pytest
 

@@ -45,7 +45,7 @@ def test_features_that_never_vary_do_no_harm() -> None:
 
 
 def test_an_interval_holds_the_distance_and_narrows_with_more_clips() -> None:
-    """Fails when the excess of repeated clips stays in: the interval then lies above the distance itself."""
+    """Fails without the correction for repeated clips: the interval is then above the distance itself."""
     widths = []
     for num in (40, 640):
         draw = np.random.default_rng(3)

@@ -32,7 +32,7 @@ def number_of(video: Video) -> int:
 
 
 class Oracle:
-    """Reads a numbered video's sentence, and lies about one attribute."""
+    """Returns a numbered video's sentence with one wrong attribute."""
 
     def __init__(self, truths: list[Sentence], lie: str = "", confidence: float = 1.0):
         self.truths, self.lie, self.confidence = truths, lie, confidence

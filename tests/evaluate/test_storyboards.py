@@ -116,7 +116,7 @@ def test_each_cut_asked_for_is_answered_by_one(
 
 
 def test_who_is_in_every_shot_is_the_cast() -> None:
-    """Whoever is named first, since a reading's order says nothing; and whom the text tells of is among them."""
+    """The cast doesn't depend on the order in a reading. `first_actor_kept` requires the text's first actor."""
     score = BoardScore("", [8], [8], "red cube", [["red cube", "blue ball"], ["blue ball"]])
     assert (score.same_cast, score.first_actor_kept) == (True, False)
     score = BoardScore("", [8], [8], "red cube", [["red cube"], ["blue ball", "red cube"]])

@@ -40,7 +40,7 @@ class Runner:
 
 
 def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path: Path) -> None:
-    """Fails when a kept file isn't looked for, or the prompts are written only at the end."""
+    """Fails when cached files are ignored, or the prompts are written only at the end."""
     prompts = [f"prompt {k}" for k in range(5)]
     jobs = [VideoJob(f"{k}", text, Generate(prompt=text, seed=k)) for k, text in enumerate(prompts)]
     with pytest.raises(KeyboardInterrupt):

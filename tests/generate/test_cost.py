@@ -1,4 +1,4 @@
-"""What a video is said to take is what it takes."""
+"""The reported cost of a video equals its measured cost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_pass_and_every_weight_counts(pipeline):
 
 @pytest.mark.parametrize("changes", [{}, {"solver": "heun"}, {"guidance": 1.0}, {"guidance_interval": (0.2, 0.75)}])
 def test_a_card_counts_the_passes_that_are_made(pipeline, changes, monkeypatch):
-    """Those of guidance, but outside its interval, and those of a solver: 2N - 1 velocities of Heun's."""
+    """Guidance takes two passes within its interval, else one; Heun's solver evaluates 2N - 1 velocities."""
     config = pipeline.config.model_copy(update=changes)
     pipeline = type(pipeline)(pipeline.codec, pipeline.transformer, pipeline.text_encoder, config)
     made = []

@@ -18,7 +18,7 @@ from vitascope.generate.requests import Storyboard, StoryboardShot
 
 
 class Service(ThreadingHTTPServer):
-    """Keeps what it is asked, and answers what it is told to."""
+    """A server that records requests and sends the configured answer."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

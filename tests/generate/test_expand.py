@@ -1,4 +1,4 @@
-"""Expansion by rule: fuller in the captions' own words, the same for a seed, and nothing that was said is changed."""
+"""Expansion by rules: additions in the captions' wording, reproducible by seed, with the prompt itself unchanged."""
 
 from __future__ import annotations
 

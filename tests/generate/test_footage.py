@@ -13,7 +13,7 @@ from vitascope.video.shape import FrameShape
 
 
 def test_a_video_and_its_file_give_the_same_frames(tmp_path: Path) -> None:
-    """Of 24 frames a second every third. Fails when frames are taken from the middle of each new one's time."""
+    """At 24 fps, every third frame. Fails when frames are sampled at the middle of each new frame's interval."""
     levels = np.linspace(20, 230, 25).round().astype(np.uint8)
     video = Video(np.broadcast_to(levels[:, None, None, None], (25, 32, 32, 3)).copy(), 24.0)
     write_video(video, tmp_path / "ramp.mp4")
@@ -35,7 +35,7 @@ def test_a_still_stays_one_frame_and_has_no_rate(tmp_path: Path, caplog, on_disk
 
 
 def test_a_picture_of_another_size_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """First and last images, references and masks are cropped: fails when nothing is said of it."""
+    """First and last images, references and masks are cropped. Fails without a warning."""
     still = Video(np.zeros((1, 32, 48, 3), np.uint8), 1.0)
     fit_image(still, 32, 48)
     assert caplog.text == ""

@@ -82,7 +82,7 @@ def test_guidance_outside_its_interval_is_none(pipeline):
 
 
 def test_guidance_grows_with_the_time_from_what_is_given(pipeline):
-    """One step: tokens don't see each other's results. Fails when the ramp is ignored or runs the other way."""
+    """With one step, tokens don't affect each other. Fails when the ramp is ignored or reversed."""
     filling = canvas(random(4, 5, 4, 4), [0])
 
     def drawn(ramp: int, guidance: float) -> Tensor:
@@ -97,7 +97,7 @@ def test_guidance_grows_with_the_time_from_what_is_given(pipeline):
 
 
 def test_guidance_leads_away_from_the_other_text_alone(pipeline):
-    """With a pin, given frames and noise on what was made, against the formula."""
+    """Compared with the formula, with a pin, given frames and noise on generated ones."""
     filling = canvas(random(4, 4, 4, 4), [0, 2], [Pin(random(4, 1, 4, 4, seed=1), 6)])
     guidance = Guidance(3.0, (0.0, 1.0), 0.0, 0)
     told, untold = (
@@ -115,7 +115,7 @@ def test_guidance_leads_away_from_the_other_text_alone(pipeline):
 
 
 def test_where_all_is_near_there_is_one_pass(pipeline, monkeypatch):
-    """What isn't guided needs no answer to the negative prompt."""
+    """Without guidance, the pass with the negative prompt is skipped."""
     passes = []
     original = ConditionedDenoiser.__call__
     monkeypatch.setattr(ConditionedDenoiser, "__call__", lambda *given: passes.append(1) or original(*given))

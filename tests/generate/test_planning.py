@@ -1,7 +1,7 @@
-"""Every ability: what is given comes back, what is made depends on it, and lengths are what was asked for.
+"""Every verb: given frames come back, generated ones depend on them, and lengths match the request.
 
-The codec is the bundled one, since a random one keeps nothing; the transformer is random, so what is made is the worst
-that can stand beside what is given. When `Rollout.canvas` forgets what is known, a test of every ability here fails.
+The codec is the bundled one, because a random one loses everything. The transformer is random: its frames are the worst
+possible neighbours of given ones. If `Rollout.canvas` drops known frames, a test of every verb here fails.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def test_an_extended_video_begins_with_the_given_one(keeper, num_given):
 
 @pytest.mark.parametrize("num_given", [1, 2, 7, 9])
 def test_the_given_frames_that_come_first_are_counted(keeper, num_given):
-    """Those of the timeline that an interrupt needn't keep; the ones that fill up latent frames are never shown."""
+    """An interrupt may discard these frames; frames that only fill latent frames are never shown and don't count."""
     given = moving(num_given)
     forward, backward = (
         plan(keeper, Extend(video=given, prompt="", seconds=1, backward=backward)) for backward in (False, True)
@@ -96,7 +96,7 @@ def test_a_video_extended_backward_ends_with_the_given_one(keeper, seconds):
 
 
 def test_a_filled_video_keeps_what_is_not_missing(keeper):
-    """Two holes: the first begins where it is said to, the second is widened to latent frames."""
+    """Two holes: the first begins at the requested time, the second is widened to latent frames."""
     given = moving(33)
     video = keeper.fill(given, [(0.75, 1.25), (2.625, 3)], PROMPT, **QUICK)
     assert video.num_frames == 33
@@ -148,7 +148,7 @@ def test_first_and_last_image_come_back(keeper, picture, num_frames, num_still):
 
 
 def test_an_edit_keeps_what_the_mask_leaves_out(keeper):
-    """Beyond a seam of one latent cell, into which the codec's layers carry what is made beside it."""
+    """Except for a seam of one latent cell, which the codec's layers mix with generated neighbours."""
     clip, mask = moving(9), np.zeros((1, 32, 48, 3), np.uint8)
     mask[:, :, :12] = 255
     video = keeper.edit(clip, "a cat", strength=1, mask=Video(mask, 1.0), **QUICK)
@@ -235,7 +235,7 @@ def test_text_may_be_missing_but_not_where_it_is_all_there_is(keeper):
 
 
 def test_footage_is_fitted_and_a_note_says_so(keeper, tmp_path, caplog, monkeypatch):
-    """Another size, aspect and rate, and more of it than is needed, of which the end is read."""
+    """Footage of another size, aspect and rate, longer than needed: only its end is read."""
     path = moving(45, height=48, width=128, fps=5.0).save(tmp_path / "long.mp4")
     monkeypatch.setattr("vitascope.generate.footage.MAX_SECONDS", 2.0)
     with caplog.at_level(logging.WARNING):

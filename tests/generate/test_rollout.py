@@ -1,4 +1,4 @@
-"""Windows over a timeline: everything is made once, from what is known, and the stream of latents has no seam."""
+"""Windows over a timeline: each latent frame is generated once from known ones, and the stream has no seam."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_window_makes_something_and_begins_with_what_is_known(length):
 
 
 def test_a_long_video_is_one_stream_of_latents(pipeline, monkeypatch):
-    """What windows made, joined and decoded at once, is what was decoded as it grew: the codec sees no seam."""
+    """The windows' joined latents, decoded at once, equal the frames decoded incrementally: the codec has no seam."""
     rollouts: list[Rollout] = []
     original = Rollout.put
 
@@ -138,7 +138,7 @@ def test_each_window_is_pinned_to_the_end_of_what_exists(pipeline, monkeypatch):
 
 
 def test_further_windows_see_what_was_made_through_noise(pipeline, monkeypatch):
-    """Fails when the noise is left out, the network isn't told of it, or it stays in the video."""
+    """Fails when the noise is missing, its level isn't passed to the network, or it stays in the video."""
     levels: list[float] = []
     strays: list[Tensor] = []  # from what was made before, and from what was given
     others: list[Tensor] = []
@@ -182,7 +182,7 @@ def test_memory_of_what_was_decoded_is_short(pipeline: Pipeline):
 
 @pytest.mark.parametrize("verb", ["backward", "loop"])
 def test_frames_before_what_is_given_last_lead_to_it(pipeline: Pipeline, monkeypatch, verb: str):
-    """What both streams differ by in the first given frame is spread over the latent frame before it, no further."""
+    """The streams' difference at the first given frame is spread over the latent frame before it, no further."""
     draw = np.random.default_rng(3)
     clip = Video(draw.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), 8.0)
     if verb == "backward":

@@ -98,7 +98,7 @@ def test_a_storyboard_of_one_text_without_cuts_is_that_video(pipeline: Pipeline)
 
 
 def test_windows_show_the_shots_that_lie_in_them(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
-    """Every latent frame is told its own text and every cut is seen where it is, whichever window makes it."""
+    """Each latent frame gets its own text, and each cut is at its position, in every window."""
     asked: list[tuple[Canvas, list[Tensor]]] = []
     original = pipeline.sample
 
@@ -234,9 +234,10 @@ def test_a_long_storyboard_comes_as_it_is_made(pipeline: Pipeline):
 
 
 def test_a_minute_of_shots_is_made_in_flat_memory(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
-    """Twelve shots in sixty windows, each of which sees the shots that lie in it and remembers as little as the first.
+    """Twelve shots in sixty windows: each window gets only its own shots, and memory stays constant.
 
-    Fails when pictures that were decoded are kept, when windows are made before others are written, or see all shots.
+    Fails when decoded frames accumulate, when a window is generated before earlier frames are written, or gets all
+    shots.
     """
     kept: list[tuple[int, int, int]] = []
     written = 0

@@ -1,4 +1,4 @@
-"""What can be wrong with a downloaded folder is told in one line, which names the file and the cure.
+"""Errors of damaged downloads: one line that names the file and the cure.
 
 The folders are written by our own export, so these tests need no other project.
 """

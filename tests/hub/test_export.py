@@ -65,7 +65,7 @@ def export(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def read_transformer(folder: Path):
-    """What the peer's from_pretrained does; this one asks for the package accelerate, which nothing else here needs."""
+    """The peer's from_pretrained, without its need of the package accelerate."""
     network = diffusers.WanTransformer3DModel.from_config(diffusers.WanTransformer3DModel.load_config(folder))
     network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     return network.eval()

@@ -1,4 +1,4 @@
-"""What can be wrong with a whole model's folder is told in one line, before anything is loaded."""
+"""Errors of a whole model's folder: one line, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ WHOLE = (ID, [*CONFIGS[1], "*/*.safetensors"])  # no pickles
 
 @pytest.fixture
 def asked(wan_folder, monkeypatch, tmp_path) -> list[tuple[str, list[str]]]:
-    """What is asked of a hub that is this folder, without a network: ids and patterns of files."""
+    """Requests to a fake hub that serves this folder without a network: (id, file patterns)."""
     import huggingface_hub
 
     requests = []

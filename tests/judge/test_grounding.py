@@ -1,4 +1,4 @@
-"""What the judge's tokens are taught to show, by the truth of rendered clips."""
+"""Labels of the judge's tokens from the ground truth of rendered clips."""
 
 from __future__ import annotations
 

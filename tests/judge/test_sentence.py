@@ -1,4 +1,4 @@
-"""Sentences of attributes: what they say comes back, whatever order a scene lists its actors in."""
+"""Attribute sentences: reading inverts writing, for any order of a scene's actors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCENES = [sample_scene(seed) for seed in range(500)]
 
 
 def actors(attributes: dict[str, Any]) -> Counter[tuple[Any, ...]]:
-    """Who does what with whom: how often, without regard to the order. In noir nobody has a colour."""
+    """Counts of (looks, actions, partner), independent of order. In noir, actors have no colour."""
     noir = attributes["style"] == "noir"
     cast = [
         tuple(None if noir and key == "color" else actor[key] for key in sorted(actor))

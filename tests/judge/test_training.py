@@ -1,4 +1,4 @@
-"""Training of the judge: it learns, it goes on bit for bit, it stops at what it can't learn from."""
+"""Training of the judge: it learns, resumes bit for bit, and refuses unsuitable data."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_logits_bar_what_cannot_stand_in_a_slot(judge_config):
 
 
 def test_logits_of_several_shots_are_those_of_each_alone(judge_config):
-    """As `Judge.read` looks, so that the temperature is fitted to what is read; the cast is told by the whole."""
+    """As in `Judge.read`, so that the temperature fits its readings; the cast is read from the whole clip."""
     config = load_config(judge_config, JudgeTrainConfig)
     trainer, _ = trainer_of(config)
     clip = next(clip for clip in list_clips(config.data) if clip.shots_alone() and len(shots_of(clip.read(), 2)) == 2)
@@ -174,7 +174,7 @@ def test_what_happens_counts_as_much_as_it_is_told_to(judge_config):
 
 
 def test_clips_are_decoded_once_while_there_is_room(judge_config, monkeypatch):
-    """Fails when what is kept isn't what is drawn, or nothing is kept."""
+    """Fails when cached clips differ from the drawn ones, or nothing is cached."""
     decoded = []
     original = Reader.read
     monkeypatch.setattr(Reader, "read", lambda self, clip: decoded.append(clip.id) or original(self, clip))

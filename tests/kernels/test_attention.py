@@ -91,7 +91,7 @@ def test_training_in_bfloat16_takes_the_explicit_formula(monkeypatch):
 @torch.no_grad()
 @pytest.mark.parametrize("counted", [False, True])
 def test_sampling_in_bfloat16_takes_some_queries_at_a_time(counted, monkeypatch):
-    """Where the processor is made for it. Fails when a head or a sample takes another's keys, mask or place."""
+    """On processors with bfloat16 products. Fails when a head or sample uses another's keys, mask or position."""
     q_lengths, k_lengths = [7, 7, 4], [5, 9, 2]
     q = random(18, 3, 8)
     k, v = random(16, 3, 8, seed=1), random(16, 3, 8, seed=2)
@@ -107,7 +107,7 @@ def test_sampling_in_bfloat16_takes_some_queries_at_a_time(counted, monkeypatch)
 
 
 def test_what_the_processor_is_made_for_is_what_it_says():
-    """Fails when torch no longer tells it by the name that is asked for."""
+    """Fails when torch renames the query for this feature."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

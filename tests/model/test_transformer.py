@@ -62,7 +62,7 @@ def test_packed_is_one_sample_at_a_time(cross_attention_norm):
 
 
 def test_a_sample_does_not_depend_on_its_batch():
-    """Nor do its gradients: the packed gradient is the sum of the single ones."""
+    """The packed gradient is the sum of the single samples' gradients."""
     network = transformer()
     first = unpack(network(pack(SAMPLES)), pack(SAMPLES).lengths)[0]
     others = [replace(one, tokens=one.tokens + 50, context=one.context - 9) for one in reversed(SAMPLES[1:])]
@@ -97,7 +97,7 @@ def test_the_order_of_tokens_is_only_in_their_positions():
 
 
 def told(texts: list[Tensor], num_tokens: list[int]) -> Sample:
-    """A sample whose tokens, so many at a time, have a text each."""
+    """A sample whose runs of tokens have one text each."""
     group = token_group(random(4, 3, 4, 4), fps=16, reference_fps=16)
     runs = [TextRun(count, len(text)) for count, text in zip(num_tokens, texts, strict=True)]
     return make_sample([group], torch.tensor([0.9] * 3), torch.cat(texts), runs)

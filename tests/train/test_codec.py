@@ -130,7 +130,7 @@ def test_a_channel_that_says_nothing_is_refused(codec_config, drawn_dataset, tmp
 
 
 def test_a_decoder_trained_alone_leaves_the_latents_as_they_were(codec_config, codec_folder, drawn_dataset, tmp_path):
-    """Fails when the encoder is trained too, when the statistics are measured anew, or when nothing is trained."""
+    """Fails when the encoder is trained too, when the statistics are measured again, or when nothing is trained."""
     folder = codec.train(codec_config, tmp_path / "run", ["decoder_only=true", f"init={codec_folder}"])
     before, after = (load_codec(path) for path in (codec_folder, folder))
     signal = to_signal(list_clips(drawn_dataset)[0].read().frames[:5])

@@ -1,4 +1,4 @@
-"""Which frames a training sample is given, and how noisy the others are: the shares that the config asks for."""
+"""Condition frames and noise levels of training samples, in the shares of the config."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def only(name: str) -> PatternConfig:
 
 
 def drawn_frames(name: str, frames: int) -> set[str]:
-    """Which latent frames are given (#) and made (.), over many draws."""
+    """Patterns of given (#) and generated (.) latent frames over many draws."""
     generator, latent = torch.Generator().manual_seed(0), torch.zeros(1, frames, 2, 2)
     drawn = [draw_given(latent, only(name), generator).given for _ in range(300)]
     assert all(torch.equal(given, given[:, :1, :1].expand(given.shape)) for given in drawn)

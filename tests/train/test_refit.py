@@ -43,7 +43,7 @@ def predict(transformer: Transformer, tokens: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("prediction", ["clean", "velocity"])
 def test_the_prediction_is_the_same_in_other_numbers(prediction):
-    """Of tokens without an offset; with one, the noise level decides how much of it a noisy token holds."""
+    """For tokens without an offset; with one, a noisy token contains a share of it that depends on the noise level."""
     turn = torch.linalg.qr(random(6, 6, seed=1)).Q * 1.7
     before = random(500, 6, seed=2)
     learned, carried = network(6, prediction=prediction), network(6, seed=9, prediction=prediction)
@@ -63,7 +63,7 @@ def test_an_offset_of_the_data_is_predicted_too():
 
 
 def test_codecs_may_have_different_numbers_of_channels():
-    """What the smaller one doesn't hold is lost, the rest is kept."""
+    """Channels missing from the smaller codec are lost; predictions of the others stay the same."""
     learned, carried = network(6), network(4, seed=9)
     before = random(50_000, 6, seed=2)
     refit(carried, learned, before, before[:, :4])

@@ -1,4 +1,4 @@
-"""A clip's cuts among latent frames: never more than half of one away, and what shows two shots is told."""
+"""A clip's cuts in latent frames: at most half of one away, with mixed latent frames listed."""
 
 from __future__ import annotations
 

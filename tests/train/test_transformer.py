@@ -101,7 +101,7 @@ def test_text_is_dropped_in_its_share(transformer_config, clips):
 
 @pytest.fixture
 def told() -> list[EncodedClip]:
-    """A clip of three shots, told in two ways: a cut within its second latent frame, one before its fourth."""
+    """A clip of three shots with two storyboards: a cut within its second latent frame, one before its fourth."""
     ways = tuple(
         tuple(random(length, 384, seed=length).half() for length in lengths) for lengths in ((4, 5, 6), (8, 9, 10))
     )

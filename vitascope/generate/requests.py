@@ -1,7 +1,7 @@
 """Requests: one frozen config per verb, shared by Python, the command line, evaluations and servers.
 
-A request describes the result only: it contains no model, device or output file. It is JSON on disk and in the
-metadata of the videos made from it. `planning.plan` turns one into a timeline.
+A request describes the result only: it contains no model, device or output file. It is JSON on disk and in the metadata
+of its videos. `planning.plan` turns one into a timeline.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def plan_windows(known: Sequence[bool], length: int) -> list[Window]:
 
 
 def makes(window: Window, frame: int) -> bool:
-    """True if a window's result for a latent frame is kept: a window's first latent frame holds a single image."""
+    """True if a window's result for a latent frame is used: a window's first latent frame holds a single image."""
     return frame == 0 or frame > window.start
 
 

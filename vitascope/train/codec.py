@@ -156,7 +156,7 @@ class CodecTask:
         self.networks: dict[str, nn.Module] = {"model": self.model}
 
     def is_hidden(self, name: str) -> bool:
-        """True if a parameter lies between the layers next to pixels and latents."""
+        """True if a parameter belongs to a hidden layer, not next to pixels or latents."""
         return not any(edge in name for edge in ("conv_in", "conv_out", "to_moments", "from_latent", "linear_path"))
 
     def prepare(self) -> None:

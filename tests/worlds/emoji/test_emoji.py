@@ -1,4 +1,4 @@
-"""The emoji corpus, of tiny packages drawn here: clips are the same however they are made, and say what they show."""
+"""The emoji corpus, from tiny packages drawn here: clips are reproducible, and captions match their content."""
 
 from __future__ import annotations
 
