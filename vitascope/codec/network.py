@@ -314,7 +314,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles rows and columns and, with `in_time`, the frames after the first."""
+    """Upsampling by 2 in rows and columns and, with `in_time`, in the frames after the first."""
 
     def __init__(self, width: int, out_width: int, in_time: bool):
         super().__init__()
