@@ -216,9 +216,8 @@ class Trainer(Generic[BatchT]):
         for batch, generator in batches:
             waited += time.monotonic() - waited_from
             loss = self.task.loss(to_device(batch, self.device), step, generator)
-            share = (
-                float(loss.weight / losses[0].weight) if losses else 1.0
-            )  # relative: the weights to come are unknown
+            # relative to the first batch's weight, since the sum is still unknown
+            share = float(loss.weight / losses[0].weight) if losses else 1.0
             (loss.total if share == 1.0 else loss.total * share).backward()
             if loss.adversary is not None:
                 (loss.adversary if share == 1.0 else loss.adversary * share).backward()
