@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "vitascope-installed.json"
+PARALLEL = ("-n", "auto", "--dist", "worksteal")  # a test process per core; `-- -n 0` runs all in one
 PROMPT = "a red ball bounces up and down on the grass"
 PACKAGES = ("libegl1", "libgl1", "libegl-mesa0", "libgl1-mesa-dri")
 # The extras that each command needs, and the sets of extras that contain them.
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             demo(options.prompt or PROMPT)
         elif options.verb == "test":
             prepare_rendering()
-            test(options.pytest_options)
+            test([*PARALLEL, *options.pytest_options])
         elif options.verb == "test-gpu":
             test(["-m", "gpu", *options.pytest_options])
         elif options.verb == "bench":
@@ -225,7 +226,7 @@ def check() -> None:
         say(name)
         step(f"{name} failed; see the lines above", program(words[0]), *words[1:])
     build_docs()
-    test([])
+    test(PARALLEL)
 
 
 def program(name: str) -> Path:

@@ -10,6 +10,9 @@ import pytest
 
 from scripts.dev import RENDER_PROBE
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores: idle OpenMP threads must sleep, not spin
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rendering = [item for item in items if item.get_closest_marker("rendering")]

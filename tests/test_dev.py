@@ -140,7 +140,7 @@ def test_an_empty_prompt_is_the_default_one(shell: Shell) -> None:
 def test_options_after_test_go_to_pytest(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dev, "prepare_rendering", lambda: None)
     assert dev.main(["test", "--", "-k", "cli"]) == 0
-    assert shell.steps[-1][1:] == ["-m", "pytest", "-k", "cli"]
+    assert shell.steps[-1][1:] == ["-m", "pytest", *dev.PARALLEL, "-k", "cli"]
 
 
 def test_check_runs_every_tool(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
