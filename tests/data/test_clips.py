@@ -12,7 +12,7 @@ import torch
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import encode_video
 from vitascope.data.clips import Clip, Reader, list_clips, split_validation
-from vitascope.data.encoded import encode_clips
+from vitascope.data.encoded import ClipEncoder
 from vitascope.data.latents import cached_latents
 from vitascope.data.text_states import cached_text_states
 from vitascope.errors import DatasetError
@@ -145,7 +145,7 @@ def test_storyboards_are_encoded_shot_by_shot_behind_the_captions(dataset, codec
     clips, encoder = list_clips(dataset), TextEncoder.load(TEXT_ENCODER)
     assert {key: clips[2].record()[key] for key in TOLD} == TOLD  # as shards' indices hold it
     folders = dataset / "latents", dataset / "texts"
-    encoded = encode_clips(clips, codec, folders[0], encoder, folders[1], 1, Reader(3, 0.0), lambda *_: None)
+    encoded = ClipEncoder(codec, folders[0], encoder, folders[1], 1).encode(clips, Reader(3, 0.0), "clips")
     assert [len(clip.captions) for clip in encoded] == [2, 2, 2]
     assert [(clip.cuts, len(clip.storyboards)) for clip in encoded] == [((), 0), ((), 0), ((4,), 2)]
     prompts = [["a red ball. it rolls", "a red ball. it jumps"], ["红色的球。它滚", "红色的球。它跳"]]

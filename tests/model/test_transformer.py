@@ -207,9 +207,9 @@ def compiler() -> Iterator[None]:
 def test_compiled_blocks_have_no_graph_breaks_and_equal_results():
     """Predictions and gradients, for packs of other lengths too, without a compilation for each."""
     counted = [replace(one, context_counts=torch.arange(1, 1 + len(one.context))) for one in SAMPLES]
-    packs = [pack(counted * copies) for copies in range(1, 5)]
+    packs = [pack(counted * copies) for copies in range(1, 4)]
     network, compiled = transformer(), transformer()
-    compiled.compile_blocks("aot_eager")
+    compiled.compile_blocks("eager")
     assert list(compiled.state_dict()) == list(network.state_dict())
     with torch.inference_mode():
         for packed in packs:
