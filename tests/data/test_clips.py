@@ -88,7 +88,7 @@ def codec() -> Codec:
 def test_latents_are_the_codecs_and_are_encoded_once(dataset, codec, monkeypatch):
     clips, folder, progress = list_clips(dataset), dataset / "latents", []
     latents = cached_latents(codec, clips, folder, Reader(3, 0.0), lambda *step: progress.append(step))
-    assert progress == [(3, 3)]
+    assert progress == [(1, 3), (2, 3), (3, 3)]
     for latent, clip in zip(latents, clips, strict=True):
         assert latent.dtype == torch.float16
         torch.testing.assert_close(latent, encode_video(codec, clip.read()).half())
