@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from vitascope.kernels.device import CPU, META
 
 COPIES = {torch.ops.aten.to, torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten.copy}
+COPIES |= {torch.ops.aten._has_compatible_shallow_copy_type}  # asked of both tensors when a module moves
 
 
 class MixedDevicesError(AssertionError):

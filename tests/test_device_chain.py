@@ -16,7 +16,8 @@ from tests.generate.conftest import model_folder as model_folder
 from vitascope.generate.guidance import ConditionedDenoiser
 from vitascope.generate.pipeline import Pipeline
 from vitascope.generate.requests import Connect, Edit, Extend, Fill, Generate, Loop, Request, Storyboard
-from vitascope.kernels.device import META
+from vitascope.kernels.device import META, device_of
+from vitascope.model.text import TextEncoder
 from vitascope.video import Video
 
 CLIP = Video(np.zeros((9, 32, 32, 3), np.uint8), 8.0)
@@ -70,15 +71,24 @@ def test_one_tensor_without_a_device_is_found(elsewhere: Pipeline, monkeypatch: 
         elsewhere.run(REQUESTS["text"][0])
 
 
-def test_offloading_keeps_one_network_on_the_device(model_folder: Path) -> None:
-    """Each network comes to the device when it is used, and leaves it for the next one. Frames stay the same."""
-    plain, offloaded = (Pipeline.load(model_folder, device="cpu", dtype="float32") for _ in range(2))
-    places: list[str] = []
-    for part, network in (("transformer", offloaded.transformer), ("codec", offloaded.codec)):
-        original = network.to
-        network.to = lambda *given, part=part, original=original: places.append(part) or original(*given)  # type: ignore
-    offloaded.to(plain.device, offload=True)
-    places.clear()
-    request = REQUESTS["three windows"][0]
-    assert np.array_equal(offloaded.run(request).frames, plain.run(request).frames)
-    assert len(places) > 6
+def test_offloading_keeps_one_network_on_the_device(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network computes on the device, and alone. Fails if one is left there or computes on the CPU."""
+    pipeline = Pipeline.load(model_folder, device="cpu", dtype="float32")
+    alone: dict[str, list[bool]] = {"transformer": [], "codec": [], "text encoder": []}
+
+    def note(part: str) -> None:
+        places = {
+            "transformer": device_of(pipeline.transformer),
+            "codec": device_of(pipeline.codec),
+            "text encoder": pipeline.text_encoder.device,
+        }
+        alone[part].append([name for name, place in places.items() if place == META] == [part])
+
+    denoise, decode, encode = ConditionedDenoiser.__call__, pipeline.codec.decode, TextEncoder.encode
+    monkeypatch.setattr(ConditionedDenoiser, "__call__", lambda *given: note("transformer") or denoise(*given))
+    monkeypatch.setattr(pipeline.codec, "decode", lambda *given: note("codec") or decode(*given))
+    monkeypatch.setattr(TextEncoder, "encode", lambda *given: note("text encoder") or encode(*given))
+    with FakeDevice():
+        frames = pipeline.to(META, offload=True).run(REQUESTS["three windows"][0]).frames
+    assert frames.shape == (21, 32, 32, 3)
+    assert all(all(each) and each for each in alone.values()), alone

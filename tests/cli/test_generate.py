@@ -351,6 +351,11 @@ def test_a_request_is_printed_and_made_again(
     assert cli.main(["run", "cat.mp4", "--seed", "8", "-o", "other.mp4"]) == 0
     assert pipeline.requests[1] == request.model_copy(update={"image": tmp_path / "cat.png"})
     assert pipeline.requests[2] == request.model_copy(update={"seed": 8})
+    (tmp_path / "videos").mkdir()
+    assert cli.main(["run", "request.json", "-o", "videos/cat.mp4"]) == 0
+    assert b"../cat.png" in (tmp_path / "videos" / "cat.mp4").read_bytes()
+    assert str(tmp_path).encode() not in (tmp_path / "videos" / "cat.mp4").read_bytes()
+    assert read_request("videos/cat.mp4").image.samefile("cat.png")
 
 
 @pytest.mark.parametrize(
@@ -360,6 +365,7 @@ def test_a_request_is_printed_and_made_again(
         ("[1]", "no JSON object"),
         ('{"prompt": "a cat"}', "verb is None"),
         ('{"verb": "paint"}', "verb is 'paint'"),
+        ('{"verb": ["paint"]}', "verb is ['paint']"),
         ('{"verb": "generate", "promt": "a cat"}', "promt: Extra inputs are not permitted"),
         ('{"verb": "generate", "prompt": "a cat", "fps": "fast"}', "fps"),
         ('{"verb": "extend", "prompt": "a cat", "seconds": 1}', "video: Field required"),

@@ -206,9 +206,14 @@ class _Tiles:
         out_rows: int,
         out_columns: int,
     ):
-        self.codec, self.code, self.tiling, self.device = codec, code, tiling, device_of(codec)
+        self.codec, self.code, self.tiling = codec, code, tiling
         self.out_rows, self.out_columns = out_rows, out_columns
         self.caches: dict[Corner, CausalCache] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the codec now: with offloading it changes between chunks."""
+        return device_of(self.codec)
 
     def run(self, x: Tensor, cell: int) -> Tensor:
         """The coded chunk. `cell` is the number of input rows (and columns) per latent cell."""

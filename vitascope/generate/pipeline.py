@@ -213,6 +213,7 @@ class Pipeline:
             SizeError: a number of steps outside 1 to MAX_STEPS.
         """
         config, patch = self.config, self.grid.patch
+        self._use("codec")
         rollout = self.rollout(timeline)
         windows = rollout.windows()
         num_steps = config.num_steps if sampling.num_steps is None else sampling.num_steps
@@ -328,7 +329,7 @@ class Pipeline:
         return Guidance(scale, config.guidance_interval, config.guidance_rescale, config.guidance_ramp)
 
     def _use(self, part: Part) -> None:
-        """With offloading, bring one network to the device and the others to the CPU."""
+        """With offloading, bring one network to the device and the others to the CPU; it stays there until the next."""
         if not self.offload:
             return
         self.text_encoder = self.text_encoder.to(self.device if part == "text_encoder" else CPU)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitascope.errors import ConfigError, Terminated
+from vitascope.errors import ConfigError, MediaError, Terminated
 from vitascope.generate.requests import Request, parse_request
 from vitascope.video import GrowingVideo, Video, VideoWriter, read_comment
 from vitascope.video.formats import STILL
@@ -34,24 +35,29 @@ def record(
 ) -> Video:
     """Generate a request into a file, and return up to NUM_SAMPLED of its frames.
 
-    The suffix of `path` gives the format. The file's comment holds the request. During generation, the frames so far
-    are playable at `partial_path(path)`, which remains if the process is killed. An interrupt writes the frames so far
-    to `path`, unless they are only the given ones. `timeline` is the request's plan, if it exists already.
+    The suffix of `path` gives the format. A video's comment holds the request, with paths relative to the video; images
+    hold none. During generation, the frames so far are playable at `partial_path(path)`, which remains if the process
+    is killed. An interrupt writes the frames so far to `path`, unless they are only the given ones. `timeline` is the
+    request's plan, if it exists already.
 
     Raises:
         PromptError, SizeError, MediaError: as `planning.plan` and `Pipeline.stream`; also a file that can't be written.
     """
     timeline = pipeline.plan(request) if timeline is None else timeline
+    is_still = path.suffix.lower() in STILL
+    if is_still and timeline.num_frames > 1:
+        raise MediaError(f"{path} is an image and the request has {timeline.num_frames} frames; name a video")
     frames = pipeline.stream(timeline, request.sampling, on_progress)
-    if path.suffix.lower() in STILL:
+    if is_still:
         picture = Video(np.concatenate(list(frames)), timeline.fps)
         picture.save(path)
         return picture
-    return _write(frames, timeline, path, request.to_json(), pipeline.grid.num_given_first(timeline))
+    comment = request.with_paths(lambda media: _relative(media, path.parent)).to_json()
+    return _write(frames, timeline, path, comment, pipeline.grid.num_given_first(timeline))
 
 
 def read_request(path: str | Path) -> Request:
-    """The request in the comment of a video that `record` wrote.
+    """The request in the comment of a video that `record` wrote; relative paths in it start from the video's folder.
 
     Raises:
         MediaError: the file can't be read.
@@ -64,7 +70,15 @@ def read_request(path: str | Path) -> Request:
         tree = None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no request; give a video that Vitascope wrote, or a request's JSON file")
-    return parse_request(tree, source=str(path))
+    return parse_request(tree, source=str(path)).with_paths(lambda media: Path(path).parent / media)
+
+
+def _relative(media: Path, folder: Path) -> Path:
+    """A path from a folder, so that shared videos don't state where they were made; the name alone across drives."""
+    try:
+        return Path(os.path.relpath(media, folder))
+    except ValueError:
+        return Path(media.name)
 
 
 def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, comment: str, num_given: int) -> Video:

@@ -254,7 +254,7 @@ def parse_request(tree: Mapping[str, Any], source: str = "request") -> Request:
     """
     fields = dict(tree)
     verb = fields.pop("verb", None)
-    if verb not in REQUESTS:
+    if not isinstance(verb, str) or verb not in REQUESTS:
         raise ConfigError(f"{source}: verb is {verb!r}; give one of {', '.join(REQUESTS)}")
     return parse_config(fields, REQUESTS[verb], source=source)
 

@@ -222,9 +222,9 @@ def _open_text_encoder(folder: Path, tokenizer_folder: Path) -> LazyTextEncoder:
 
 
 def _choose(table: Mapping[str, OpenedT], found: object, path: Path) -> OpenedT:
-    if found not in table:
+    if not isinstance(found, str) or found not in table:
         raise ModelError(f"{path} describes {found!r}; known here: {', '.join(table)}")
-    return table[str(found)]
+    return table[found]
 
 
 def _check_fit(codec: Codec, transformer: Transformer, text_width: int, folder: Path) -> None:

@@ -142,7 +142,7 @@ def open_network(
     with META:
         network = build(config)
     maps = {name: reshape_map(name, tensor) for name, tensor in network.state_dict().items()}
-    return LazyNetwork(network.eval(), folder, maps, digest=str(tree.get("_sha256")))
+    return LazyNetwork(network.eval(), folder, maps, digest=str(tree.get("_sha256", "none stated")))
 
 
 def save_network(network: nn.Module, config: Config, folder: Path, dtype: torch.dtype = torch.float16) -> None:

@@ -28,8 +28,9 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     Raises:
         DeviceError: another name, or a device that this machine lacks.
     """
-    if isinstance(name, torch.device):
-        return name
+    if name == META:
+        return META
+    name = str(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -272,7 +272,8 @@ class Trainer(Generic[BatchT]):
         if total != 1.0:
             for parameter in (p for network in networks for p in network.parameters() if p.grad is not None):
                 parameter.grad.div_(total)
-        return [nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM) for network in networks]
+        # a network without gradients, such as an adversary before its turn, has its norm 0 on the CPU
+        return [nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM).to(self.device) for network in networks]
 
     def _check_finite(self, step: int, losses: Sequence[Loss], norms: Sequence[Tensor], ids: Sequence[str]) -> None:
         adversaries = [loss.adversary for loss in losses if loss.adversary is not None]
