@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +72,11 @@ def test_help_answers_at_once_without_the_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(5):  # the processor's time, since other tests run at the same time
+        before = os.times()
         assert run_command("--help").returncode == 0
-        seconds.append(time.perf_counter() - start)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(seconds) < 0.3, f"--help took {min(seconds):.2f} s"
 
 

@@ -53,7 +53,7 @@ def test_a_card_counts_the_passes_that_are_made(pipeline, changes, monkeypatch):
     hook = pipeline.transformer.register_forward_hook(lambda *_: made.append(None))
     pipeline.generate("a ball")
     hook.remove()
-    monkeypatch.setattr("vitascope.generate.pipeline.cost_of", lambda *given, **size: Cost(0, 0, flops=given[3]))
+    monkeypatch.setattr("vitascope.generate.cost.cost_of", lambda *given, **size: Cost(0, 0, flops=given[3]))
     assert pipeline.cost().flops == len(made)
 
 
@@ -85,7 +85,7 @@ def test_text_counts_as_the_encoder_gives_it(pipeline):
             min_tokens=min_tokens,
             max_tokens=512,
             encode=pipeline.text_encoder.encode,
-            to=None,
+            to=pipeline.text_encoder.to,
         )
         return cost_of(pipeline.codec, pipeline.transformer, encoder, 1, **SIZE, num_frames=9)
 

@@ -224,7 +224,7 @@ def test_sizes_that_cannot_be_made_are_refused(pipeline, options, message):
 
 
 def test_an_image_of_one_frame_leaves_nothing_to_make(pipeline, picture):
-    with pytest.raises(SizeError, match="nothing to make"):
+    with pytest.raises(SizeError, match="nothing to generate"):
         pipeline.generate(PROMPT, image=picture, num_frames=1)
 
 

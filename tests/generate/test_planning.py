@@ -243,7 +243,7 @@ def test_footage_is_fitted_and_a_note_says_so(keeper, tmp_path, caplog, monkeypa
     assert (timeline.height, timeline.width, timeline.fps) == (24, 64, 8.0)
     assert timeline.num_frames == 2 * 8 + 8
     assert "128x48 at 5 frames a second; fitted to 64x24 at 8" in caplog.text
-    assert "is long; used: second 7 to 9" in caplog.text
+    assert "is long; using seconds 7 to 9" in caplog.text
     assert "the model was trained on about 48x32, up to 17 frames at 8 a second" in caplog.text
 
 
@@ -272,22 +272,22 @@ def test_a_video_is_as_long_as_its_seconds(keeper):
     ("call", "message"),
     [
         (lambda p: p.generate(PROMPT, seconds=1, num_frames=5), "not both"),
-        (lambda p: p.generate(PROMPT, seconds=0), "0 seconds"),
-        (lambda p: p.generate(PROMPT, seconds=float("inf")), "inf seconds"),
+        (lambda p: p.generate(PROMPT, seconds=0), "must be a positive number, got 0"),
+        (lambda p: p.generate(PROMPT, seconds=float("inf")), "positive number, got inf"),
         (lambda p: p.generate(PROMPT, seconds=1e308), "1000000000 frames"),
-        (lambda p: p.extend(moving(5), seconds=0), "0 seconds"),
-        (lambda p: p.extend(moving(5), seconds=float("nan")), "nan seconds"),
-        (lambda p: p.fill(moving(9), [(2, 3)]), "there are some from 0 to 1 s"),
+        (lambda p: p.extend(moving(5), seconds=0), "must be a positive number, got 0"),
+        (lambda p: p.extend(moving(5), seconds=float("nan")), "positive number, got nan"),
+        (lambda p: p.fill(moving(9), [(2, 3)]), "the frames run from 0 to 1 s"),
         (lambda p: p.fill(moving(9), [(0, 2)]), "all of the video is missing"),
-        (lambda p: p.fill(moving(9), [(0, 0.5), (0.75, 2)]), "too little of the video is left"),
-        (lambda p: p.fill(moving(9), []), "say what is missing"),
-        (lambda p: p.edit(moving(9), "a cat", strength=0), "strength of 0"),
+        (lambda p: p.fill(moving(9), [(0, 0.5), (0.75, 2)]), "is left whole to condition the result"),
+        (lambda p: p.fill(moving(9), []), "missing is empty"),
+        (lambda p: p.edit(moving(9), "a cat", strength=0), r"strength must be in \(0, 1\], got 0"),
         (
             lambda p: p.edit(moving(9), "a cat", strength=1, mask=Video(np.zeros((1, 32, 48, 3), np.uint8), 1.0)),
             "black",
         ),
-        (lambda p: p.generate(PROMPT, last_image=moving(1), num_frames=1), "at least 2 frames"),
-        (lambda p: p.generate(PROMPT, image=moving(1), last_image=moving(1), num_frames=5), "nothing to make"),
+        (lambda p: p.generate(PROMPT, last_image=moving(1), num_frames=1), "needs at least 2"),
+        (lambda p: p.generate(PROMPT, image=moving(1), last_image=moving(1), num_frames=5), "nothing to generate"),
     ],
 )
 def test_what_cannot_be_made_is_refused(keeper, call, message):

@@ -275,7 +275,9 @@ def _missing_frames(missing: Sequence[tuple[Number, Number]], clip: Video, begin
     for start, stop in missing:
         inside = (times >= start - 1e-6) & (times < stop - 1e-6)
         if not inside.any():
-            raise SizeError(f"missing {start:g}-{stop:g} holds no frame; they run from {begin:g} to {times[-1]:g} s")
+            raise SizeError(
+                f"missing {start:g}-{stop:g} holds no frame; the frames run from {begin:g} to {times[-1]:g} s"
+            )
         flags |= inside
     if flags.all():
         raise SizeError("all of the video is missing, so nothing conditions the result; use generate")
