@@ -155,7 +155,10 @@ class Pipeline:
         **fields: Any,
     ) -> Video:
         """The video with the frames between pairs of seconds regenerated; fields as in `requests.Fill`."""
-        return self.run(Fill(video=video, missing=missing, prompt=prompt, **fields), on_progress)
+        return self.run(
+            Fill(video=video, missing=tuple((float(a), float(b)) for a, b in missing), prompt=prompt, **fields),
+            on_progress,
+        )
 
     def connect(
         self, before: Media, after: Media, prompt: str = "", *, on_progress: OnStep | None = None, **fields: Any

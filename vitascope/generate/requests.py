@@ -73,7 +73,7 @@ def _from_media(value: Video | Path) -> str:
 
 
 Media: TypeAlias = Annotated[
-    Video | Path, BeforeValidator(_to_media), PlainSerializer(_from_media, return_type=str, when_used="always")
+    Video | Path | str, BeforeValidator(_to_media), PlainSerializer(_from_media, return_type=str, when_used="always")
 ]
 """Footage: a file's path, or a `Video` in memory, which JSON names but doesn't hold."""
 
