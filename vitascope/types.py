@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
 
+MAX_SEED = 2**63 - 1  # the largest that torch.Generator takes
+
 Dtype: TypeAlias = Literal["float32", "bfloat16"]
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 TrainingPrecision: TypeAlias = Literal["auto", "float32", "bfloat16"]

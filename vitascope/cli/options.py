@@ -14,9 +14,8 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
-from vitascope.types import Dtype, DtypeChoice
+from vitascope.types import MAX_SEED, Dtype, DtypeChoice
 
-MAX_SEED = 2**63 - 1
 MAX_VIDEOS = 10_000
 MODEL_HELP = "Use a bundled model, a model's or run's folder, or a Hugging Face id (owner/name), which is downloaded."
 PRECISION_HELP = (

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 
+from vitascope.generate.requests import Media
 from vitascope.generate.sizes import fitted_size
 from vitascope.video import Video, read_duration, read_video
 from vitascope.video.shape import FrameShape
 
 MAX_SECONDS = 60.0  # longest part of a given video that is used
-
-Media = Video | str | Path
 
 _log = logging.getLogger(__name__)
 

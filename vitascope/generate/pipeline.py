@@ -17,7 +17,6 @@ from vitascope.codec.streaming import latent_shape
 from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import DeviceError, ModelError, SizeError
 from vitascope.generate.cost import Cost, card_of, cost_of_pipeline
-from vitascope.generate.footage import Media
 from vitascope.generate.guidance import ConditionedDenoiser, EncodedPrompt, Guidance, guided_velocity
 from vitascope.generate.planning import plan
 from vitascope.generate.requests import (
@@ -27,6 +26,7 @@ from vitascope.generate.requests import (
     Fill,
     Generate,
     Loop,
+    Media,
     Request,
     Sampling,
     Storyboard,

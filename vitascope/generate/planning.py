@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from vitascope.errors import SizeError
-from vitascope.generate.footage import Media, fit_image, fit_video, fitted_shape, freeze_frame, part_of
-from vitascope.generate.requests import Connect, Edit, Extend, Fill, Generate, Loop, Request, Storyboard
+from vitascope.generate.footage import fit_image, fit_video, fitted_shape, freeze_frame, part_of
+from vitascope.generate.requests import Connect, Edit, Extend, Fill, Generate, Loop, Media, Request, Storyboard
 from vitascope.generate.rollout import MIN_WINDOW
 from vitascope.generate.sizes import check_shape, default_shape
 from vitascope.generate.storyboard import plan_storyboard

@@ -27,11 +27,10 @@ from pydantic import (
 
 from vitascope.config import Config, load_config, parse_config, validation_message
 from vitascope.errors import ConfigError, reason
-from vitascope.types import Number
+from vitascope.types import MAX_SEED, Number
 from vitascope.video import Video
 from vitascope.video.shape import MAX_FRAMES
 
-MAX_SEED = 2**63 - 1
 MAX_REQUEST_BYTES = 1 << 20
 _IN_MEMORY = "in memory: "
 
