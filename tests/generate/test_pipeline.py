@@ -212,7 +212,7 @@ def test_progress_is_told(pipeline):
         ({"num_frames": 0}, "0 frames"),
         ({"num_frames": -3}, "-3 frames"),
         ({"num_frames": 10**9}, "frames: must be"),
-        ({"height": 4096, "width": 4096, "num_frames": 18_000}, "at most 256 of that size"),
+        ({"height": 4096, "width": 4096, "num_frames": 18_000}, "at most 256 frames of that size"),
         ({"fps": 0.0}, "frames per second"),
         ({"fps": float("nan")}, "frames per second"),
         ({"num_steps": 0}, "0 sampling steps"),
