@@ -8,8 +8,8 @@
 transformer for one step, from a folder of clips that the script draws. Importing a file doesn't count, calling a
 function in it does.
 
-Two kinds of files are listed but not counted, since a reader who follows the data passes them by: in `load` the files
-that define the networks (`network`), and in all tasks the kernels, which compute what their callers name (`kernel`).
+In `load`, the files that define the networks and their layers are listed but not counted: loading calls their
+constructors, and all else that it does is elsewhere.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vitascope"
-NETWORKS = ("vitascope/codec/", "vitascope/model/")
-KERNELS = "vitascope/kernels/"
+NETWORKS = ("vitascope/codec/", "vitascope/model/", "vitascope/kernels/")
 BUNDLED = PACKAGE / "models" / "playground"
 
 
@@ -40,19 +39,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         run = {"load": prepare_load, "prompt": prepare_prompt, "clip": prepare_clip}[options.task](Path(folder))
         files = trace(run)
-    marks = {path: mark_of(path, options.task) for path in sorted(files)}
-    for path, mark in marks.items():
-        print(f"{path}  {mark}".rstrip())
-    count = sum(not mark for mark in marks.values())
-    print(f"{options.task}: {count} files, and {len(files) - count} marked ones")
+    networks = {path for path in files if options.task == "load" and path.startswith(NETWORKS)}
+    for path in sorted(files):
+        print(f"{path}  network" if path in networks else path)
+    count = len(files) - len(networks)
+    print(f"{options.task}: {count} files" + (f", and {len(networks)} of networks" if networks else ""))
     return int(options.max is not None and count > options.max)
-
-
-def mark_of(path: str, task: str) -> str:
-    """The reason why a file isn't counted; empty if it counts."""
-    if path.startswith(KERNELS):
-        return "kernel"
-    return "network" if task == "load" and path.startswith(NETWORKS) else ""
 
 
 def trace(run: Callable[[], object]) -> set[str]:

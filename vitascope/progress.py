@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_OF_RATE = 60.0  # minimum window for estimating the time left
@@ -16,6 +16,8 @@ OnProgress: TypeAlias = Callable[[int, int], None]
 """Receives (done, total)."""
 Progress: TypeAlias = Callable[[str], AbstractContextManager[OnProgress]]
 """Opens a phase of work by its label, as `progress` and `no_progress` do."""
+
+ItemT = TypeVar("ItemT")
 
 
 @contextmanager
@@ -54,3 +56,11 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
             print(f"{label}: {done}/{total}{left}", file=sys.stderr, flush=True)
 
     yield show
+
+
+def with_progress(label: str, items: Sequence[ItemT]) -> Iterator[ItemT]:
+    """The items one by one; progress counts those that the caller is done with."""
+    with progress(label) as show:
+        for done, item in enumerate(items):
+            show(done, len(items))
+            yield item

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitascope.codec import streaming
-from vitascope.codec.cache import CausalCache
+from vitascope.codec.layers import CausalCache
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import StreamingDecoder, Tiling, decode_stream, encode_stream
 

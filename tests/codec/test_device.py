@@ -10,7 +10,7 @@ import torch
 
 from tests.devices import MixedDevicesError, OneDevice
 from vitascope.codec import streaming
-from vitascope.codec.cache import CausalCache
+from vitascope.codec.layers import CausalCache
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import StreamingDecoder, Tiling, decode_stream, encode_stream, encode_video
 from vitascope.kernels.device import CPU, META

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from vitascope.codec.cache import CausalCache
-from vitascope.codec.layers import CausalConv3d, ChannelNorm
+from vitascope.codec.layers import CausalCache, CausalConv3d, ChannelNorm
 from vitascope.kernels import conv, winograd
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope.codec.cache import CausalCache
-from vitascope.codec.linear_path import LinearPath
+from vitascope.codec.layers import CausalCache, LinearPath
 from vitascope.codec.network import Codec, CodecConfig, Stride, fold_pixels, unfold_pixels
 from vitascope.config import parse_config
 from vitascope.errors import ConfigError, SizeError

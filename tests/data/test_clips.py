@@ -11,10 +11,9 @@ import torch
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import encode_video
+from vitascope.data.caches import cached_latents, cached_text_states
 from vitascope.data.clips import Clip, Reader, list_clips, split_validation
 from vitascope.data.encoded import ClipEncoder
-from vitascope.data.latents import cached_latents
-from vitascope.data.text_states import cached_text_states
 from vitascope.errors import DatasetError
 from vitascope.model.text import TextEncoder
 from vitascope.video import Video, write_video

@@ -16,7 +16,7 @@ from einops import repeat
 from torch import Tensor
 
 from vitascope.codec import streaming
-from vitascope.codec.cache import CausalCache
+from vitascope.codec.layers import CausalCache
 from vitascope.codec.losses import PerceptualDistance
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import MediaError, SizeError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.codec.cache import CausalCache
+from vitascope.codec.layers import CausalCache
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
 from vitascope.hub.registry import load_codec

@@ -144,7 +144,7 @@ def test_the_shift_and_the_solver_of_the_released_schedule(wan_folder):
     (wan_folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     break_index(wan_folder, scheduler=["diffusers", "UniPCMultistepScheduler"])
     config = vitascope.load(wan_folder, weights=False).config
-    assert (config.solver, config.shift_of(77)) == ("multistep", 5.0)
+    assert (config.solver, config.shift, config.reference_tokens) == ("multistep", 5.0, None)
 
 
 def test_generate_and_info_take_the_folder(wan_folder, tmp_path, capsys):

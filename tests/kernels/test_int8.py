@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 import vitascope
-from vitascope.codec.cache import CausalCache
-from vitascope.codec.layers import CausalConv3d
+from vitascope.codec.layers import CausalCache, CausalConv3d
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import LATENT_FRAMES_PER_CHUNK, decode_stream, encode_video
 from vitascope.errors import ModelError

@@ -136,6 +136,7 @@ def test_the_shift_multiplies_the_odds_of_noise():
 def test_four_times_the_tokens_double_the_shift():
     assert shift_factor(1024, reference_tokens=256) == pytest.approx(2)
     assert shift_factor(64, reference_tokens=256, base=3) == pytest.approx(1.5)
+    assert shift_factor(10, reference_tokens=None, base=3) == shift_factor(10_000, reference_tokens=None, base=3) == 3
     with pytest.raises(ValueError, match="positive"):
         shift_factor(0, reference_tokens=256)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope.model.rotary import apply_rotary, axis_widths, rotary_table
+from vitascope.model.patches import apply_rotary, axis_widths, rotary_table
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

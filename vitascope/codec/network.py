@@ -23,9 +23,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vitascope.codec.cache import CausalCache
-from vitascope.codec.layers import CausalConv3d, ChannelNorm
-from vitascope.codec.linear_path import LinearPath
+from vitascope.codec.layers import CausalCache, CausalConv3d, ChannelNorm, LinearPath
 from vitascope.codec.video_codec import Stride as Stride
 from vitascope.codec.video_codec import VideoCodec
 from vitascope.config import Config

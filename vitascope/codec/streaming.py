@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vitascope.codec.cache import CausalCache
+from vitascope.codec.layers import CausalCache
 from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import SizeError
 from vitascope.kernels.device import CPU, device_of, is_cpu

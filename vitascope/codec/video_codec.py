@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.codec.cache import CausalCache
+from vitascope.codec.layers import CausalCache
 from vitascope.kernels.int8 import Int8Rules
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vitascope.data.layout import media_path
 from vitascope.errors import DatasetError, MediaError, SizeError, reason
 from vitascope.model.text import shot_prompt
 from vitascope.video import Video, read_video
@@ -248,3 +247,8 @@ def _read_record(path: Path) -> Clip:
         return _clip(record, media_path(path, record["num_frames"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not a clip record: {type(error).__name__} {error}") from None
+
+
+def media_path(record: Path, num_frames: int) -> Path:
+    """Media file of the record `ID.json`: a PNG for one frame, else an MP4."""
+    return record.with_suffix(".png" if num_frames == 1 else ".mp4")

@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitascope.codec.network import Codec
+from vitascope.data.caches import cached_latents, cached_text_states
 from vitascope.data.clips import Clip, Reader, shot_prompts
-from vitascope.data.latents import cached_latents
-from vitascope.data.text_states import cached_text_states
 from vitascope.model.text import PromptEncoder
 from vitascope.progress import progress
 

@@ -19,7 +19,8 @@ from pydantic import Field, field_validator
 
 from vitascope.config import Config
 from vitascope.data.captioned_files import CaptionedFile
-from vitascope.data.layout import CRF, claim, media_path, parse_size
+from vitascope.data.clips import media_path
+from vitascope.data.layout import CRF, claim, parse_size
 from vitascope.data.sources import SOURCES
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
 from vitascope.files import write_text

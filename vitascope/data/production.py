@@ -22,7 +22,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from vitascope.config import Config
-from vitascope.data.layout import CRF, media_path, parse_size
+from vitascope.data.clips import media_path
+from vitascope.data.layout import CRF, parse_size
 from vitascope.errors import RenderError
 from vitascope.video import Video, VideoWriter, write_video
 from vitascope.video.shape import VideoShape

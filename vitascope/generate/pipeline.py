@@ -42,7 +42,7 @@ from vitascope.hub.weights import torch_dtype
 from vitascope.kernels.device import CPU, device_of, resolve_device, resolve_precision
 from vitascope.kernels.int8 import check_eight_bit, is_eight_bit, quantize_
 from vitascope.model.canvas import Canvas
-from vitascope.model.diffusion import MAX_STEPS, add_noise, sigma_schedule
+from vitascope.model.diffusion import MAX_STEPS, add_noise, shift_factor, sigma_schedule
 from vitascope.model.text import PromptEncoder, distinct_states
 from vitascope.model.transformer import Transformer
 from vitascope.types import DtypeChoice, Number
@@ -280,7 +280,7 @@ class Pipeline:
         if not 1 <= num_steps <= MAX_STEPS:
             raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
         prompts = [prompt] if isinstance(prompt, str | EncodedPrompt) else list(prompt)
-        shift = self.config.shift_of(canvas.num_grid_tokens)
+        shift = _shift(self.config, canvas.num_grid_tokens)
         sigmas = sigma_schedule(math.ceil(strength * num_steps), shift, start=strength)
         noise = torch.randn(canvas.clean.shape, generator=torch.Generator().manual_seed(seed))
         # at full strength exactly noise: no rounding of the clean tokens may remain
@@ -344,7 +344,7 @@ class Pipeline:
         config, guidance = self.config, self._guidance(self.config.guidance)
         shape = self.grid.shape(config.num_frames, config.height, config.width)
         tokens = math.prod(side // step for side, step in zip(shape, self.grid.patch, strict=True))
-        levels = SOLVERS[config.solver].evaluated(sigma_schedule(config.num_steps, config.shift_of(tokens)).tolist())
+        levels = SOLVERS[config.solver].evaluated(sigma_schedule(config.num_steps, _shift(config, tokens)).tolist())
         return sum(2 if guidance.applies(sigma) else 1 for sigma in levels)
 
     def cost(self) -> Cost:
@@ -357,3 +357,8 @@ class Pipeline:
         With `measure` also the least time it takes here, from this machine's rate of arithmetic; not in 8 bits.
         """
         return card_of(self, measure=measure)
+
+
+def _shift(config: PipelineConfig, num_tokens: int) -> float:
+    """The shift of noise levels towards noise for a video of that many tokens."""
+    return shift_factor(num_tokens, reference_tokens=config.reference_tokens, base=config.shift)

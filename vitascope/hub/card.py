@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from vitascope.config import Config
-from vitascope.model.diffusion import MAX_STEPS, shift_factor
+from vitascope.model.diffusion import MAX_STEPS
 from vitascope.video.shape import MAX_FRAMES, MAX_SIDE, MIN_SIDE
 
 MODEL_INDEX = "model_index.json"
@@ -38,8 +38,3 @@ class PipelineConfig(Config):
     reference_tokens: int | None = Field(default=80, ge=1)
     training: dict[str, str | int | float] = Field(default_factory=dict)
     scores: dict[str, float] = Field(default_factory=dict)
-
-    def shift_of(self, num_tokens: int) -> float:
-        """The shift of noise levels towards noise for a video of that many tokens."""
-        reference = num_tokens if self.reference_tokens is None else self.reference_tokens
-        return shift_factor(num_tokens, reference_tokens=reference, base=self.shift)

@@ -31,9 +31,9 @@ from vitascope.judge.network import Judge, load_compatible
 from vitascope.judge.scoring import accuracy
 from vitascope.judge.train_config import JudgeTrainConfig
 from vitascope.judge.vocabulary import Vocabulary, collect
-from vitascope.train.dataset import read_dataset, with_progress
+from vitascope.progress import with_progress
 from vitascope.train.loop import Figures, Loss, Trainer
-from vitascope.train.run import Compute, seeded
+from vitascope.train.run import Compute, read_dataset, seeded
 from vitascope.video import write_video
 
 ACTIONS = ("motion", "partner", "camera")  # attributes whose words have the weight `action_weight`

@@ -103,15 +103,18 @@ def sample_sigma(num: int, *, mean: Number, std: Number, generator: torch.Genera
     return torch.sigmoid(float(mean) + float(std) * normal)
 
 
-def shift_factor(num_tokens: int, *, reference_tokens: int, base: Number = 1.0) -> float:
+def shift_factor(num_tokens: int, *, reference_tokens: int | None, base: Number = 1.0) -> float:
     """The factor alpha of `shift_sigma`: base * sqrt(num_tokens / reference_tokens).
 
     num_tokens counts video tokens, text excluded. More tokens average the noise out, so longer videos need more noise.
+    Without reference_tokens the factor is `base` at every length.
 
     Raises:
         ValueError: an argument is not positive.
     Source: Esser et al. 2024 (arXiv:2403.03206), section 5.3.2.
     """
+    if reference_tokens is None:
+        reference_tokens = num_tokens
     if num_tokens <= 0 or reference_tokens <= 0 or base <= 0:
         raise ValueError(f"token counts and base must be positive, got {num_tokens}, {reference_tokens} and {base}")
     return base * math.sqrt(num_tokens / reference_tokens)

@@ -22,8 +22,7 @@ from vitascope.kernels.attention import AttentionPlan, plan_attention
 from vitascope.kernels.device import autocast_dtype, without_autocast
 from vitascope.kernels.int8 import Int8Rules
 from vitascope.kernels.linear import Linear
-from vitascope.model.patches import Pack
-from vitascope.model.rotary import apply_rotary, rotary_table
+from vitascope.model.patches import Pack, apply_rotary, rotary_table
 
 MAX_GRAPHS = 64  # of compiled blocks; PyTorch's limit of 8 is for functions that are compiled again for every size
 LAST_BLOCKS = 2  # whose MLPs aren't rounded to 8 bits

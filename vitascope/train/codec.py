@@ -32,9 +32,9 @@ from vitascope.errors import DatasetError
 from vitascope.hub.registry import load_codec
 from vitascope.hub.weights import copy_weights, save_network
 from vitascope.kernels.device import device_of
-from vitascope.train.dataset import read_dataset, with_progress
+from vitascope.progress import with_progress
 from vitascope.train.loop import Figures, Loss, Trainer
-from vitascope.train.run import Compute, RunConfig, seeded
+from vitascope.train.run import Compute, RunConfig, read_dataset, seeded
 from vitascope.video import Video, contact_sheet, write_video
 
 NUM_FITTED = 300  # number of clips to fit the linear path to

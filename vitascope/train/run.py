@@ -23,9 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitascope.config import Config, dump_toml, load_config
+from vitascope.data.clips import Clip, list_clips, split_validation
 from vitascope.errors import ConfigError, ModelError, reason
 from vitascope.files import replacing_folder, sha256, write_text
 from vitascope.kernels.device import autocast, is_cpu, resolve_device
+from vitascope.progress import progress
 from vitascope.types import Dtype, TrainingPrecision
 
 # a resumed run may change these settings, which affect computation only
@@ -210,3 +212,14 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would seed every GPU too
         yield
+
+
+def read_dataset(folder: str, num_validation: int = 0) -> tuple[list[Clip], list[Clip]]:
+    """(training, validation): records of a dataset's clips; the last ones are for validation.
+
+    Raises:
+        DatasetError: no clips, or too few for validation.
+    """
+    with progress(f"reading the records of {folder}") as show:
+        clips = list_clips(folder, show)
+    return split_validation(clips, num_validation)

@@ -28,11 +28,11 @@ from vitascope.kernels.device import CPU, to_device
 from vitascope.model.diffusion import velocity_loss
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer
-from vitascope.train.dataset import read_dataset, with_progress
+from vitascope.progress import with_progress
 from vitascope.train.loop import Figures, Loss, Trainer
 from vitascope.train.packs import BatchMaker, PackBatch
 from vitascope.train.refit import first_frame_tokens, refit
-from vitascope.train.run import Compute, seeded
+from vitascope.train.run import Compute, read_dataset, seeded
 from vitascope.train.transformer_config import TransformerTrainConfig
 from vitascope.video import contact_sheet, write_video
 
