@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from vitascope.files import remove_leftovers, replacing, replacing_folder, sha256, write_text
+from vitascope.files import (
+    MAX_JSON_DEPTH,
+    load_json,
+    parse_json,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    sha256,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -85,3 +94,41 @@ def test_leftovers_go_once_nobody_writes_to_them(tmp_path):
         remove_leftovers(tmp_path)
         assert names(tmp_path) == sorted([writing.name, "whole.json"])
     remove_leftovers(tmp_path / "nowhere")
+
+
+def test_json_of_unknown_origin_is_read(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b'\xef\xbb\xbf{"text": "\\ud83d\\ude00", "deep": ' + b"[" * 60 + b"]" * 60 + b"}")
+    assert load_json(path)["text"] == "\N{GRINNING FACE}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested"),
+        ('{"a":' * 500 + "1" + "}" * 500, "nested"),
+        ("[" * (MAX_JSON_DEPTH + 1) + "]" * (MAX_JSON_DEPTH + 1), "nested"),
+        ("NaN", "NaN"),
+        ("[-Infinity]", "Infinity"),
+        ("1e999", "too large"),
+        ("1" * 5000, "digits"),
+        (r'"\ud800"', "surrogates"),
+        (b"\xff\xfe{}", "utf-8"),
+        (b"{} \x00", "Extra data"),
+        ("", "Expecting value"),
+    ],
+)
+def test_hostile_json_is_one_kind_of_error(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_json(text)
+
+
+def test_only_regular_files_of_limited_size_are_read(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("[" + "1," * 100 + "1]")
+    with pytest.raises(ValueError, match="more than"):
+        load_json(path, max_bytes=100)
+    with pytest.raises(OSError, match="regular file"):
+        load_json(Path(os.devnull))
+    with pytest.raises(OSError, match="regular file"):
+        load_json(tmp_path)

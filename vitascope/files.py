@@ -1,19 +1,24 @@
-"""Atomic files: written to a temporary name in the same folder, synced, then renamed."""
+"""Files: atomic writes (to a temporary name in the same folder, synced, then renamed) and JSON of unknown origin."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vitascope.errors import ModelError, reason
+
+MAX_JSON_BYTES = 64 << 20
+MAX_JSON_DEPTH = 64  # nested lists and objects; deeper ones exhaust the stack of what reads them
 
 
 @contextmanager
@@ -91,6 +96,56 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text of unknown origin.
+
+    Raises:
+        ValueError: not UTF-8 or not JSON; more than 64 MiB or 64 levels; NaN, infinity or half of a surrogate pair.
+    Source: RFC 8259, sections 8 and 9.
+    """
+    if len(text) > MAX_JSON_BYTES:
+        raise ValueError(f"more than {MAX_JSON_BYTES >> 20} MiB of JSON")
+    try:
+        text = text if isinstance(text, str) else text.decode("utf-8-sig")
+        value = json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"more than {MAX_JSON_DEPTH} nested lists or objects") from None
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [part for node in level for part in _parts(node)]
+    if any(isinstance(node, (dict, list)) for node in level):
+        raise ValueError(f"more than {MAX_JSON_DEPTH} nested lists or objects")
+    if "\\ud" in text.lower():  # a surrogate's escape; half of a pair can't be encoded
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def load_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """The value in a JSON file of unknown origin.
+
+    Raises:
+        OSError: no regular file, or one that can't be read.
+        ValueError: as `parse_json`, or a file of more than `max_bytes`.
+    """
+    return parse_json(read_small(path, max_bytes))
+
+
+def read_small(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a regular file; devices and pipes are refused, since reading them might never end.
+
+    Raises:
+        OSError: no regular file, or one that can't be read.
+        ValueError: more than `max_bytes`.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is not a regular file")
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"more than {max_bytes >> 10} KiB")
+    return content
+
+
 def read_json(path: Path, cure: str) -> dict[str, Any]:
     """JSON object in a file.
 
@@ -98,7 +153,7 @@ def read_json(path: Path, cure: str) -> dict[str, Any]:
         ModelError: the file is missing or holds something else; the message ends with `cure`.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = load_json(path)
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; {cure}") from None
     except (OSError, ValueError) as error:
@@ -106,3 +161,20 @@ def read_json(path: Path, cure: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ModelError(f"{path} holds no JSON object; {cure}")
     return tree
+
+
+def _parts(node: Any) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits} is too large")
+    return number

@@ -8,7 +8,6 @@ Face's video folders.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.errors import DatasetError
+from vitascope.files import parse_json
 from vitascope.video.formats import MOVING, STILL
 
 MEDIA = {*MOVING, *STILL, ".mpg", ".mpeg", ".bmp", ".tif", ".tiff"}  # the last five are read, never written
@@ -78,7 +78,7 @@ def by_language(texts: list[str]) -> Captions:
 
 def _sidecar_captions(path: Path, problems: Counter[str]) -> list[str]:
     texts: list[str] = []
-    for suffix, read in ((".txt", str.splitlines), (".json", lambda text: _captions_of(json.loads(text)))):
+    for suffix, read in ((".txt", str.splitlines), (".json", lambda text: _captions_of(parse_json(text)))):
         try:
             texts += _clean(read(path.with_suffix(suffix).read_text(encoding="utf-8-sig")))
         except FileNotFoundError:
@@ -117,7 +117,7 @@ def _rows(table: Path) -> Iterator[Any]:
 def _parsed(line: str) -> Any:
     """The JSON value of a line, or None if it is invalid."""
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError:
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vitascope.errors import DatasetError, MediaError, SizeError, reason
+from vitascope.files import load_json, parse_json
 from vitascope.model.text import shot_prompt
 from vitascope.video import Video, read_video
 from vitascope.worlds.language import ShotCaptions
@@ -208,7 +208,7 @@ def pick(clips: Sequence[Clip], num: int, seed: int) -> list[Clip]:
 def _clips_of_shards(index: Path) -> Iterator[Clip]:
     try:
         for text in index.read_text(encoding="utf-8").splitlines():
-            line = json.loads(text)
+            line = parse_json(text)
             for entry in line["clips"]:
                 member = Member(entry["name"], entry["offset"], entry["bytes"], entry["sha256"])
                 yield _clip(entry, index.parent / Path(line["shard"]).name, member)
@@ -243,7 +243,7 @@ def _clip(record: dict[str, Any], path: Path, member: Member | None = None) -> C
 
 def _read_record(path: Path) -> Clip:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = load_json(path)
         return _clip(record, media_path(path, record["num_frames"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not a clip record: {type(error).__name__} {error}") from None

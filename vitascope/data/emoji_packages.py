@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from vitascope.errors import DatasetError, reason
+from vitascope.files import load_json
 from vitascope.worlds.emoji.names import name_of
 from vitascope.worlds.emoji.scene import Character
 
@@ -55,7 +55,7 @@ def _labels(source: Path, language: str) -> dict[str, tuple[str, int]]:
     if path is None:
         raise DatasetError(f"no names ({language}/data.json of emojibase-data) in {source}; in it {HOW_TO_GET}")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = load_json(path)
         return {_without_selectors(e["hexcode"].lower()): (e["label"], e.get("subgroup", -1)) for e in entries}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path} is not emojibase's list of emoji: {reason(error)}; {HOW_TO_GET}") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.errors import ConfigError
-from vitascope.files import write_text
+from vitascope.files import load_json, write_text
 
 CRF = 12  # nearly lossless at the sizes of clips
 MIN_SIDE, MAX_SIDE = 16, 2048
@@ -41,7 +41,7 @@ def claim(out: Path, wanted: Mapping[str, Any], may_grow: str | None = None) -> 
     path, wanted = out / "dataset.json", dict(wanted)
     if path.exists():
         try:
-            found = dict(json.loads(path.read_text(encoding="utf-8")))
+            found = dict(load_json(path))
             if may_grow is not None:
                 wanted[may_grow] = max(wanted[may_grow], int(found[may_grow]))
         except (ValueError, TypeError, KeyError):

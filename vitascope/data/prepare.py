@@ -23,7 +23,7 @@ from vitascope.data.clips import media_path
 from vitascope.data.layout import CRF, claim, parse_size
 from vitascope.data.sources import SOURCES
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
-from vitascope.files import write_text
+from vitascope.files import parse_json, write_text
 from vitascope.video import Video, read_video, write_video
 
 LEDGER = "sources.jsonl"
@@ -185,7 +185,7 @@ def _read_ledger(path: Path) -> dict[str, dict[str, int | str]]:
     done: dict[str, dict[str, int | str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             name = entry.pop("source")
         except (ValueError, KeyError, AttributeError, TypeError):
             continue

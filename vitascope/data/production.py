@@ -5,7 +5,6 @@ Clip k depends on the settings and k alone, so interruptions and the number of p
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -25,6 +24,7 @@ from vitascope.config import Config
 from vitascope.data.clips import media_path
 from vitascope.data.layout import CRF, parse_size
 from vitascope.errors import RenderError
+from vitascope.files import load_json
 from vitascope.video import Video, VideoWriter, write_video
 from vitascope.video.shape import VideoShape
 from vitascope.worlds.splits import Split
@@ -156,7 +156,7 @@ def produce(
 def _is_made(record: Path) -> bool:
     """True if a clip is complete: its record is readable and its media file exists."""
     try:
-        found = json.loads(record.read_bytes())
+        found = load_json(record)
         return media_path(record, found["num_frames"]).is_file()
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
         return False

@@ -18,7 +18,7 @@ from typing import Any
 
 from vitascope.data.clips import SHARD_INDEX, Clip, list_clips
 from vitascope.errors import ConfigError, DatasetError, reason
-from vitascope.files import replacing, sha256, write_text
+from vitascope.files import parse_json, replacing, sha256, write_text
 
 PARTIAL = "index.partial.jsonl"
 
@@ -96,7 +96,7 @@ def _read_partial(path: Path) -> dict[str, Line]:
     lines: list[Line] = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         with suppress(ValueError):
-            lines.append(json.loads(text))
+            lines.append(parse_json(text))
     write_text(path, "".join(map(_text, lines)))
     return {line["shard"]: line for line in lines}
 

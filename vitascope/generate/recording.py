@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitascope.errors import ConfigError, MediaError, Terminated
+from vitascope.files import parse_json
 from vitascope.generate.requests import Request, parse_request
 from vitascope.video import GrowingVideo, Video, VideoWriter, read_comment
 from vitascope.video.formats import STILL
@@ -65,8 +65,8 @@ def read_request(path: str | Path) -> Request:
     """
     comment = read_comment(path)
     try:
-        tree = json.loads(comment)
-    except (ValueError, RecursionError):
+        tree = parse_json(comment)
+    except ValueError:
         tree = None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no request; give a video that Vitascope wrote, or a request's JSON file")

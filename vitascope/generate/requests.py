@@ -27,6 +27,7 @@ from pydantic import (
 
 from vitascope.config import Config, load_config, parse_config, validation_message
 from vitascope.errors import ConfigError, reason
+from vitascope.files import load_json
 from vitascope.types import MAX_SEED, Number
 from vitascope.video import Video
 from vitascope.video.shape import MAX_FRAMES
@@ -268,12 +269,10 @@ def load_request(path: str | Path) -> Request:
     if path.suffix.lower() == ".toml":
         return load_storyboard(path)
     try:
-        if path.stat().st_size > MAX_REQUEST_BYTES:
-            raise ConfigError(f"{path} is larger than {MAX_REQUEST_BYTES >> 10} KiB; a request is a small JSON file")
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = load_json(path, MAX_REQUEST_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"no request file {path}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not readable JSON: {reason(error)}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no JSON object; write one with --dump-request")

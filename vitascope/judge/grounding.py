@@ -11,7 +11,6 @@ The head is used in training only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from vitascope.data.clips import Clip
 from vitascope.errors import DatasetError, reason
+from vitascope.files import load_json
 from vitascope.judge.augment import Window
 from vitascope.judge.network import PAIR
 from vitascope.judge.sentence import NONE, VALUES
@@ -72,7 +72,7 @@ def actor_track(clip: Clip, frames: Int64[np.ndarray, " t"]) -> ActorTrack | Non
     if clip.member is not None:
         return None
     try:
-        truth = json.loads(clip.path.with_suffix(".json").read_bytes()).get("truth")
+        truth = load_json(clip.path.with_suffix(".json")).get("truth")
         if truth is None:
             return None
         first = 0 if clip.part is None else clip.part[0]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from vitascope.config import Config, dump_toml, load_config
 from vitascope.data.clips import Clip, list_clips, split_validation
 from vitascope.errors import ConfigError, ModelError, reason
-from vitascope.files import replacing_folder, sha256, write_text
+from vitascope.files import load_json, parse_json, replacing_folder, sha256, write_text
 from vitascope.kernels.device import autocast, is_cpu, resolve_device
 from vitascope.progress import progress
 from vitascope.types import Dtype, TrainingPrecision
@@ -162,7 +162,7 @@ class Run:
 
 def _logged_step(line: str) -> int | float:
     try:
-        return json.loads(line)["step"]
+        return parse_json(line)["step"]
     except (ValueError, KeyError, TypeError):
         return math.inf  # a killed run leaves its last line unfinished
 
@@ -179,11 +179,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         ModelError: a file is missing or damaged.
     """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = load_json(folder / "manifest.json")
         for name, digest in manifest.items():
             if sha256(folder / name) != digest:
                 raise ModelError(f"{folder / name} is damaged: its SHA-256 is not the one in manifest.json")
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = load_json(folder / "state.json")
         tensors = {Path(name).stem: load_file(folder / name) for name in manifest if name.endswith(".safetensors")}
         return Checkpoint(step=state.pop("step"), tensors=tensors, state=state)
     except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:

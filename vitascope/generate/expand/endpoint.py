@@ -10,6 +10,7 @@ from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 
 from vitascope.errors import ConfigError, EndpointError, PromptError, reason
+from vitascope.files import parse_json
 from vitascope.generate.requests import Storyboard
 from vitascope.model.text import check_prompt
 
@@ -57,7 +58,7 @@ def expand(endpoint: Endpoint, prompt: str, seed: int, *, context: str = "") -> 
     messages = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": question}]
     body = {"model": endpoint.model, "messages": messages, "seed": seed % 2**31}
     try:
-        answer = json.loads(_post(endpoint, json.dumps(body).encode()))
+        answer = parse_json(_post(endpoint, json.dumps(body).encode()))
         content = answer["choices"][0]["message"]["content"]
         return check_prompt(" ".join(content.split()).strip('"“”'))
     except (ValueError, LookupError, TypeError, AttributeError, PromptError):
