@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
 
+MAX_SHIFT = 1000.0  # of noise levels; a model's is 1 to 20
 MAX_SEED = 2**63 - 1  # the largest that torch.Generator takes
 
 Dtype: TypeAlias = Literal["float32", "bfloat16"]

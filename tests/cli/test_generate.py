@@ -19,9 +19,9 @@ from vitascope.generate.requests import Connect, Edit, Extend, Fill, Generate, L
 from vitascope.video import Video, read_video
 
 ROOT = Path(__file__).parents[2]
-SAMPLING = {"seed": 7, "num_steps": 9, "guidance": 3.5, "negative": "rain"}
+SAMPLING = {"seed": 7, "num_steps": 9, "guidance": 3.5, "negative": "rain", "solver": "unipc", "shift": 5.0}
 SHAPE = {"height": 96, "width": 160, "fps": 16.0}
-SAMPLED = "--seed 7 --steps 9 --guidance 3.5 --negative rain --model here"
+SAMPLED = "--seed 7 --steps 9 --guidance 3.5 --negative rain --solver unipc --shift 5 --model here"
 
 
 def test_generate_passes_every_option_on(
@@ -98,6 +98,21 @@ def test_generate_leaves_what_is_not_said_to_the_model(pipeline: FakePipeline) -
     assert cli.main(["generate", "a cat"]) == 0
     assert pipeline.requests == [Generate(prompt="a cat")]
     assert pipeline.loaded_with == [{"device": "auto", "dtype": "auto", "compile": False, "offload": False}]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("--solver ddim", "'ddim' is no solver; give one of euler, "), ("--shift 0", "0.0 is not a number above 0"),
+     ("--shift nan", "nan is not a number above 0"), ("--shift 1e9", "up to 1000")],
+)  # fmt: skip
+def test_a_solver_or_shift_that_does_not_exist_is_refused_in_one_line(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str], words: str, said: str
+) -> None:
+    assert cli.main(["generate", "a cat", *words.split()]) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+    assert pipeline.models == []
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Terminated()])

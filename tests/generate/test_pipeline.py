@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vitascope.codec.streaming import encode_video, reconstruct
-from vitascope.errors import ModelError, PromptError, SizeError
+from vitascope.errors import ConfigError, ModelError, PromptError, SizeError
 from vitascope.generate.footage import fit_image, pad_to
 from vitascope.generate.guidance import ConditionedDenoiser, Guidance, guide, guided_velocity
 from vitascope.generate.pipeline import Pipeline
@@ -124,7 +124,7 @@ def test_where_all_is_near_there_is_one_pass(pipeline, monkeypatch):
     assert len(passes) == 1
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun", "multistep"])
+@pytest.mark.parametrize("solver", ["euler", "heun", "multistep", "unipc"])
 def test_given_tokens_come_back_bit_for_bit(pipeline, solver):
     latent = random(4, 4, 4, 6)
     filling = canvas(latent, [0, 2], [Pin(random(4, 1, 4, 4, seed=1), 6)])
@@ -132,6 +132,21 @@ def test_given_tokens_come_back_bit_for_bit(pipeline, solver):
     assert torch.equal(tokens[filling.given], filling.clean[filling.given])
     assert not torch.isclose(tokens[~filling.given], filling.clean[~filling.given]).any(dim=1).all()
     assert torch.isfinite(tokens).all()
+
+
+def test_a_request_replaces_the_models_solver_and_shift(pipeline):
+    """Fails when one of them is dropped on the way to the sampler."""
+    asked = {"num_frames": 9, "num_steps": 4, "height": 32, "width": 32}
+    plain = pipeline.generate(PROMPT, **asked).frames
+    for changes in ({"solver": "heun"}, {"solver": "unipc"}, {"shift": 9.0}, {"solver": "unipc", "shift": 9.0}):
+        frames = pipeline.generate(PROMPT, **asked, **changes).frames
+        assert np.array_equal(frames, with_config(pipeline, **changes).generate(PROMPT, **asked).frames)
+        assert not np.array_equal(frames, plain)
+    own = {"solver": pipeline.config.solver, "shift": pipeline.config.shift}
+    assert np.array_equal(pipeline.generate(PROMPT, **asked, **own).frames, plain)
+    for wrong in ({"solver": "ddim"}, {"shift": 0.0}, {"shift": float("nan")}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            pipeline.generate(PROMPT, **wrong)
 
 
 def test_what_is_not_given_is_not_looked_at(pipeline):

@@ -41,7 +41,7 @@ def test_a_straight_path_is_exact_in_one_step(solver):
     torch.testing.assert_close(result, clean)
 
 
-@pytest.mark.parametrize(("solver", "calls"), [("euler", 4), ("heun", 7), ("multistep", 4)])
+@pytest.mark.parametrize(("solver", "calls"), [("euler", 4), ("heun", 7), ("multistep", 4), ("unipc", 4)])
 def test_solvers_ask_for_as_many_velocities_as_they_say(solver, calls):
     asked, steps = [], []
     SOLVERS[solver].integrate(
@@ -51,6 +51,76 @@ def test_solvers_ask_for_as_many_velocities_as_they_say(solver, calls):
     assert asked == SOLVERS[solver].evaluated(sigma_schedule(4).tolist())
     assert min(asked) > 0  # never at the data, where a velocity can't be told
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+MEANS = torch.tensor([[2.0, -1.0], [-1.5, 0.5], [0.3, 2.2]], dtype=torch.float64)
+NOISE = torch.randn(100, 2, generator=torch.Generator().manual_seed(1))
+
+
+def mixture(x: Tensor, sigma: float) -> Tensor:
+    """The exact velocity of data from three Gaussians of deviation 0.5: its posterior mean is known."""
+    clean_share, s = 1 - sigma, 0.5
+    variance = clean_share**2 * s**2 + sigma**2
+    far = x.double()[:, None] - clean_share * MEANS
+    weights = torch.softmax(-far.square().sum(-1) / (2 * variance), dim=-1)
+    means = MEANS + clean_share * s**2 / variance * far
+    return ((x - (weights[..., None] * means).sum(1)) / sigma).to(x.dtype)
+
+
+def error_on_mixture(made: Tensor, reference: Tensor) -> float:
+    return (made - reference).square().mean().sqrt().item()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Tensor:
+    return SOLVERS["heun"].integrate(mixture, NOISE.double(), sigma_schedule(400, 3.0).double(), None)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 8, 12])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 12.0])
+def test_unipc_is_the_peers_step_by_step(num_steps, shift, reference):
+    """Also on a path that starts at pure noise, where the log-SNR is infinite."""
+    diffusers = pytest.importorskip("diffusers")
+    peer = diffusers.UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift)
+    peer.set_timesteps(num_steps)
+    peer.set_begin_index(0)
+    x, wanted = NOISE, []
+    for sigma, timestep in zip(peer.sigmas.tolist(), peer.timesteps, strict=False):
+        wanted.append(x)  # where the peer evaluates its network
+        x = peer.step(mixture(x, sigma), timestep, x, return_dict=False)[0]
+    seen = []
+    levels = sigma_schedule(num_steps, shift, spacing="unipc")
+    made = SOLVERS["unipc"].integrate(lambda x, sigma: seen.append(x) or mixture(x, sigma), NOISE, levels, None)
+    for ours, theirs in zip([*seen, made], [*wanted, x], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+    ours, theirs = (error_on_mixture(each, reference) for each in (made, x))
+    assert ours == pytest.approx(theirs, rel=0.01)
+
+
+def test_unipc_is_of_second_order_where_the_log_snr_is_finite():
+    """dx/dsigma = -x from 0.95 to 0.05. Fails without the corrector's weights, or with steps in sigma."""
+    start = torch.ones(1, 1, dtype=torch.float64)
+
+    def error(num_steps: int) -> float:
+        levels = torch.linspace(0.95, 0.05, num_steps + 1).double()
+        return abs(SOLVERS["unipc"].integrate(lambda x, sigma: -x, start, levels, None).item() - math.exp(0.9))
+
+    assert error(64) / error(128) == pytest.approx(4, rel=0.15)
+
+
+def test_unipc_leaves_tokens_without_velocity_exactly_as_they_are():
+    made = SOLVERS["unipc"].integrate(lambda x, sigma: torch.zeros_like(x), NOISE, sigma_schedule(8, 5.0), None)
+    assert torch.equal(made, NOISE)
+
+
+@pytest.mark.parametrize("shift", [8.0, 12.0])
+def test_multistep_does_not_extrapolate_without_bound(shift, reference, monkeypatch):
+    """With large shifts each step is many times as long as the one before."""
+    levels = sigma_schedule(6, shift)
+    bounded = SOLVERS["multistep"].integrate(mixture, NOISE, levels, None)
+    monkeypatch.setattr("vitascope.generate.sampler.MAX_STEP_RATIO", math.inf)
+    unbounded = SOLVERS["multistep"].integrate(mixture, NOISE, levels, None)
+    assert error_on_mixture(bounded, reference) < error_on_mixture(unbounded, reference)
 
 
 def test_guidance_of_one_is_conditional_and_more_goes_further():

@@ -18,6 +18,7 @@ from vitascope.hub import download as hub
 from vitascope.hub import weights as hub_weights
 from vitascope.hub.find import find_model
 from vitascope.hub.registry import load_codec
+from vitascope.hub.wan import folder as wan_folder_module
 from vitascope.hub.wan import umt5
 from vitascope.hub.weights import SHARD_INDEX
 from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
@@ -103,9 +104,17 @@ DAMAGE = {
     ),
     "another schedule": (
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", use_dynamic_shifting=True),
-        "constant shift",
+        "use_dynamic_shifting is True; only False is supported",
     ),
-    "a negative shift": (lambda f: edit_json(f / "scheduler" / "scheduler_config.json", shift=-1), "a shift of -1"),
+    "a negative shift": (lambda f: edit_json(f / "scheduler" / "scheduler_config.json", shift=-1), "shift is -1; it"),
+    "a scheduler of another class": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="DPMSolverMultistepScheduler"),
+        "describes 'DPMSolverMultistepScheduler', but model_index.json names FlowMatchEulerDiscreteScheduler",
+    ),
+    "DPM-Solver++": (
+        lambda f: break_index(f, scheduler=["diffusers", "DPMSolverMultistepScheduler"]),
+        "scheduler is a DPMSolverMultistepScheduler; it must be a UniPC",
+    ),
 }
 
 
@@ -136,15 +145,79 @@ def test_the_table_of_words_under_either_name_or_both(wan_folder, peers, held):
     assert torch.equal(*states)
 
 
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 5.0}
+UNIPC, EULER = "UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"
+
+
+def schedule(folder: Path, kind: str, **settings: object) -> None:
+    tree = {"_class_name": kind, **settings}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(tree))
+    break_index(folder, scheduler=["diffusers", kind])
+
+
 def test_the_shift_and_the_solver_of_the_released_schedule(wan_folder):
-    scheduler = {
-        "_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True, "prediction_type": "flow_prediction",
-        "flow_shift": 5.0,
-    }  # fmt: skip
-    (wan_folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
-    break_index(wan_folder, scheduler=["diffusers", "UniPCMultistepScheduler"])
+    """Every setting of the published file, at its value there."""
+    import diffusers
+
+    published = dict(diffusers.UniPCMultistepScheduler(**FLOW).config)
+    schedule(wan_folder, UNIPC, **published)
     config = vitascope.load(wan_folder, weights=False).config
-    assert (config.solver, config.shift, config.reference_tokens) == ("multistep", 5.0, None)
+    assert (config.solver, config.spacing, config.shift) == ("unipc", "unipc", 5.0)
+    assert config.reference_tokens is None
+
+
+def test_settings_left_over_from_another_scheduler_are_no_obstacle(wan_folder):
+    """diffusers keeps them where a scheduler is made from another one's config."""
+    import diffusers
+
+    euler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    unipc = diffusers.UniPCMultistepScheduler.from_config({**euler.config, **FLOW, "flow_shift": 3.0})
+    schedule(wan_folder, UNIPC, **unipc.config)
+    assert vitascope.load(wan_folder, weights=False).config.shift == 3.0
+    schedule(wan_folder, EULER, **{**unipc.config, **euler.config})
+    assert vitascope.load(wan_folder, weights=False).config.solver == "euler"
+
+
+SETTINGS = {
+    "use_karras_sigmas": True, "use_exponential_sigmas": True, "use_beta_sigmas": True, "use_dynamic_shifting": True,
+    "shift_terminal": 0.1, "num_train_timesteps": 500, "a_setting_of_later": 7, "another": "on",
+}  # fmt: skip
+OF_UNIPC = {
+    "use_flow_sigmas": False, "prediction_type": "epsilon", "solver_order": 3, "solver_type": "bh1",
+    "predict_x0": False, "lower_order_final": False, "disable_corrector": [0], "solver_p": {"_class_name": "x"},
+    "thresholding": True, "final_sigmas_type": "sigma_min", "flow_shift": "3", "shift": 4.0, "invert_sigmas": True,
+}  # fmt: skip
+OF_EULER = {"invert_sigmas": True, "stochastic_sampling": True, "shift": True, "solver_order": 3, "flow_shift": 2.0}
+CASES = [
+    *((UNIPC, name, value) for name, value in {**SETTINGS, **OF_UNIPC}.items()),
+    *((EULER, name, value) for name, value in {**SETTINGS, **OF_EULER}.items()),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), CASES, ids=lambda value: str(value)[:24])
+def test_every_setting_that_would_change_the_samples_is_refused_by_its_name(wan_folder, kind, name, value):
+    schedule(wan_folder, kind, **{**(FLOW if kind == UNIPC else {"shift": 3.0}), name: value})
+    with pytest.raises(ModelError, match=rf"scheduler_config.json: {name} is ") as raised:
+        vitascope.load(wan_folder, weights=False)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["use_flow_sigmas", "prediction_type"])
+def test_a_setting_whose_default_is_no_flow_must_be_stated(wan_folder, name):
+    schedule(wan_folder, UNIPC, **{key: value for key, value in FLOW.items() if key != name})
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        vitascope.load(wan_folder, weights=False)
+
+
+def test_no_setting_of_the_peers_is_forgotten():
+    """Every argument of the peer's constructors is supported, refused or known to change nothing."""
+    import inspect
+
+    import diffusers
+
+    for kind, form in wan_folder_module.SCHEDULERS.items():
+        arguments = set(inspect.signature(getattr(diffusers, kind).__init__).parameters) - {"self"}
+        assert arguments == {form.shift} | form.required.keys() | form.inert
 
 
 def test_generate_and_info_take_the_folder(wan_folder, tmp_path, capsys):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+import json
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -46,12 +45,17 @@ def our_frames(pipeline: Pipeline, filling: Canvas) -> Tensor:
 
 
 def peer_frames(peer, pipeline: Pipeline, filling: Canvas, image: Tensor | None = None) -> Tensor:
-    """The peer's video of the same noise, with the levels that our sampler passes through before its own shift."""
+    """The peer's video of the same noise, by its own scheduler, with timesteps that aren't rounded to integers."""
     noise = torch.randn(filling.clean.shape, generator=torch.Generator().manual_seed(SEED))
     latents = filling.grid_latent(noise, pipeline.transformer.config.patch)[None]
-    levels = np.linspace(1, 0, STEPS + 1)[:-1]
     scheduler = type(peer.scheduler).from_config(peer.scheduler.config)
-    scheduler.set_timesteps = partial(scheduler.set_timesteps, sigmas=levels)
+    set_timesteps = scheduler.set_timesteps
+
+    def set_exactly(*args: object, **options: object) -> None:
+        set_timesteps(*args, **options)
+        scheduler.timesteps = 1000 * scheduler.sigmas[:-1]
+
+    scheduler.set_timesteps = set_exactly
     peer.register_modules(scheduler=scheduler)
     options = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "pt", "num_frames": FRAMES}
     if image is not None:
@@ -74,6 +78,31 @@ def test_same_video_as_the_peer(peers, kind):
     pipeline = vitascope.load(folder)
     filling = canvas(pipeline)
     assert difference(peer_frames(peer, pipeline, filling), our_frames(pipeline, filling)) <= 1e-3
+
+
+@torch.inference_mode()
+def test_same_video_as_the_peer_with_unipc(wan_folder, peers):
+    """The scheduler of the published folders. Fails with another solver or spacing of our own."""
+    import diffusers
+
+    unipc = diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0)
+    unipc.save_pretrained(wan_folder / "scheduler")
+    index = json.loads((wan_folder / "model_index.json").read_text())
+    (wan_folder / "model_index.json").write_text(
+        json.dumps({**index, "scheduler": ["diffusers", type(unipc).__name__]})
+    )
+    pipeline = vitascope.load(wan_folder)
+    assert (pipeline.config.solver, pipeline.config.spacing, pipeline.config.shift) == ("unipc", "unipc", 5.0)
+    peer, euler = peers["2.1"][0], peers["2.1"][0].scheduler
+    filling = canvas(pipeline)
+    peer.register_modules(scheduler=unipc)
+    try:
+        wanted = peer_frames(peer, pipeline, filling)
+    finally:
+        peer.register_modules(scheduler=euler)
+    assert difference(wanted, our_frames(pipeline, filling)) <= 1e-3
+    pipeline.config = pipeline.config.model_copy(update={"solver": "multistep"})
+    assert difference(wanted, our_frames(pipeline, filling)) > 1e-2
 
 
 @torch.inference_mode()

@@ -156,6 +156,32 @@ def test_a_shift_spends_more_steps_in_the_noise():
     torch.testing.assert_close(sigma_schedule(4, 3.0), torch.tensor([1, 0.9, 0.75, 0.5, 0]))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4, 8, 50])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 12.0])
+@pytest.mark.parametrize("spacing", ["unipc", "flow_match"])
+def test_levels_are_those_of_the_peers_schedulers(spacing, shift, steps):
+    """UniPC lowers its first level by 1e-6 to avoid log(0)."""
+    diffusers = pytest.importorskip("diffusers")
+    if spacing == "unipc":
+        peer = diffusers.UniPCMultistepScheduler(
+            use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift
+        )
+    else:
+        peer = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+    peer.set_timesteps(steps)
+    torch.testing.assert_close(sigma_schedule(steps, shift, spacing=spacing), peer.sigmas, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("spacing", ["linear", "unipc", "flow_match"])
+@pytest.mark.parametrize("start", [1.0, 0.5, 0.01, 0.001, 1e-6])
+def test_levels_fall_from_any_start(spacing, start):
+    for steps in (1, 2, 5):
+        sigmas = sigma_schedule(steps, 3.0, start, spacing)
+        assert len(sigmas) == steps + 1
+        assert sigmas[-1] == 0
+        assert (sigmas.diff() < 0).all()
+
+
 def test_a_schedule_without_steps_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         sigma_schedule(0)

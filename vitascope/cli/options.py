@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
-from vitascope.types import MAX_SEED, Dtype, DtypeChoice
+from vitascope.types import MAX_SEED, MAX_SHIFT, Dtype, DtypeChoice
 
 MAX_VIDEOS = 10_000
 MODEL_HELP = "Use a bundled model, a model's or run's folder, or a Hugging Face id (owner/name), which is downloaded."
@@ -55,6 +55,22 @@ def check_not_negative(value: float | None) -> float | None:
     """Refuse negative numbers and non-numbers."""
     if value is not None and not (math.isfinite(value) and value >= 0):
         raise typer.BadParameter(f"{value} is not zero or a positive number.")
+    return value
+
+
+def check_solver(value: str | None) -> str | None:
+    """Refuse a name that is not a solver's."""
+    from vitascope.generate.sampler import SOLVERS
+
+    if value is not None and value not in SOLVERS:
+        raise typer.BadParameter(f"{value!r} is no solver; give one of {', '.join(SOLVERS)}.")
+    return value
+
+
+def check_shift(value: float | None) -> float | None:
+    """Refuse numbers outside the range of shifts."""
+    if value is not None and not 0 < value <= MAX_SHIFT:
+        raise typer.BadParameter(f"{value} is not a number above 0 and up to {MAX_SHIFT:g}.")
     return value
 
 
@@ -114,6 +130,16 @@ Guidance = Annotated[
     float | None,
     typer.Option(callback=check_not_negative, help="Set the guidance scale; 1 turns guidance off."),
 ]
+SolverName = Annotated[
+    str | None,
+    typer.Option(
+        "--solver", metavar="NAME", callback=check_solver, help="Use this solver: euler, heun, multistep, unipc."
+    ),
+]
+Shift = Annotated[
+    float | None,
+    typer.Option("--shift", callback=check_shift, help="Shift noise levels; more spends more steps in the noise."),
+]
 Negative = Annotated[str, typer.Option(metavar="TEXT", help="Describe what the video should not show.")]
 Model = Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)]
 NumVideos = Annotated[
@@ -147,6 +173,8 @@ class Common:
     negative: Annotated[str | None, typer.Option(metavar="TEXT", help="Describe what the video should not show.")] = (
         None
     )
+    solver: SolverName = None
+    shift: Shift = None
     model: Model = "playground"
     device: Device = "auto"
     dtype: PrecisionOption = "auto"
@@ -174,6 +202,8 @@ class Common:
             "num_steps": self.steps,
             "guidance": self.guidance,
             "negative": self.negative,
+            "solver": self.solver,
+            "shift": self.shift,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitascope.codec.streaming import latent_shape
 from vitascope.codec.video_codec import VideoCodec
-from vitascope.errors import DeviceError, ModelError, SizeError
+from vitascope.errors import ConfigError, DeviceError, ModelError, SizeError
 from vitascope.generate.cost import Cost, card_of, cost_of_pipeline
 from vitascope.generate.guidance import ConditionedDenoiser, EncodedPrompt, Guidance, guided_velocity
 from vitascope.generate.planning import plan
@@ -240,6 +240,8 @@ class Pipeline:
                 seed=sampling.of_window(number),
                 num_steps=num_steps,
                 guidance=guidance,
+                solver=sampling.solver,
+                shift=sampling.shift,
                 strength=timeline.strength,
                 history_noise=config.history_noise,
                 on_progress=show,
@@ -263,6 +265,8 @@ class Pipeline:
         seed: int = 0,
         num_steps: int = 40,
         guidance: Number = 1.0,
+        solver: str | None = None,
+        shift: Number | None = None,
         strength: Number = 1.0,
         history_noise: Number = 0.0,
         on_progress: OnStep | None = None,
@@ -271,17 +275,21 @@ class Pipeline:
 
         A canvas of several shots takes a prompt for each. With `strength` below 1, sampling starts from the canvas's
         own tokens, noised to that level, and takes that share of the steps. Tokens that a model generated before are
-        noised to the level `history_noise`. Canvas and result are on the CPU.
+        noised to the level `history_noise`. solver and shift replace the model's. Canvas and result are on the CPU.
 
         Raises:
             PromptError: an overlong prompt.
             SizeError: a number of steps outside 1 to MAX_STEPS.
+            ConfigError: an unknown solver.
         """
         if not 1 <= num_steps <= MAX_STEPS:
             raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
         prompts = [prompt] if isinstance(prompt, str | EncodedPrompt) else list(prompt)
-        shift = _shift(self.config, canvas.num_grid_tokens)
-        sigmas = sigma_schedule(math.ceil(strength * num_steps), shift, start=strength)
+        config = self.config if shift is None else self.config.model_copy(update={"shift": float(shift)})
+        sigmas = _levels(config, canvas.num_grid_tokens, math.ceil(strength * num_steps), strength)
+        name = solver or config.solver
+        if name not in SOLVERS:
+            raise ConfigError(f"the solver must be one of {', '.join(SOLVERS)}, got {name!r}")
         noise = torch.randn(canvas.clean.shape, generator=torch.Generator().manual_seed(seed))
         # at full strength exactly noise: no rounding of the clean tokens may remain
         noised = noise if strength == 1 else add_noise(canvas.clean, noise, sigmas[:1].expand(len(noise)))
@@ -289,7 +297,7 @@ class Pipeline:
         level = float(history_noise) * canvas.generated_mask.float()
         start = torch.where(given, add_noise(canvas.clean, noise, level), noised)
         with self._velocity(canvas, prompts, negative, self._guidance(guidance), history_noise) as velocity:
-            made = SOLVERS[self.config.solver].integrate(velocity, start.to(self.device), sigmas, on_progress)
+            made = SOLVERS[name].integrate(velocity, start.to(self.device), sigmas, on_progress)
         return torch.where(given, canvas.clean, made.to(CPU))
 
     @torch.inference_mode()
@@ -344,7 +352,7 @@ class Pipeline:
         config, guidance = self.config, self._guidance(self.config.guidance)
         shape = self.grid.shape(config.num_frames, config.height, config.width)
         tokens = math.prod(side // step for side, step in zip(shape, self.grid.patch, strict=True))
-        levels = SOLVERS[config.solver].evaluated(sigma_schedule(config.num_steps, _shift(config, tokens)).tolist())
+        levels = SOLVERS[config.solver].evaluated(_levels(config, tokens, config.num_steps).tolist())
         return sum(2 if guidance.applies(sigma) else 1 for sigma in levels)
 
     def cost(self) -> Cost:
@@ -359,6 +367,7 @@ class Pipeline:
         return card_of(self, measure=measure)
 
 
-def _shift(config: PipelineConfig, num_tokens: int) -> float:
-    """The shift of noise levels towards noise for a video of that many tokens."""
-    return shift_factor(num_tokens, reference_tokens=config.reference_tokens, base=config.shift)
+def _levels(config: PipelineConfig, num_tokens: int, num_steps: int, start: Number = 1.0) -> Float[Tensor, " k"]:
+    """The noise levels of a sampler, for a video of that many tokens."""
+    shift = shift_factor(num_tokens, reference_tokens=config.reference_tokens, base=config.shift)
+    return sigma_schedule(num_steps, shift, start, config.spacing)

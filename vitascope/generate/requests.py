@@ -28,7 +28,7 @@ from pydantic import (
 from vitascope.config import Config, load_config, parse_config, validation_message
 from vitascope.errors import ConfigError, reason
 from vitascope.files import load_json
-from vitascope.types import MAX_SEED, Number
+from vitascope.types import MAX_SEED, MAX_SHIFT, Number
 from vitascope.video import Video
 from vitascope.video.shape import MAX_FRAMES
 
@@ -44,6 +44,8 @@ class Sampling:
     num_steps: int | None = None
     guidance: Number | None = None
     negative: str = ""
+    solver: str | None = None
+    shift: Number | None = None
 
     def of_window(self, number: int) -> int:
         """The seed of a window: the first window uses the seed itself."""
@@ -95,6 +97,10 @@ class Request(Config):
     num_steps: int | None = Field(default=None, description="Sampling steps; more is slower and finer.")
     guidance: Real | None = Field(default=None, description="Guidance scale; 1 turns guidance off.")
     negative: str = Field(default="", description="Negative prompt: content that the video should not show.")
+    solver: str | None = Field(default=None, description="Solver of the flow equation, a name in `sampler.SOLVERS`.")
+    shift: Real | None = Field(
+        default=None, gt=0, le=MAX_SHIFT, description="Shift of noise levels; more spends more steps in the noise."
+    )
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -104,10 +110,19 @@ class Request(Config):
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # files are parsed without it, see parse_config
 
+    @field_validator("solver")
+    @classmethod
+    def _is_known(cls, solver: str | None) -> str | None:
+        from vitascope.generate.sampler import SOLVERS  # imports torch, which reading a request shouldn't
+
+        if solver is not None and solver not in SOLVERS:
+            raise ValueError(f"{solver!r} is no solver; give one of {', '.join(SOLVERS)}")
+        return solver
+
     @property
     def sampling(self) -> Sampling:
         """Settings of the sampler."""
-        return Sampling(self.seed, self.num_steps, self.guidance, self.negative)
+        return Sampling(self.seed, self.num_steps, self.guidance, self.negative, self.solver, self.shift)
 
     def footage(self) -> Iterator[Video | Path]:
         """Videos and images that the request refers to."""

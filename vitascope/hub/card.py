@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from vitascope.config import Config
-from vitascope.model.diffusion import MAX_STEPS
+from vitascope.model.diffusion import MAX_STEPS, Spacing
 from vitascope.video.shape import MAX_FRAMES, MAX_SIDE, MIN_SIDE
 
 MODEL_INDEX = "model_index.json"
@@ -18,7 +18,8 @@ class PipelineConfig(Config):
     noise level of earlier frames that condition later windows; a little prevents error accumulation. guidance_ramp is
     the number of latent frames over which guidance grows from none, next to a given frame, to its full scale. 0 applies
     full guidance everywhere. shift moves noise levels towards noise for videos of `reference_tokens` tokens, more for
-    longer ones; without reference_tokens it is constant.
+    longer ones; without reference_tokens it is constant. spacing places the levels before the shift, see
+    `model.diffusion.sigma_schedule`.
     """
 
     name: str
@@ -36,5 +37,6 @@ class PipelineConfig(Config):
     history_noise: float = Field(default=0.0, ge=0, lt=1)
     shift: float = Field(default=2.0, gt=0)
     reference_tokens: int | None = Field(default=80, ge=1)
+    spacing: Spacing = "linear"
     training: dict[str, str | int | float] = Field(default_factory=dict)
     scores: dict[str, float] = Field(default_factory=dict)

@@ -17,9 +17,12 @@ from torch import Tensor
 from vitascope.types import Number
 
 Prediction = Literal["clean", "velocity"]
+Spacing = Literal["linear", "unipc", "flow_match"]
+"""Rule that places a sampler's noise levels before the shift, see `sigma_schedule`."""
 
 LOSS_MIN_SIGMA = 0.05  # smallest divisor in the loss. Source: Li and He 2025 (arXiv:2511.13720)
 MAX_STEPS = 1000  # of sampling
+TRAIN_LEVELS = 1000  # noise levels in the training of models with diffusers' schedulers
 STEP_MIN_SIGMA = 1e-4  # smallest divisor in sampling, so that given rows, with sigma 0, stay finite
 
 
@@ -131,15 +134,28 @@ def shift_sigma(sigma: Float[Tensor, " n"], shift: Number) -> Float[Tensor, " n"
     return alpha * sigma / (1 + (alpha - 1) * sigma)
 
 
-def sigma_schedule(num_steps: int, shift: Number = 1.0, start: Number = 1.0) -> Float[Tensor, " num_steps_plus_1"]:
+def sigma_schedule(
+    num_steps: int, shift: Number = 1.0, start: Number = 1.0, spacing: Spacing = "linear"
+) -> Float[Tensor, " num_steps_plus_1"]:
     """The num_steps + 1 noise levels of a sampler, on the CPU, from shifted `start` down to exactly 0.
+
+    Before the shift, "linear" spaces them equally. The other spacings are those of diffusers' flow schedulers: they
+    stop above 0, at the lowest level of training, and the last step goes from there to 0.
 
     Raises:
         ValueError: num_steps is less than 1.
+    Source: diffusers 0.42, UniPCMultistepScheduler with use_flow_sigmas, and FlowMatchEulerDiscreteScheduler.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    return shift_sigma(torch.linspace(float(start), 0, num_steps + 1), shift)
+    lowest = 1 / TRAIN_LEVELS
+    if spacing == "flow_match":  # this scheduler shifts its lowest level twice
+        lowest = shift_sigma(torch.tensor([lowest], dtype=torch.float64), shift).item()
+    if spacing == "linear" or lowest >= start:
+        return shift_sigma(torch.linspace(float(start), 0, num_steps + 1), shift)
+    num_levels = num_steps + 1 if spacing == "unipc" else num_steps
+    levels = torch.linspace(float(start), lowest, num_levels, dtype=torch.float64)[:num_steps]
+    return torch.cat([shift_sigma(levels, shift).float(), torch.zeros(1)])
 
 
 def _per_row(sigma: Float[Tensor, " n"], like: Float[Tensor, "n p"]) -> Float[Tensor, "n 1"]:
