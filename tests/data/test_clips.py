@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ import torch
 
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.streaming import encode_video
-from vitascope.data.caches import cached_latents, cached_text_states
+from vitascope.data.caches import ClipEncoder, cached_latents, cached_text_states
 from vitascope.data.clips import Clip, Reader, list_clips, split_validation
-from vitascope.data.encoded import ClipEncoder
 from vitascope.errors import DatasetError
 from vitascope.model.text import TextEncoder
+from vitascope.train.run import read_dataset
 from vitascope.video import Video, write_video
 
 TEXT_ENCODER = Path(__file__).parents[2] / "vitascope" / "models" / "playground" / "text_encoder"
@@ -72,6 +73,80 @@ def test_the_last_clips_are_kept_for_validation(dataset):
         split_validation(list_clips(dataset), 3)
 
 
+def of_sources(sources: str) -> list[Clip]:
+    """Clips of the sources that the letters name; "." is a clip without a source."""
+    names = ["" if letter == "." else letter for letter in sources]
+    return [Clip(f"{k:04d}", Path("x"), 5, 16, 16, 8.0, {}, source=name) for k, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("sources", "num", "expected"),
+    [
+        ("aabbcc", 1, "c"),
+        ("aabbcc", 2, "cc"),
+        ("aabbcc", 3, "bbc"),
+        ("abcabcabc", 3, "ccc"),
+        ("aaaabbbbbc", 1, "c"),
+        ("cabbbbbbbb", 2, "ca"),
+        ("aab......", 3, "..."),
+        ("aabbbbbbbbb", 1, "a"),
+    ],
+)
+def test_no_source_is_on_both_sides_of_the_validation_split(sources, num, expected):
+    """Before, the last clips were split off, so that clips of one video were trained on and validated."""
+    clips = of_sources(sources)
+    training, validation = split_validation(clips, num)
+    assert len(validation) == num
+    assert sorted(clip.source or "." for clip in validation) == sorted(expected)
+    assert not {clip.origin for clip in training} & {clip.origin for clip in validation}
+    assert split_validation(clips, num) == (training, validation)
+
+
+def test_a_single_source_cannot_be_split(capsys):
+    with pytest.raises(DatasetError, match=r"8 clips of 1 sources.*add footage"):
+        split_validation(of_sources("aaaaaaaa"), 2)
+
+
+def test_clips_of_one_scene_have_one_source(dataset):
+    write_clip(dataset, 0, 5, seed=7)
+    write_clip(dataset, 2, 9, seed=7)
+    clips = list_clips(dataset)
+    assert [clip.origin for clip in clips] == ["scene 7", "000001", "scene 7"]
+    assert [clip.record().get("source") for clip in clips] == ["scene 7", None, "scene 7"]  # as shards keep it
+
+
+BAD_CAPTIONS = {
+    "empty": ("empty caption", ["", " \n", "\u200b"]),
+    "control": ("caption with a control character", ["a\0b", "\x1b[31m", "\x7f"]),
+    "long": ("caption of more than 32,000 characters", ["x" * 32_001]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CAPTIONS)
+def test_captions_of_other_programs_are_checked_as_prompts_and_counted(dataset, capsys, kind):
+    reason, texts = BAD_CAPTIONS[kind]
+    write_clip(dataset, 0, 5, captions={"en": [*texts, "a ball"], "zh": texts})
+    clips, _ = read_dataset(str(dataset), 1)
+    assert clips[0].captions == {"en": ["a ball"]}
+    assert f"left out {2 * len(texts)} x {reason}" in capsys.readouterr().err
+
+
+def test_a_lone_surrogate_in_a_record_is_one_line(dataset):
+    write_clip(dataset, 0, 5)
+    path = dataset / "clips" / "000000.json"
+    path.write_text(path.read_text("utf-8").replace("a red ball", "\\ud83d"), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"000000\.json is not a clip record"):
+        list_clips(dataset)
+
+
+def test_a_storyboard_with_a_bad_text_is_left_out(dataset):
+    boards = {"en": [{"text": "", "shots": ["a", "b\0"]}, {"text": "a", "shots": ["b", "c"]}]}
+    write_clip(dataset, 2, 9, cuts=[4], storyboards=boards)
+    problems = Counter[str]()
+    assert list_clips(dataset, problems=problems)[2].storyboards["en"][0].shots == ["b", "c"]
+    assert problems == {"caption with a control character": 1}
+
+
 def test_captions_are_taken_evenly_from_each_language(dataset):
     assert list_clips(dataset)[0].some_captions(2) == ["red", "a red ball", "红", "红色的球"]
 
@@ -104,6 +179,28 @@ def test_a_damaged_shard_is_made_again(dataset, codec, damage):
     shard.write_bytes(damage)
     after = cached_latents(codec, clips, folder, Reader(3, 0.0))
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_latents_follow_changed_media(dataset, codec):
+    """Before, latents were found by the clip's id alone."""
+    folder, before = (
+        dataset / "latents",
+        cached_latents(codec, list_clips(dataset), dataset / "latents", Reader(3, 0.0)),
+    )
+    write_video(Video(np.full((5, 16, 24, 3), 200, np.uint8), 8.0), dataset / "clips" / "000000.mp4")
+    after = cached_latents(codec, list_clips(dataset), folder, Reader(3, 0.0))
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [False, True, True]
+    torch.testing.assert_close(after[0], encode_video(codec, list_clips(dataset)[0].read()).half())
+
+
+def test_clips_without_captions_are_encoded_without_texts(dataset, codec):
+    for number, num_frames in enumerate((5, 1, 9)):
+        write_clip(dataset, number, num_frames, captions={})
+    encoder = TextEncoder.load(TEXT_ENCODER)
+    encoded = ClipEncoder(codec, dataset / "l", encoder, dataset / "t", 1).encode(
+        list_clips(dataset), Reader(3, 0.0), "x"
+    )
+    assert [clip.captions for clip in encoded] == [[], [], []]
 
 
 def test_clips_that_were_added_are_encoded(dataset, codec):

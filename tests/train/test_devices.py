@@ -14,8 +14,8 @@ from torch import Tensor
 from tests.devices import MixedDevicesError, OneDevice
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.config import parse_config
+from vitascope.data.caches import EncodedClip
 from vitascope.data.clips import Clip
-from vitascope.data.encoded import EncodedClip
 from vitascope.hub import registry
 from vitascope.hub.weights import save_network
 from vitascope.judge.batches import JudgeBatch

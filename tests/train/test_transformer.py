@@ -12,7 +12,7 @@ from torch import Tensor
 
 import vitascope
 from vitascope.config import load_config
-from vitascope.data.encoded import EncodedClip
+from vitascope.data.caches import EncodedClip
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.model.canvas import CUT_GAP
 from vitascope.model.patches import unpack

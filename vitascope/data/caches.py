@@ -1,9 +1,11 @@
-"""Latents and text states of a dataset, encoded once and cached on disk."""
+"""Clips as the transformer sees them: latents and text states, encoded once and cached on disk."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,10 +16,11 @@ from torch import Tensor
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video
-from vitascope.data.clips import Clip, Reader
+from vitascope.data.clips import Clip, Reader, shot_prompts
 from vitascope.files import replacing
 from vitascope.kernels.device import CPU
 from vitascope.model.text import PromptEncoder
+from vitascope.progress import progress
 
 CLIPS_PER_SHARD = 256
 
@@ -33,26 +36,28 @@ def cached_latents(
 ) -> list[Float[Tensor, "c _t _h _w"] | None]:
     """Latent of each clip, float16 on the CPU; None for unreadable clips.
 
-    Latents that the folder lacks are encoded and written, one shard at a time. The folder must belong to this codec and
-    dataset alone: name it after the codec's digest.
+    Latents that the folder lacks, also those of clips whose media have changed, are encoded and written, one shard at a
+    time. The folder must belong to this codec and dataset alone: name it after the codec's digest.
     """
-    latents: dict[str, Tensor] = {}
+    latents: list[Tensor | None] = []
     for start in range(0, len(clips), CLIPS_PER_SHARD):
         part = clips[start : start + CLIPS_PER_SHARD]
         shard = folder / f"latents_{start // CLIPS_PER_SHARD:05d}.safetensors"
-        found = _read_latents(shard)
+        keys = [clip.fingerprint() for clip in part]
+        stored = _read_latents(shard)
+        found = {key: stored[key] for key in keys if key in stored}
         num_found = len(found)
-        for number, clip in enumerate(part):
-            video = None if clip.id in found else reader.read(clip)
+        for number, (key, clip) in enumerate(zip(keys, part, strict=True)):
+            video = None if key in found else reader.read(clip)
             if video is not None:
-                found[clip.id] = encode_video(codec, video).to(CPU, torch.float16).contiguous()
+                found[key] = encode_video(codec, video).to(CPU, torch.float16).contiguous()
             if on_progress is not None:
                 on_progress(start + number + 1, len(clips))
         if len(found) > num_found:
             with replacing(shard) as temporary:
                 save_file(found, temporary)
-        latents.update(found)
-    return [latents.get(clip.id) for clip in clips]
+        latents += map(found.get, keys)
+    return latents
 
 
 def _read_latents(path: Path) -> dict[str, Tensor]:
@@ -80,8 +85,8 @@ def cached_text_states(
         part = texts_of_clips[start : start + CLIPS_PER_SHARD]
         texts = [text for of_clip in part for text in of_clip]
         shard = folder / f"text_{start // CLIPS_PER_SHARD:05d}.safetensors"
-        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
-        found = _read_states(shard, digest)
+        digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+        found = _read_states(shard, digest) if texts else []
         if found is None:
             found = _encode_texts(encoder, texts)
             tensors = {"states": torch.cat(found), "lengths": torch.tensor([len(state) for state in found])}
@@ -112,3 +117,63 @@ def _read_states(path: Path, digest: str) -> list[States] | None:
             return list(file.get_tensor("states").split(file.get_tensor("lengths").tolist()))
     except (OSError, SafetensorError):
         return None
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """Latent of a clip and text states of its captions, both float16 on the CPU; frames per second.
+
+    `cuts` are the first frames of all shots but the first. Each storyboard has the states of one text per shot.
+    """
+
+    latent: Float[Tensor, "c t h w"]
+    captions: list[Float[Tensor, "_l e"]]
+    fps: float
+    cuts: tuple[int, ...] = ()
+    storyboards: tuple[tuple[Float[Tensor, "_l e"], ...], ...] = ()
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class ClipEncoder:
+    """Encodes clips and caches the results in two folders.
+
+    The folders must belong to this codec, this text encoder and these clips alone: name them after digests.
+    """
+
+    codec: Codec
+    latent_folder: Path
+    text_encoder: PromptEncoder
+    text_folder: Path
+    captions_per_language: int
+
+    def encode(self, clips: Sequence[Clip], reader: Reader, label: str) -> list[EncodedClip]:
+        """All readable clips, encoded. Progress lines contain `label`."""
+        captions = [clip.some_captions(self.captions_per_language) for clip in clips]
+        prompts = [
+            [
+                prompt
+                for storyboard in clip.some_storyboards(self.captions_per_language)
+                for prompt in shot_prompts(storyboard)
+            ]
+            for clip in clips
+        ]
+        texts = [[*whole, *shots] for whole, shots in zip(captions, prompts, strict=True)]
+        with progress(f"encoding latents for {label}") as show:
+            latents = cached_latents(self.codec, clips, self.latent_folder, reader, show)
+        with progress(f"encoding texts for {label}") as show:
+            states = cached_text_states(self.text_encoder, texts, self.text_folder, show)
+        return [
+            _encoded(clip, latent, of_clip, len(whole))
+            for clip, latent, of_clip, whole in zip(clips, latents, states, captions, strict=True)
+            if latent is not None
+        ]
+
+
+def _encoded(
+    clip: Clip, latent: Float[Tensor, "c t h w"], states: list[Float[Tensor, "_l e"]], num_captions: int
+) -> EncodedClip:
+    num_shots = len(clip.cuts) + 1
+    starts = range(num_captions, len(states), num_shots)
+    storyboards = tuple(tuple(states[start : start + num_shots]) for start in starts)
+    return EncodedClip(latent, states[:num_captions], clip.fps, clip.cuts, storyboards, clip.id)

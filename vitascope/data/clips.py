@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vitascope.data.records import ClipRecord, ShardRecord, one_line, usable
 from vitascope.errors import DatasetError, MediaError, SizeError, reason
-from vitascope.files import load_json, parse_json
+from vitascope.files import MAX_JSON_BYTES, load_json, parse_json
 from vitascope.model.text import shot_prompt
 from vitascope.video import Video, read_video
 from vitascope.worlds.language import ShotCaptions
 
 SHARD_INDEX = "index.jsonl"
+NUM_REASONS = 5  # listed by `counted`; rarer ones are summed
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Clip:
 
     `attributes` describe the content of simulated clips. `cuts` are the first frames of all shots but the first.
     `storyboards` hold captions shot by shot, by language. `part` is a range [start, stop) of the file's frames; None
-    means all.
+    means all. `source` names the footage or scene; clips of equal source belong together.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Clip:
     cuts: tuple[int, ...] = ()
     storyboards: dict[str, list[ShotCaptions]] = field(default_factory=dict)
     part: tuple[int, int] | None = None
+    source: str = ""
 
     def __post_init__(self) -> None:
         """Reject storyboards whose number of shots differs from the clip's."""
@@ -61,24 +64,52 @@ class Clip:
                     f"a storyboard has {len(board.shots)} shots; {len(self.cuts)} cuts need {len(self.cuts) + 1}"
                 )
 
+    @property
+    def origin(self) -> str:
+        """Name of the footage or scene that the clip is part of; its own id if unknown."""
+        return self.source or self.id
+
+    @property
+    def label(self) -> str:
+        """Media file of the clip, for messages."""
+        return str(self.path) if self.member is None else f"{self.member.name} in {self.path}"
+
+    def fingerprint(self) -> str:
+        """Text that changes with the clip's pixels: its id and its media's digest, or else size and time of change."""
+        if self.member is not None:
+            version = self.member.sha256
+        else:
+            try:
+                status = self.path.stat()
+                version = f"{status.st_size}-{status.st_mtime_ns}"
+            except OSError:
+                version = "missing"
+        return f"{self.id} {version}" + ("" if self.part is None else f" {self.part[0]}-{self.part[1]}")
+
     def read(self, *, size: tuple[int, int] | None = None, max_frames: int | None = None) -> Video:
         """Frames of the clip; `size` (height, width) and `max_frames` are those of `read_video`.
 
         Raises:
-            MediaError: the media can't be read, or the shard's bytes have changed.
+            MediaError: the media can't be read or is smaller than its record, or the shard's bytes have changed.
         """
-        if self.part is not None:
-            video = replace(self, part=None).read(size=size, max_frames=self.part[1])
-            return Video(video.frames[slice(*self.part)][:max_frames], video.fps)
+        first, stop = self.part or (0, self.num_frames)  # media may be longer than recorded
+        expected = stop - first if max_frames is None else min(max_frames, stop - first)
+        video = self._read_media(size, first + expected)
+        short = video.num_frames < first + expected
+        if short or (size is None and (video.height < self.height or video.width < self.width)):
+            raise MediaError(f"{self.label} is smaller or shorter than its record; make the dataset again")
+        return Video(video.frames[first:], video.fps) if first else video
+
+    def _read_media(self, size: tuple[int, int] | None, max_frames: int) -> Video:
         if self.member is None:
             return read_video(self.path, size=size, max_frames=max_frames)
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"clip{Path(self.member.name).suffix}"  # never use the index's name as a path
-            path.write_bytes(_member_bytes(self.path, self.member))
+            path.write_bytes(_member_bytes(self))
             try:
                 return read_video(path, size=size, max_frames=max_frames)
-            except MediaError as error:
-                raise MediaError(str(error).replace(str(path), f"{self.member.name} in {self.path}")) from None
+            except (MediaError, SizeError) as error:
+                raise type(error)(str(error).replace(str(path), self.label)) from None
 
     def shots_alone(self) -> list[Clip]:
         """Each shot as a clip of its own, captioned by the storyboards.
@@ -90,7 +121,8 @@ class Clip:
         """
         if self.attributes is None or not self.cuts or not self.storyboards:
             return []
-        num_shots = len(self.attributes["shots"])
+        shots = self.attributes.get("shots")
+        num_shots = len(shots) if isinstance(shots, list) else 0
         if num_shots != len(self.cuts) + 1:
             raise DatasetError(f"clip {self.id}: {num_shots} shots and {len(self.cuts)} cuts; render the dataset again")
         borders = [0, *self.cuts, self.num_frames]
@@ -107,6 +139,7 @@ class Clip:
                 cuts=(),
                 storyboards={},
                 part=(start, stop),
+                source=self.origin,
             )
             for number, (start, stop) in enumerate(pairwise(borders))
         ]
@@ -114,7 +147,9 @@ class Clip:
     def record(self) -> dict[str, Any]:
         """Fields of the clip that training needs, ready for JSON."""
         shape = {"num_frames": self.num_frames, "height": self.height, "width": self.width, "fps": self.fps}
-        known = {} if self.attributes is None else {"attributes": self.attributes}
+        known: dict[str, Any] = {} if self.attributes is None else {"attributes": self.attributes}
+        if self.source:
+            known["source"] = self.source
         if self.storyboards:
             boards = {language: [each._asdict() for each in some] for language, some in self.storyboards.items()}
             known |= {"cuts": list(self.cuts), "storyboards": boards}
@@ -145,7 +180,7 @@ class Reader:
         try:
             return clip.read()
         except (MediaError, SizeError) as error:
-            self.problems[clip.path, clip.member] = " ".join(str(error).replace(str(clip.path), "").split())
+            self.problems[clip.path, clip.member] = nameless(error, clip.label)
         if len(self.problems) > self.max_bad_share * self.num_clips or len(self.problems) == self.num_clips:
             raise DatasetError(f"{self}; allow more with max_bad_share")
         return None
@@ -155,9 +190,20 @@ class Reader:
         return (video for video in map(self.read, clips) if video is not None)
 
     def __str__(self) -> str:
-        reasons = Counter(self.problems.values()).most_common(3)
-        named = ", ".join(f"{count} x {reason}" for reason, count in reasons)
-        return f"{len(self.problems)} of {self.num_clips} clips are unreadable: {named}"
+        return f"{len(self.problems)} of {self.num_clips} clips are unreadable: {counted(self.problems.values())}"
+
+
+def nameless(error: Exception, name: str) -> str:
+    """Reason of an error without the file's name and without the cure, so that equal problems are counted together."""
+    return " ".join(str(error).replace(name, "").partition(";")[0].split()).lstrip(": ")[:100]
+
+
+def counted(reasons: Iterable[str] | Mapping[str, int]) -> str:
+    """Reasons with their counts, frequent ones first: "3 x no such file, 1 x damaged member"."""
+    counts = sorted(Counter(reasons).items(), key=lambda item: (-item[1], item[0]))
+    others = sum(count for _, count in counts[NUM_REASONS:])
+    listed = [f"{count} x {reason}" for reason, count in counts[:NUM_REASONS]]
+    return ", ".join([*listed, f"{others} x other reasons"] if others else listed)
 
 
 def shot_prompts(captions: ShotCaptions) -> list[str]:
@@ -165,39 +211,65 @@ def shot_prompts(captions: ShotCaptions) -> list[str]:
     return [shot_prompt(captions.text, shot) for shot in captions.shots]
 
 
-def list_clips(folder: str | Path, on_progress: Callable[[int, int], None] | None = None) -> list[Clip]:
+def list_clips(
+    folder: str | Path,
+    on_progress: Callable[[int, int], None] | None = None,
+    problems: Counter[str] | None = None,
+) -> list[Clip]:
     """All complete clips of a dataset folder, sorted by id.
+
+    Captions that can't be prompts are left out, and counted by reason in `problems`.
 
     Raises:
         DatasetError: the folder is missing or empty, or a record or index is unreadable.
     """
     index = Path(folder) / SHARD_INDEX
     if index.exists():
-        clips = list(_clips_of_shards(index))
+        clips = list(_clips_of_shards(index, problems))
         if not clips:
             raise DatasetError(f"no clips in {index}; pack the dataset again")
-        return clips
-    records = sorted((Path(folder) / "clips").glob("[!.]*.json"))  # hidden files are still being written
-    if not records:
-        raise DatasetError(f"no clips in {folder}: make some with `vitascope render --clips 1000 --out {folder}`")
-    clips = []
-    for path in records:
-        clips.append(_read_record(path))
-        if on_progress is not None:
-            on_progress(len(clips), len(records))
+    else:
+        records = sorted((Path(folder) / "clips").glob("[!.]*.json"))  # hidden files are still being written
+        if not records:
+            raise DatasetError(f"no clips in {folder}: make some with `vitascope render --clips 1000 --out {folder}`")
+        clips = []
+        for path in records:
+            clips.append(_read_record(path, problems))
+            if on_progress is not None:
+                on_progress(len(clips), len(records))
+    if len({clip.id for clip in clips}) < len(clips):
+        twice = next(name for name, count in Counter(clip.id for clip in clips).items() if count > 1)
+        raise DatasetError(f"{folder} has two clips of the id {twice}; make the dataset again")
     return clips
 
 
 def split_validation(clips: Sequence[Clip], num_validation: int) -> tuple[list[Clip], list[Clip]]:
-    """(training, validation) clips; the last ones are for validation.
+    """(training, validation) clips without a common source. Validation takes whole sources from the end.
+
+    Sources that would exceed `num_validation` are passed over. If the others are too few, the smallest of them is
+    taken too, and its surplus clips are in neither part.
 
     Raises:
         DatasetError: no clip would be left for training.
     """
     if num_validation >= len(clips):
         raise DatasetError(f"{len(clips)} clips are too few for {num_validation} validation clips; render more")
-    cut = len(clips) - num_validation
-    return list(clips[:cut]), list(clips[cut:])
+    sizes = Counter(clip.origin for clip in clips)
+    chosen, missing = set[str](), num_validation
+    for origin in dict.fromkeys(clip.origin for clip in reversed(clips)):
+        if sizes[origin] <= missing:
+            chosen.add(origin)
+            missing -= sizes[origin]
+    if missing:
+        rest = [origin for origin in dict.fromkeys(clip.origin for clip in clips) if origin not in chosen]
+        chosen.add(min(reversed(rest), key=lambda origin: sizes[origin]))
+    training = [clip for clip in clips if clip.origin not in chosen]
+    if not training:
+        raise DatasetError(
+            f"{len(clips)} clips of {len(sizes)} sources leave none for training besides {num_validation} validation "
+            "clips, since sources aren't divided; add footage or lower num_validation"
+        )
+    return training, [clip for clip in clips if clip.origin in chosen][:num_validation]
 
 
 def pick(clips: Sequence[Clip], num: int, seed: int) -> list[Clip]:
@@ -205,48 +277,70 @@ def pick(clips: Sequence[Clip], num: int, seed: int) -> list[Clip]:
     return random.Random(seed).sample(clips, min(num, len(clips)))
 
 
-def _clips_of_shards(index: Path) -> Iterator[Clip]:
+def _clips_of_shards(index: Path, problems: Counter[str] | None) -> Iterator[Clip]:
+    number = 0
     try:
-        for text in index.read_text(encoding="utf-8").splitlines():
-            line = parse_json(text)
-            for entry in line["clips"]:
-                member = Member(entry["name"], entry["offset"], entry["bytes"], entry["sha256"])
-                yield _clip(entry, index.parent / Path(line["shard"]).name, member)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{index} is not an index of shards: {type(error).__name__} {error}") from None
+        if not index.is_file():
+            raise OSError("not a regular file")
+        with index.open("rb") as file:
+            while text := file.readline(MAX_JSON_BYTES + 1):
+                number += 1
+                line = ShardRecord.model_validate(parse_json(text))
+                for entry in line.clips:
+                    member = Member(entry.name, entry.offset, entry.bytes, entry.sha256)
+                    yield _clip(entry, index.parent / line.shard, member, problems)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{index} is not an index of shards: line {number}: {one_line(error)}") from None
 
 
-def _member_bytes(shard: Path, member: Member) -> bytes:
+def _member_bytes(clip: Clip) -> bytes:
+    shard, member = clip.path, clip.member
+    assert member is not None
     try:
+        if not shard.is_file():  # a pipe might never end
+            raise MediaError(
+                f"{clip.label}: {'not a regular file' if shard.exists() else 'missing shard'}; copy it again"
+            )
+        if member.offset + member.num_bytes > shard.stat().st_size:
+            raise MediaError(f"{clip.label}: damaged member; the shard is shorter than the index says, copy it again")
         with shard.open("rb") as file:
             file.seek(member.offset)
             content = file.read(member.num_bytes)
     except OSError as error:
-        raise MediaError(f"{shard} can't be read: {reason(error)}") from None
+        raise MediaError(f"{clip.label}: unreadable shard, {reason(error)}; check its permissions") from None
     if hashlib.sha256(content).hexdigest() != member.sha256:
-        raise MediaError(
-            f"{member.name} in {shard} is damaged: its SHA-256 differs from the index; pack the dataset again"
-        )
+        raise MediaError(f"{clip.label}: damaged member; its SHA-256 differs from the index, pack the dataset again")
     return content
 
 
-def _clip(record: dict[str, Any], path: Path, member: Member | None = None) -> Clip:
-    shape = {key: record[key] for key in ("num_frames", "height", "width", "fps")}
-    texts = {"captions": record["captions"], "attributes": record.get("attributes")}
-    texts["cuts"] = tuple(int(frame) for frame in record.get("cuts", ()))
-    texts["storyboards"] = {
-        language: [ShotCaptions(str(each["text"]), [str(text) for text in each["shots"]]) for each in boards]
-        for language, boards in record.get("storyboards", {}).items()
-    }
-    return Clip(id=record["id"], path=path, member=member, **texts, **shape)
-
-
-def _read_record(path: Path) -> Clip:
+def _read_record(path: Path, problems: Counter[str] | None) -> Clip:
     try:
-        record = load_json(path)
-        return _clip(record, media_path(path, record["num_frames"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is not a clip record: {type(error).__name__} {error}") from None
+        record = ClipRecord.model_validate(load_json(path))
+        return _clip(record, media_path(path, record.num_frames), None, problems)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is not a clip record: {one_line(error)}") from None
+
+
+def _clip(record: ClipRecord, path: Path, member: Member | None, problems: Counter[str] | None) -> Clip:
+    problems = Counter() if problems is None else problems
+    boards = {
+        language: [ShotCaptions(board.text, list(board.shots)) for board in some]
+        for language, some in record.storyboards.items()
+    }
+    return Clip(
+        id=record.id,
+        path=path,
+        num_frames=record.num_frames,
+        height=record.height,
+        width=record.width,
+        fps=record.fps,
+        captions=usable(record.captions, lambda text: [text], problems),
+        attributes=record.attributes,
+        member=member,
+        cuts=tuple(record.cuts),
+        storyboards=usable(boards, shot_prompts, problems),
+        source=record.source or ("" if record.seed is None else f"scene {record.seed}"),
+    )
 
 
 def media_path(record: Path, num_frames: int) -> Path:

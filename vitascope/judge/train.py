@@ -153,9 +153,11 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
 
 
 def training_and_validation(config: JudgeTrainConfig) -> tuple[list[Clip], list[Clip]]:
-    """(training, validation): clips of all folders; validation clips are from the first."""
+    """(training, validation): clips of all folders; validation clips are from the first, their scenes from no other."""
     clips, validation = read_dataset(config.data, config.num_validation)
-    return clips + [clip for folder in config.extra_data for clip in read_dataset(folder)[0]], validation
+    held_out = {clip.source for clip in validation if clip.source}
+    extra = [clip for folder in config.extra_data for clip in read_dataset(folder)[0] if clip.source not in held_out]
+    return clips + extra, validation
 
 
 def collect_tokens(clips: Sequence[Clip], validation: Sequence[Clip]) -> tuple[str, ...]:

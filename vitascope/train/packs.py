@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitascope.data.encoded import EncodedClip
+from vitascope.data.caches import EncodedClip
 from vitascope.errors import DatasetError
 from vitascope.model.canvas import Shot, make_canvas, reference_pin
 from vitascope.model.diffusion import add_noise
@@ -86,7 +86,8 @@ class BatchMaker:
         config, latent = self.config, clip.latent.float()
         storyboard = self._shots(clip, generator)
         if storyboard is None:
-            storyboard, descriptions = LatentShots((Shot(),), ()), [[caption] for caption in clip.captions]
+            captions = clip.captions or [self.no_text]
+            storyboard, descriptions = LatentShots((Shot(),), ()), [[caption] for caption in captions]
         else:
             descriptions = [texts[: len(storyboard.shots)] for texts in clip.storyboards]
         contexts = self._contexts(descriptions, generator)

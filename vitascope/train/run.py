@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitascope.config import Config, dump_toml, load_config
-from vitascope.data.clips import Clip, list_clips, split_validation
+from vitascope.data.clips import Clip, counted, list_clips, split_validation
 from vitascope.errors import ConfigError, ModelError, reason
 from vitascope.files import load_json, parse_json, replacing_folder, sha256, write_text
 from vitascope.kernels.device import autocast, is_cpu, resolve_device
@@ -215,11 +216,18 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def read_dataset(folder: str, num_validation: int = 0) -> tuple[list[Clip], list[Clip]]:
-    """(training, validation): records of a dataset's clips; the last ones are for validation.
+    """(training, validation): records of a dataset's clips, divided by source.
+
+    A line on stderr counts the captions that can't be prompts, which are left out, and the clips without captions.
 
     Raises:
-        DatasetError: no clips, or too few for validation.
+        DatasetError: no clips, too few for validation, or an unreadable record.
     """
+    problems = Counter[str]()
     with progress(f"reading the records of {folder}") as show:
-        clips = list_clips(folder, show)
+        clips = list_clips(folder, show, problems)
+    if problems:
+        print(f"{folder}: left out {counted(problems)}", file=sys.stderr)
+    if silent := sum(not clip.captions and not clip.storyboards for clip in clips):
+        print(f"{folder}: {silent} of {len(clips)} clips have no caption and get the empty text", file=sys.stderr)
     return split_validation(clips, num_validation)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from vitascope.codec.network import Codec
 from vitascope.config import load_config
+from vitascope.data.caches import ClipEncoder, EncodedClip
 from vitascope.data.clips import Clip, Reader, pick
-from vitascope.data.encoded import ClipEncoder, EncodedClip
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError
 from vitascope.files import replacing_folder, sha256
