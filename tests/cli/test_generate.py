@@ -403,3 +403,12 @@ def test_a_video_without_a_request_is_refused(pipeline: FakePipeline, capsys: py
     Video(np.zeros((2, 16, 16, 3), np.uint8), 8.0).save("plain.mp4")
     assert cli.main(["run", "plain.mp4"]) == 2
     assert "plain.mp4 holds no request" in capsys.readouterr().err
+
+
+def test_names_that_are_too_long_are_refused_before_the_work(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate", "a box", "-o", "x" * 252 + ".mp4"]) == 2
+    assert "name too long" in capsys.readouterr().err
+    assert cli.main(["generate", "a box", "-o", "x" * 251 + ".mp4", "-n", "2"]) == 2
+    assert "name too long" in capsys.readouterr().err

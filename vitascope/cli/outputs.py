@@ -14,6 +14,7 @@ import typer
 
 import vitascope
 from vitascope.cli.options import MAX_SEED, refuse
+from vitascope.errors import reason
 from vitascope.progress import progress
 from vitascope.video.formats import MOVING, STILL, partial_path
 
@@ -83,6 +84,8 @@ def write_videos(pipeline: Pipeline, request: Request, outputs: Outputs) -> None
 
 def _output_paths(out: Path | None, name: str, seeds: range, *, is_image: bool) -> list[Path]:
     """One path per seed, from `name` and the seed unless `out` is a file. Only a file named by `out` may exist."""
+    if out is not None:
+        _check_name(out)
     if out is None or out.is_dir():
         suffix = ".png" if is_image else ".mp4"
         paths = [(out or Path()) / f"{slug(name)}-{seed}{suffix}" for seed in seeds]
@@ -111,9 +114,20 @@ def slug(name: str, max_characters: int = 40) -> str:
     return "-".join(words)[:max_characters].strip("-") or "video"
 
 
+def _check_name(path: Path) -> None:
+    """Refuse a name that no file can have, such as an overlong one."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        refuse(f"{path} can't be written: {reason(error)}; name another file")
+
+
 def _check_writable(paths: Sequence[Path]) -> None:
     """Refuse paths that can't be written, before the work."""
     for path in paths:
+        _check_name(path)
         if path.is_dir():
             refuse(f"{path} is a folder; name a file")
         if not path.parent.is_dir():

@@ -1,7 +1,8 @@
-"""File formats by suffix. Imports little, for callers that only check a name."""
+"""File formats by suffix, and names of files. Imports little, for callers that only check a name."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +54,28 @@ GROWING = Encoding(
 STILL = {".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg", ".webp": "libwebp"}
 
 
+MAX_NAME_BYTES = 255  # of a file name, in the file systems of Linux, macOS and Windows
+
+
 def partial_path(path: Path) -> Path:
-    """Path of the partial video while `clip.mp4` or `clip.gif` is generated: `clip.partial.mp4` in the same folder."""
-    return path.with_name(f"{path.stem}.partial.mp4")
+    """Path of the partial video while `clip.mp4` or `clip.gif` is generated: `clip.partial.mp4` in the same folder.
+
+    The stem of an overlong name is cut.
+    """
+    stem, suffix = path.stem, ".partial.mp4"
+    while len(os.fsencode(stem + suffix)) > MAX_NAME_BYTES:
+        stem = stem[:-1]
+    return path.with_name(stem + suffix)
+
+
+def ffmpeg_url(path: Path) -> str:
+    """URL of a local file for FFmpeg, which would read the bare names `http:a.mp4` and `concat:a|b` as protocols.
+
+    Every file that FFmpeg opens by name is named by this function; files to read are opened by Python.
+
+    Raises:
+        ValueError: a null byte, which would end the name.
+    """
+    if "\0" in str(path):
+        raise ValueError("a null byte in the name")
+    return f"file:{path.absolute()}"

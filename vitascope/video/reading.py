@@ -148,7 +148,8 @@ class _Nameless:
 
 
 def _opened(file: BinaryIO) -> Any:
-    formats, decoder = {"format_whitelist": _DEMUXERS}, {"max_pixels": str(MAX_PIXELS)}
+    formats = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"}  # files may not name other files
+    decoder = {"max_pixels": str(MAX_PIXELS)}
     # Before PyAV 18, decoder options crash on MPEG streams; before 19, non-UTF-8 tags must be allowed explicitly.
     if _PYAV >= 19:
         return av.open(_Nameless(file), "r", options=formats | decoder)

@@ -18,7 +18,7 @@ from vitascope.errors import MediaError, SizeError, reason
 from vitascope.files import replacing
 from vitascope.types import Number
 from vitascope.video.clip import Video, check_size, exact_fps
-from vitascope.video.formats import GROWING, MOVING, STILL, Encoding, partial_path
+from vitascope.video.formats import GROWING, MOVING, STILL, Encoding, ffmpeg_url, partial_path
 from vitascope.video.pixels import full_yuv, limited_yuv, palette_graph
 
 
@@ -146,9 +146,10 @@ class Encoder:
         self._num_frames = 0
         stored = encoding.stored_size(*size)
         self._padding = (*((0, wanted - side) for wanted, side in zip(stored, size, strict=True)), (0, 0))
-        self._output = av.open(str(file), "w", format=encoding.container, options=encoding.container_options)
+        self._output = av.open(ffmpeg_url(file), "w", format=encoding.container, options=encoding.container_options)
         if comment:
-            self._output.metadata["comment"] = comment
+            # bytes of names that aren't UTF-8 are replaced: metadata holds text
+            self._output.metadata["comment"] = comment.encode(errors="replace").decode()
         try:
             self._stream = self._new_stream(crf)
         except BaseException:
