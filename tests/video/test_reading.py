@@ -221,7 +221,7 @@ def named(folder: Path, name: str, content: str | bytes) -> Path:
         (lambda folder: named(folder, "noise.mkv", bytes(range(256)) * 9), "can't be read as a video"),
         (lambda folder: sound_only(folder / "sound.m4a"), "no video stream"),
         (lambda folder: write_png(folder / "tiny.png", 7, 7), "is 7x7; the minimum is 16x16"),
-        (lambda folder: write_png(folder / "bomb.png", 30_000, 30_000), "64 million pixels|30000x30000"),
+        (lambda folder: write_png(folder / "bomb.png", 30_000, 30_000), "million pixels|30000x30000"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, make, reason: str) -> None:

@@ -20,30 +20,57 @@ _EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000  # FULL_CHR_H_IN
 _EXACT_SHRINKING = int(Interpolation.AREA) | 0x2000 | 0x4000 | 0x40000
 # ISO/IEC 23091-2 matrix coefficients -> swscale's matrix (SWS_CS_*; PyAV 15 doesn't name all)
 _BT709, _BT601 = 1, 5
+_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
+_WIDE = {9: "BT.2020", 12: "Display P3"}  # colour primaries
+_WHITE_16 = {ColorRange.MPEG: 65283, ColorRange.JPEG: 65473}  # swscale's white in 16 bits, from 10-bit YUV
+_BAND = 2**18  # pixels
 _MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9, 10: 9}
 
 
-def upright_pixels(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None) -> np.ndarray:
-    """One frame as uint8 RGB [h, w, 3], rotated by its display matrix."""
+def displayed_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
+    """(height, width) of a frame with square pixels, upright. `aspect` is a stored pixel's width by its height.
+
+    The shorter side of a pixel grows, so that no detail is lost.
+    """
+    height, width = frame.height, frame.width
+    if aspect > 1:
+        width = round(width * aspect)
+    else:
+        height = round(height / aspect)
+    return (width, height) if _orientation(frame)[0] else (height, width)
+
+
+def upright_pixels(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int]) -> np.ndarray:
+    """One frame as SDR, uint8 RGB [h, w, 3] of (height, width) `size`, rotated by its display matrix."""
     swap, flip_rows, flip_columns = _orientation(frame)
-    height, width = size or ((frame.width, frame.height) if swap else (frame.height, frame.width))
-    height, width = (width, height) if swap else (height, width)
+    height, width = size[::-1] if swap else size
+    transfer, primaries = colours = _light(frame)
+    to_sdr = transfer in _HDR or primaries in _WIDE
     if frame.format.has_palette or any(part.is_alpha for part in frame.format.components):
-        frame = _over_white(frame, reformatter)
+        frame, to_sdr = _over_white(frame, reformatter, colours if to_sdr else None), False
     shrinking = height * width < frame.height * frame.width
-    rgb = reformatter.reformat(
+    converted = reformatter.reformat(
         frame,
         width=width,
         height=height,
-        format="rgb24",
+        format="rgb48le" if to_sdr else "rgb24",
         src_colorspace=_matrix(frame),
         src_color_range=_range(frame),
         dst_color_range=ColorRange.JPEG,
         interpolation=_EXACT_SHRINKING if shrinking else _EXACT,
-    ).to_ndarray()
+    )
+    rgb = _sdr(_plane(converted, 3), frame, colours) if to_sdr else _plane(converted, 3)
     if swap:
         rgb = rgb.swapaxes(0, 1)
-    return np.ascontiguousarray(rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+    return rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def colour_note(frame: av.VideoFrame) -> str:
+    """Description of the colour conversion that `upright_pixels` makes beyond the matrix; empty for SDR in BT.709."""
+    transfer, primaries = _light(frame)
+    if transfer in _HDR:
+        return f"HDR ({_HDR[transfer]}), tone-mapped to SDR"
+    return f"in {_WIDE[primaries]} colours, converted to BT.709" if primaries in _WIDE else ""
 
 
 def resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -53,6 +80,27 @@ def resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     reformatter = VideoReformatter()
     pictures = [av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24") for rgb in frames]
     return np.stack([upright_pixels(picture, reformatter, (height, width)) for picture in pictures])
+
+
+def _plane(frame: av.VideoFrame, channels: int) -> np.ndarray:
+    """View of a packed frame's pixels, [h, w, channels], without its padding."""
+    dtype = np.dtype("<u2") if "48" in frame.format.name or "64" in frame.format.name else np.dtype(np.uint8)
+    plane: Any = frame.planes[0]
+    if plane.line_size < 0:  # stored from bottom to top
+        return frame.to_ndarray()
+    rows = np.frombuffer(plane, dtype).reshape(frame.height, plane.line_size // dtype.itemsize)
+    return rows[:, : frame.width * channels].reshape(frame.height, frame.width, channels)
+
+
+def _light(frame: av.VideoFrame) -> tuple[int, int]:
+    """Transfer and primaries of a frame by the numbers of ISO/IEC 23091-2."""
+    return int(getattr(frame, "color_trc", 2)), int(getattr(frame, "color_primaries", 2))
+
+
+def _sdr(rgb: np.ndarray, frame: av.VideoFrame, colours: tuple[int, int]) -> np.ndarray:
+    from vitascope.video.hdr import to_sdr  # deferred: few files are HDR
+
+    return to_sdr(rgb, *colours, white=_WHITE_16[_range(frame)])
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
@@ -84,12 +132,31 @@ def _range(frame: av.VideoFrame) -> ColorRange:
     return ColorRange.JPEG if full or frame.format.is_rgb or stated == 2 else ColorRange.MPEG
 
 
-def _over_white(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:
-    rgba = reformatter.reformat(
-        frame, format="rgba", src_colorspace=_matrix(frame), src_color_range=_range(frame), interpolation=_EXACT
-    ).to_ndarray()
-    colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
-    return av.VideoFrame.from_ndarray(((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8), "rgb24")
+def _over_white(frame: av.VideoFrame, reformatter: VideoReformatter, colours: tuple[int, int] | None) -> av.VideoFrame:
+    """The frame blended onto white, as RGB; `colours` is given if it needs conversion to SDR."""
+    rgba = _plane(
+        reformatter.reformat(
+            frame,
+            format="rgba64le" if colours else "rgba",
+            src_colorspace=_matrix(frame),
+            src_color_range=_range(frame),
+            interpolation=_EXACT,
+        ),
+        4,
+    )
+    blended = np.empty((frame.height, frame.width, 3), np.uint8)
+    rows = max(1, _BAND // frame.width)
+    for top in range(0, frame.height, rows):  # in bands, which bounds the memory of intermediate results
+        band = rgba[top : top + rows]
+        colour, alpha = band[..., :3], band[..., 3:]
+        if colours:
+            colour, alpha = _sdr(colour, frame, colours), (alpha >> 8).astype(np.uint8)
+        if (alpha == 255).all():
+            blended[top : top + rows] = colour
+        else:
+            colour, alpha = colour.astype(np.uint16), alpha.astype(np.uint16)
+            blended[top : top + rows] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+    return av.VideoFrame.from_ndarray(blended, "rgb24")
 
 
 def limited_yuv(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:

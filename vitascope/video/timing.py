@@ -1,16 +1,22 @@
-"""Timestamps, seeking, and resampling of frames to a constant rate."""
+"""Timestamps, seeking, deinterlacing, and resampling of frames to a constant rate."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
 from av.error import FFmpegError
+from av.filter import Graph
 
 from vitascope.errors import PastEndError
+
+JUMP = 10  # seconds; a longer gap in a format that allows discontinuities is a join, as in ffmpeg
+INTERLACED = "interlaced, deinterlaced"
+_DISCONTINUOUS = 0x200  # AVFMT_TS_DISCONT: MPEG transport and program streams, Ogg
 
 
 class SeekMissed(Exception):
@@ -25,39 +31,53 @@ class TimedFrame(NamedTuple):
     frame: av.VideoFrame
 
 
-def timed_frames(container: Any, stream: Any, begin: Fraction, seek: bool) -> Iterator[TimedFrame]:
+def may_restart(container: Any) -> bool:
+    """True if the format allows timestamps to restart or to jump, such as where two recordings were joined."""
+    return bool(int(container.format.flags) & _DISCONTINUOUS)
+
+
+def timed_frames(container: Any, stream: Any, decoder: Any, begin: Fraction, seek: bool) -> Iterator[TimedFrame]:
     """Yield the decodable frames from the beginning or, with `seek`, from the key frame before `begin`.
+
+    Timestamps that go back begin another recording, which follows the last frame.
 
     Raises:
         SeekMissed: seeking failed; decode from the beginning instead.
     """
     tick = Fraction(stream.time_base or Fraction(1, 90000))
     usual = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
+    jump = JUMP if may_restart(container) else math.inf
     origin: Any = None  # a Fraction, once a frame is seen
     if seek:
-        first = next(_decodable(container, stream), None)  # start times in headers can be off by a frame (AVI)
+        first = next(_decodable(container, stream, decoder), None)  # headers can be off by a frame (AVI)
         if first is None or first.pts is None:
             raise SeekMissed
         origin = first.pts * tick
         try:
             container.seek(int((origin + begin) / tick), stream=stream)
+            decoder.flush_buffers()
         except (FFmpegError, OSError):
             raise SeekMissed from None
-    begun, last_end = False, Fraction(0)
-    for frame in _decodable(container, stream):
+    last: Any = None  # a Fraction, once a frame is seen
+    end, shift = Fraction(0), Fraction(0)
+    for frame in _decodable(container, stream, decoder):
         if frame.pts is None and seek:
             raise SeekMissed
-        time = last_end if frame.pts is None else frame.pts * tick
+        time = end if frame.pts is None else frame.pts * tick + shift
         origin = time if origin is None else origin
-        if seek and not begun and time - origin > begin:
+        if seek and last is None and time - origin > begin:
             raise SeekMissed
-        begun, last_end = True, time + ((getattr(frame, "duration", 0) or 0) * tick or usual)
-        yield TimedFrame(time - origin, last_end - origin, frame)
-    if seek and not begun:
+        if last is not None and (time < last or time - end > jump):
+            if seek:
+                raise SeekMissed
+            shift, time = shift + end - time, end
+        last, end = time, time + ((getattr(frame, "duration", 0) or 0) * tick or usual)
+        yield TimedFrame(time - origin, end - origin, frame)
+    if seek and last is None:
         raise SeekMissed
 
 
-def _decodable(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+def _decodable(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFrame]:
     """Yield frames in display order. Undecodable packets are skipped; a truncated container ends the stream."""
     packets = container.demux(stream)
     while True:
@@ -66,12 +86,71 @@ def _decodable(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
         except (StopIteration, FFmpegError, OSError):
             packet = None
         try:
-            frames = stream.codec_context.decode(packet)
+            frames = decoder.decode(packet)
         except (FFmpegError, OSError, IndexError, ValueError):
             frames = []
         yield from frames
         if packet is None or (packet.dts is None and packet.size == 0):
             return
+
+
+def deinterlaced(timed: Iterable[TimedFrame], notes: list[str]) -> Iterator[TimedFrame]:
+    """Yield the frames as they are or, from the first interlaced one on, through a deinterlacer.
+
+    It keeps progressive frames and the frame rate, and follows the field order of each frame. The first interlaced
+    frame is noted.
+    """
+    waiting: deque[TimedFrame] = deque()
+    bobbed: Any = None
+    layout: Any = None
+    for item in timed:
+        frame = item.frame
+        if bobbed is not None and layout != _layout(frame):
+            yield from _drained(bobbed, waiting)
+            bobbed = None
+        if bobbed is None:
+            if not frame.interlaced_frame:
+                yield item
+                continue
+            bobbed, layout = _deinterlacer(frame), _layout(frame)
+            if INTERLACED not in notes:
+                notes.append(INTERLACED)
+        waiting.append(item)
+        bobbed.push(frame)
+        yield from _pulled(bobbed, waiting)
+    if bobbed is not None:
+        yield from _drained(bobbed, waiting)
+
+
+def _layout(frame: av.VideoFrame) -> tuple[int, int, str]:
+    return frame.height, frame.width, frame.format.name
+
+
+def _deinterlacer(frame: av.VideoFrame) -> Any:
+    """Filter graph that returns one frame per frame, delayed by one."""
+    graph: Any = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format.name, time_base=Fraction(1, 1000)
+    )
+    kernel, sink = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"), graph.add("buffersink")
+    source.link_to(kernel)
+    kernel.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _pulled(graph: Any, waiting: deque[TimedFrame]) -> Iterator[TimedFrame]:
+    while waiting:
+        try:
+            frame = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        yield waiting.popleft()._replace(frame=frame)
+
+
+def _drained(graph: Any, waiting: deque[TimedFrame]) -> Iterator[TimedFrame]:
+    graph.push(None)
+    yield from _pulled(graph, waiting)
 
 
 def shown_frames(
