@@ -29,7 +29,7 @@ from vitascope.errors import ConfigError, ModelError, reason
 from vitascope.files import load_json, parse_json, replacing_folder, sha256, write_text
 from vitascope.kernels.device import autocast, is_cpu, resolve_device
 from vitascope.progress import progress
-from vitascope.types import Dtype, TrainingPrecision
+from vitascope.types import MAX_SEED, Dtype, TrainingPrecision
 
 # a resumed run may change these settings, which affect computation only
 FREE_TO_CHANGE = frozenset({"device", "compile", "recompute_blocks"})
@@ -44,7 +44,7 @@ class RunConfig(Config):
     """
 
     data: str
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     steps: int = Field(default=10_000, ge=1)
     device: str = "auto"
     precision: TrainingPrecision = "auto"
