@@ -9,11 +9,12 @@ from vitascope.errors import ModelError, reason
 
 CONFIGS = ("{}/*.json",)  # patterns of one part's files
 WEIGHTS = ("{}/*.safetensors",)  # no pickles
+MAX_ID = 96  # characters, Hugging Face's limit
 
 
 def is_hub_id(model: str) -> bool:
     """True if a name has the form owner/name."""
-    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model, re.ASCII) is not None
+    return len(model) <= MAX_ID and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model, re.ASCII) is not None
 
 
 def download(model: str, part: str = "*", *, weights: bool = True) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from vitascope.errors import ModelError, reason
+from vitascope.config import read_toml
+from vitascope.errors import ConfigError, ModelError
 from vitascope.hub.card import MODEL_INDEX
 from vitascope.hub.download import download, is_hub_id
 from vitascope.hub.registry import load_codec, load_model
@@ -18,23 +19,65 @@ RUN_CONFIG = "config.toml"  # in the folder of every training run
 def find_model(model: str | Path, *, part: Literal["", "vae"] = "", weights: bool = True) -> Path:
     """The model folder of a bundled name, a path, a training run's folder or a Hugging Face id (owner/name).
 
-    A run's model is the one of its newest checkpoint. Of an id, JSON files are downloaded first: a model that can't be
-    loaded is refused before its weights are downloaded.
+    A run's model is the one of its newest checkpoint. An existing path is never an id. Of an id, JSON files are
+    downloaded first: a model that can't be loaded is refused before its weights are downloaded.
     part="vae" downloads the codec only; weights=False downloads no weights.
 
     Raises:
-        ModelError: no such model, or a run without a checkpoint or of another network.
+        ModelError: no such model, a file, or a run without a checkpoint or of another network.
     """
-    bundled = Path(str(resources.files("vitascope"))) / "models"
-    names = sorted(path.parent.name for path in bundled.glob(f"*/{MODEL_INDEX}"))
-    if str(model) in names:
-        return bundled / str(model)
-    if Path(model).is_dir():
-        return _of_run(Path(model), part) if (Path(model) / RUN_CONFIG).is_file() else Path(model)
+    if folder := _local(model):
+        return _of_run(folder, part) if (folder / RUN_CONFIG).is_file() else folder
     if isinstance(model, str) and is_hub_id(model):
         return _downloaded(model, part, weights=weights)
+    raise _unknown(model)
+
+
+def find_part(model: str | Path, part: Literal["vae", "text_encoder", "transformer", "judge"]) -> Path:
+    """The folder of one network: of a bundled model's name, a model's or a training run's folder, or a folder itself.
+
+    Raises:
+        ModelError: no such folder, or a run that hasn't written this network.
+    """
+    folder = _bundled() / "judge" if (str(model), part) == ("judge", "judge") else _local(model)
+    if folder is None:
+        raise _unknown(model)
+    for place in (folder / "model" / part, folder / part):
+        if place.is_dir():
+            return place
+    if (folder / RUN_CONFIG).is_file():
+        raise ModelError(f"run {folder} has no {part}; name another folder, or wait for the run's first checkpoint")
+    return folder
+
+
+def _bundled() -> Path:
+    return Path(str(resources.files("vitascope"))) / "models"
+
+
+def _names() -> list[str]:
+    return sorted(path.parent.name for path in _bundled().glob(f"*/{MODEL_INDEX}"))
+
+
+def _local(model: str | Path) -> Path | None:
+    """The folder of a bundled name or of a path; None if neither exists. A path may begin with `~`."""
+    if str(model) in _names():
+        return _bundled() / str(model)
+    try:
+        path = Path(model).expanduser()
+    except RuntimeError:  # no such user
+        return None
+    if not os.path.lexists(path):
+        return None
+    if not path.is_dir():
+        kind = "a file" if path.exists() else "a link to a missing file"
+        raise ModelError(f"model {str(model)!r} is {kind}; give a model's folder")
+    return path
+
+
+def _unknown(model: str | Path) -> ModelError:
+    names = _names()
     known = f"a folder, or one of {', '.join(names)}" if names else "a model's folder; no model is bundled here"
-    raise ModelError(f"no model {str(model)!r}: give {known}")
+    return ModelError(f"no model {str(model)!r}: give {known}")
 
 
 def _downloaded(model: str, part: Literal["", "vae"], *, weights: bool) -> Path:
@@ -50,9 +93,9 @@ def _downloaded(model: str, part: Literal["", "vae"], *, weights: bool) -> Path:
 def _of_run(run: Path, part: Literal["", "vae"]) -> Path:
     """The folder that a training run writes at each checkpoint; with part="vae", a folder that holds a codec."""
     try:
-        config = tomllib.loads((run / RUN_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{run / RUN_CONFIG} is not readable TOML ({reason(error)}); name a run's folder") from None
+        config = read_toml(run / RUN_CONFIG)
+    except ConfigError as error:
+        raise ModelError(f"{error}; name a run's folder") from None
     if part == "vae" and (run / "vae").is_dir():
         return run
     if (run / "model" / MODEL_INDEX).is_file():
