@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +28,10 @@ from vitascope.kernels.device import CPU, META
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 CONFIG_FILE = "config.json"
 SHARD_INDEX = "{}.index.json"  # lists which shard holds which tensor
+VARIANTS = ("fp32", "bf16", "fp16")  # precisions in the names of weights files, the most exact one first
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 
+_STORED = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})  # dtypes that networks are built from
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -102,13 +105,10 @@ class LazyNetwork(Generic[NetworkT]):
             owners[tensor_map.name].append(ours)
         tensors: dict[str, Tensor] = {}
         for path in sorted(set(files.values())):
-            try:
-                with safe_open(path, framework="pt", device=str(device)) as file:
-                    for name in (name for name, holder in files.items() if holder == path):
-                        tensor = file.get_tensor(name).to(dtype)
-                        tensors |= {ours: self.maps[ours].to_ours(tensor) for ours in owners[name]}
-            except (OSError, SafetensorError) as error:
-                raise ModelError(f"{path} can't be read ({reason(error)}); download it again") from None
+            with _reading(path), safe_open(path, framework="pt", device=str(device)) as file:
+                for name in (name for name, holder in files.items() if holder == path):
+                    tensor = file.get_tensor(name).to(dtype)
+                    tensors |= {ours: self.maps[ours].to_ours(tensor) for ours in owners[name]}
         self.network.load_state_dict(tensors, strict=True, assign=True)
         return self.network.to(device).eval()  # moves the buffers that no file holds
 
@@ -117,7 +117,7 @@ class LazyNetwork(Generic[NetworkT]):
         """The file of each tensor, by its name in the file, all checked."""
         held = file_of_tensor(self.folder, self.weights_file)
         path = self.folder / self.weights_file
-        if self.digest is not None and sha256(path) != self.digest:
+        if self.digest is not None and (path not in held.values() or sha256(path) != self.digest):
             raise ModelError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG_FILE}; copy it again")
         files = {name: path for name, path in held.items() if name not in self.unused}
         _check_names(self.folder, files, self.maps)
@@ -202,11 +202,15 @@ def file_of_tensor(folder: Path, weights_file: str = WEIGHTS_FILE) -> dict[str, 
         raise ModelError(_pickle_message(whole))
     if whole.is_file():
         return dict.fromkeys(_tensor_names(whole), whole)
-    index_path = folder / SHARD_INDEX.format(weights_file)
-    if not index_path.is_file():
+    if variant := _variant_file(folder, weights_file):
+        return dict.fromkeys(_tensor_names(variant), variant)
+    index_path = _index_file(folder, weights_file)
+    if index_path is None:
         if pickles := sorted(path for suffix in PICKLE_SUFFIXES for path in folder.glob(f"*{suffix}")):
             raise ModelError(_pickle_message(pickles[0]))
-        raise ModelError(f"no weights {whole} and no {index_path.name}; download the folder again")
+        others = sorted(path.name for path in folder.glob("*.safetensors"))
+        cure = f"rename {others[0]} if it holds them" if others else "download the folder again"
+        raise ModelError(f"no weights {whole} and no {SHARD_INDEX.format(weights_file)}; {cure}")
     index = read_json(index_path, cure="download it again").get("weight_map")
     if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
         raise ModelError(f"{index_path} has no weight_map of file names; download it again")
@@ -225,6 +229,26 @@ def file_of_tensor(folder: Path, weights_file: str = WEIGHTS_FILE) -> dict[str, 
     return held
 
 
+def _variant_file(folder: Path, weights_file: str) -> Path | None:
+    """The weights file of a precision, such as model.fp16.safetensors, the most exact one; None without one."""
+    stem = weights_file.removesuffix(".safetensors")
+    paths = [folder / f"{stem}.{variant}.safetensors" for variant in VARIANTS]
+    has_index = (folder / SHARD_INDEX.format(weights_file)).is_file()
+    return None if has_index else next((path for path in paths if path.is_file()), None)
+
+
+def _index_file(folder: Path, weights_file: str) -> Path | None:
+    """The list of the shards, of full precision or of a variant; None without one."""
+    stem, index = weights_file.removesuffix(".safetensors"), SHARD_INDEX.format(weights_file)
+    names = [index]
+    for variant in VARIANTS:  # as diffusers and transformers write, and as diffusers once wrote
+        names += [
+            f"{index.removesuffix('.json')}.{variant}.json",
+            SHARD_INDEX.format(f"{stem}.{variant}.safetensors"),
+        ]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
 def _pickle_message(path: Path) -> str:
     return (
         f"{path} is a pickle, which can run code and is not read; "
@@ -233,11 +257,17 @@ def _pickle_message(path: Path) -> str:
 
 
 def _tensor_names(path: Path) -> list[str]:
+    with _reading(path), safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A context in which any failure to open, map or read a file is a ModelError."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} can't be read ({reason(error)}); download it again") from None
+        yield
+    except (OSError, SafetensorError, RuntimeError, ValueError, MemoryError, OverflowError) as error:
+        raise ModelError(f"{path} can't be read ({reason(error)[:200]}); download it again") from None
 
 
 def _check_names(folder: Path, files: Mapping[str, Path], maps: TensorMaps) -> None:
@@ -257,9 +287,12 @@ def _check_names(folder: Path, files: Mapping[str, Path], maps: TensorMaps) -> N
 def _check_shapes(files: Mapping[str, Path], maps: TensorMaps) -> None:
     shapes = {tensor_map.name: tensor_map.shape for tensor_map in maps.values()}
     for path in sorted(set(files.values())):
-        with safe_open(path, framework="pt") as file:
+        with _reading(path), safe_open(path, framework="pt") as file:
             for name in (name for name, holder in files.items() if holder == path):
-                found = tuple(file.get_slice(name).get_shape())
+                stored = file.get_slice(name)
+                if stored.get_dtype() not in _STORED:
+                    raise ModelError(f"{path}: {name} is stored as {stored.get_dtype()}; save the weights as floats")
+                found = tuple(stored.get_shape())
                 if found != shapes[name]:
                     raise ModelError(
                         f"{path}: {name} has shape {found}, and {CONFIG_FILE} calls for {shapes[name]}; "
