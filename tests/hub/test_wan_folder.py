@@ -83,7 +83,7 @@ DAMAGE = {
     "a pickled transformer": (lambda f: to_pickle(f, "transformer", WEIGHTS), "is a pickle"),
     "missing part": (lambda f: shutil.rmtree(f / "text_encoder"), "text_encoder is missing"),
     "missing tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "tokenizer is missing"),
-    "empty tokenizer": (lambda f: [path.unlink() for path in (f / "tokenizer").iterdir()], "not a readable tokenizer"),
+    "empty tokenizer": (lambda f: [path.unlink() for path in (f / "tokenizer").iterdir()], "tokenizer.json; download"),
     "another pipeline": (lambda f: break_index(f, _class_name="FluxPipeline"), "'FluxPipeline'"),
     "another transformer": (
         lambda f: break_index(f, transformer=["diffusers", "FluxTransformer2DModel"]),

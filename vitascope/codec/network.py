@@ -15,6 +15,7 @@ bfloat16, training stalls.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -42,14 +43,14 @@ class CodecConfig(Config):
     latent_channels: int = Field(default=16, ge=1, le=256)
     base_width: int = Field(default=32, ge=4, le=512)
     decoder_base_width: int | None = Field(default=None, ge=4, le=512)
-    width_multipliers: tuple[int, ...] = (1, 2, 2)
+    width_multipliers: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(default=(1, 2, 2), max_length=8)
     num_residual_blocks: int = Field(default=1, ge=1, le=8)
     temporal_downsample: tuple[bool, ...] = (True, True)
     pixel_patch: int = Field(default=2, ge=1, le=8)
     residual_shortcuts: bool = True
     linear_path: bool = False
     latent_mean: tuple[float, ...] = ()
-    latent_std: tuple[float, ...] = ()
+    latent_std: tuple[Annotated[float, Field(gt=0)], ...] = ()
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> CodecConfig:

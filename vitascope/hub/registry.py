@@ -24,7 +24,7 @@ from vitascope.hub.wan import transformer as wan_transformer
 from vitascope.hub.wan import umt5
 from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, open_network
 from vitascope.kernels.device import CPU
-from vitascope.model.text import PromptEncoder, TextEncoder
+from vitascope.model.text import PromptEncoder, TextEncoder, read_bert_config
 from vitascope.model.transformer import Transformer, TransformerConfig
 
 OpenedT = TypeVar("OpenedT")
@@ -91,8 +91,7 @@ class LazyBert:
 
 
 def _open_bert(folder: Path, tokenizer_folder: Path) -> LazyBert:
-    tree = read_json(folder / CONFIG_FILE, cure="give the folder of a text encoder")
-    return LazyBert(folder, tokenizer_folder, width=int(tree.get("hidden_size", 0)))
+    return LazyBert(folder, tokenizer_folder, width=read_bert_config(folder / CONFIG_FILE).hidden_size)
 
 
 def _read_card(folder: Path, index: dict[str, Any]) -> PipelineConfig:

@@ -5,27 +5,32 @@ Weights may be stored in 4-bit blocks (Q4_0: 32 columns share a scale); loading 
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int64
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from vitascope.errors import ModelError, PromptError
-from vitascope.files import read_json
-from vitascope.kernels.device import CPU, without_autocast
+from vitascope.config import validation_message
+from vitascope.errors import ModelError, PromptError, reason
+from vitascope.files import MAX_JSON_BYTES, read_json, read_small
+from vitascope.kernels.device import CPU, META, without_autocast
 
 MAX_CHARACTERS = 32_000
+_CHARSMAP = re.compile(r'"precompiled_charsmap"\s*:\s*"([^"]*)"')
+_PRECOMPILED = re.compile(r'"type"\s*:\s*"Precompiled"')
 _SPECIAL = re.compile(r"</?s>|<pad>|<unk>|<mask>")  # the tokenizer would read them as special tokens
 
 
@@ -126,7 +131,7 @@ class TextEncoder:
             ModelError: a file is missing or damaged, or describes an unsupported network.
         """
         folder = Path(folder)
-        config = _read_config(folder / "config.json")
+        config = read_bert_config(folder / "config.json")
         if tokenizer_folder is None:
             tokenizer_folder = folder if (folder / "tokenizer.json").exists() else folder.parent / "tokenizer"
         shapes = _weight_shapes(config)
@@ -135,20 +140,18 @@ class TextEncoder:
             _check_shapes(table, shapes, folder)
         else:
             table = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-        tokenizer = _read_tokenizer(Path(tokenizer_folder) / "tokenizer.json")
-        if tokenizer.get_vocab_size() > config["vocab_size"]:
-            raise ModelError(
-                f"{tokenizer_folder} has {tokenizer.get_vocab_size()} tokens, {folder} has {config['vocab_size']} word "
-                "vectors; give the tokenizer that this encoder was trained with"
-            )
+        path = Path(tokenizer_folder) / "tokenizer.json"
+        tokenizer = read_tokenizer(path, config.vocab_size)
+        if len(token_ids(tokenizer, "", config.vocab_size)) < 2:
+            raise ModelError(f"{path} adds no special tokens around a text; this encoder needs them")
         return cls(
             weights=table,
             tokenizer=tokenizer,
-            num_layers=config["num_hidden_layers"],
-            num_heads=config["num_attention_heads"],
-            max_tokens=config["max_position_embeddings"],
-            epsilon=float(config["layer_norm_eps"]),
-            prefix=str(config.get("text_prefix", "")),
+            num_layers=config.num_hidden_layers,
+            num_heads=config.num_attention_heads,
+            max_tokens=config.max_position_embeddings,
+            epsilon=config.layer_norm_eps,
+            prefix=config.text_prefix,
         )
 
     def to(self, device: torch.device | str) -> TextEncoder:
@@ -164,6 +167,8 @@ class TextEncoder:
         Raises:
             PromptError: a prompt of more than `max_tokens` tokens.
         """
+        if self.device == META:
+            raise ModelError("the text encoder was loaded without its weights; load it with weights=True")
         ids = [self._token_ids(prompt) for prompt in prompts]
         by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         states: dict[int, Tensor] = {}
@@ -182,7 +187,8 @@ class TextEncoder:
 
     def _token_ids(self, prompt: str) -> list[int]:
         text = self.prefix + _SPECIAL.sub(" ", prompt).strip()
-        begin, *inner, end = self.tokenizer.encode(text).ids
+        num_words = self.weights["embeddings.word_embeddings.weight"].shape[0]
+        begin, *inner, end = token_ids(self.tokenizer, text, num_words)
         marks = {begin, end, self.tokenizer.token_to_id("<pad>"), self.tokenizer.token_to_id("<mask>")}
         ids = [
             begin,
@@ -256,29 +262,119 @@ def shot_prompt(common: str, text: str) -> str:
     return f"{common}{'' if ends else '。' if chinese else '.'}{'' if chinese else ' '}{text}"
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    defaults = {"max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
-    config = defaults | read_json(path, cure="a text encoder's folder has config.json and model.safetensors")
-    wanted = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
-    for key, value in wanted.items():
-        if config.get(key, value) != value:
-            raise ModelError(f"{path}: {key} is {config[key]!r}; this encoder supports {value!r} only")
-    sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    for key in (*sizes, "max_position_embeddings", "type_vocab_size"):
-        if key not in config:
-            raise ModelError(f"{path} lacks {key!r}; download the folder again")
-        if not isinstance(config[key], int) or config[key] < 1:
-            raise ModelError(f"{path}: {key} is {config[key]!r}; it must be a positive whole number")
-    if config["hidden_size"] % config["num_attention_heads"]:
+class BertConfig(BaseModel):
+    """The encoder's part of config.json, with the defaults of `transformers`; other keys are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    model_type: Literal["bert"] = "bert"
+    hidden_act: Literal["gelu"] = "gelu"
+    position_embedding_type: Literal["absolute"] = "absolute"
+    hidden_size: int = Field(ge=1, le=1 << 16)
+    intermediate_size: int = Field(ge=1, le=1 << 18)
+    num_hidden_layers: int = Field(ge=1, le=256)
+    num_attention_heads: int = Field(ge=1, le=256)
+    vocab_size: int = Field(ge=1, le=1 << 24)
+    max_position_embeddings: int = Field(default=512, ge=2, le=1 << 20)
+    type_vocab_size: int = Field(default=2, ge=1, le=1 << 10)
+    layer_norm_eps: float = Field(default=1e-12, gt=0, le=1e-2)
+    text_prefix: str = Field(default="", max_length=MAX_CHARACTERS)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> BertConfig:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+def read_bert_config(path: Path) -> BertConfig:
+    """The config of a text encoder's folder.
+
+    Raises:
+        ModelError: a file that is missing or damaged, or describes another network.
+    """
+    tree = read_json(path, cure="a text encoder's folder has config.json and model.safetensors")
+    try:
+        return BertConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ModelError(f"{path}: {validation_message(error)}; download the folder again") from None
+
+
+def read_tokenizer(path: Path, num_words: int) -> Tokenizer:
+    """The tokenizer in a file, without padding and truncation, for an encoder of `num_words` word vectors.
+
+    Raises:
+        ModelError: a file that is missing, damaged or too large, or that has more tokens than the encoder.
+    """
+    try:
+        text = read_small(path, MAX_JSON_BYTES).decode("utf-8-sig")
+        _check_charsmaps(text)
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+    except FileNotFoundError:
+        raise ModelError(f"no file {path}; download the tokenizer's folder again") from None
+    except BaseException as error:
+        raise _tokenizer_error(error, f"{path} is not a readable tokenizer") from None
+    if tokenizer.get_vocab_size() > num_words:
         raise ModelError(
-            f"{path}: hidden_size {config['hidden_size']} must be a multiple of num_attention_heads "
-            f"{config['num_attention_heads']}"
+            f"{path} has {tokenizer.get_vocab_size()} tokens, and the encoder has {num_words} word vectors; "
+            "give the tokenizer that it was trained with"
         )
-    return config
+    token_ids(tokenizer, "a 1", num_words)  # some damage shows only here
+    return tokenizer
+
+
+def token_ids(tokenizer: Tokenizer, text: str, num_words: int) -> list[int]:
+    """The text's tokens.
+
+    Raises:
+        ModelError: the tokenizer is damaged, or gives a token that has no word vector.
+    """
+    try:
+        ids = tokenizer.encode(text).ids
+    except BaseException as error:
+        raise _tokenizer_error(error, "the tokenizer failed") from None
+    if max(ids, default=0) >= num_words:
+        raise ModelError(f"the tokenizer gives token {max(ids)}, and the encoder has {num_words} word vectors")
+    return ids
+
+
+def _tokenizer_error(error: BaseException, problem: str) -> BaseException:
+    """The error to raise: `tokenizers` raises bare Exceptions, and Rust's panics, which are no Exceptions."""
+    if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+        return ModelError(f"{problem} ({reason(error)[:200]}); download it again")
+    return error
+
+
+def _check_charsmaps(text: str) -> None:
+    """Refuse SentencePiece maps that `tokenizers` panics at. Each is base64 of a size, a table of that size, and UTF-8.
+
+    A panic is an exception here, but prints its own lines first.
+    """
+    maps = _CHARSMAP.findall(text)
+    if len(maps) != len(_PRECOMPILED.findall(text)):
+        raise ValueError("a Precompiled normalizer lacks its precompiled_charsmap")
+    for encoded in maps:
+        content = base64.b64decode(encoded, validate=True)
+        size = int.from_bytes(content[:4], "little")
+        if len(content) < 4 or size % 4 or size > len(content) - 4:
+            raise ValueError("a damaged precompiled_charsmap")
+        content[4 + size :].decode()
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     """Float32 weights by name, with 4-bit blocks unpacked."""
+    if not path.is_file():
+        others = sorted(each.name for each in path.parent.glob("*.safetensors"))
+        pickles = sorted(each.name for each in path.parent.glob("*.bin"))
+        cure = "download the folder again"
+        if others or pickles:
+            named = others[0] if others else f"{pickles[0]}, a pickle, after converting it to safetensors"
+            cure = f"rename {named}"
+        raise ModelError(f"no file {path}; {cure}")
     try:
         stored = load_file(str(path))
         names = [name for name in stored if not name.endswith(".scale")]
@@ -290,10 +386,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             )
             for name in names
         }
-    except FileNotFoundError:
-        raise ModelError(f"no file {path}; download the folder again") from None
-    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{path} is not a readable weights file: {_one_line(error)}; download it again") from None
+    except (OSError, SafetensorError, LookupError, RuntimeError, ValueError, MemoryError) as error:
+        raise ModelError(f"{path} is not a readable weights file: {reason(error)[:200]}; download it again") from None
 
 
 def _unpack_blocks(packed: Tensor, scale: Tensor) -> Tensor:
@@ -306,15 +400,15 @@ def _unpack_blocks(packed: Tensor, scale: Tensor) -> Tensor:
     return rearrange(values * scale.float()[..., None], "rows blocks values -> rows (blocks values)")
 
 
-def _weight_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    e, hidden = config["hidden_size"], config["intermediate_size"]
+def _weight_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
+    e, hidden = config.hidden_size, config.intermediate_size
     wanted: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (config["vocab_size"], e),
-        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], e),
-        "embeddings.token_type_embeddings.weight": (config["type_vocab_size"], e),
+        "embeddings.word_embeddings.weight": (config.vocab_size, e),
+        "embeddings.position_embeddings.weight": (config.max_position_embeddings, e),
+        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, e),
     }
     norms, linears = ["embeddings.LayerNorm"], {}
-    for layer in range(config["num_hidden_layers"]):
+    for layer in range(config.num_hidden_layers):
         name = f"encoder.layer.{layer}"
         linears |= {f"{name}.attention.self.{part}": (e, e) for part in ("query", "key", "value")}
         linears |= {f"{name}.attention.output.dense": (e, e)}
@@ -338,21 +432,3 @@ def _check_shapes(weights: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]
         raise ModelError(
             f"{folder}: weight {extra[0]} is unknown to this network, one of {len(extra)}; download the folder again"
         )
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    if not path.is_file():
-        raise ModelError(f"no file {path}; download the tokenizer's folder again")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-    except Exception as error:  # `tokenizers` raises bare Exception
-        raise ModelError(f"{path} is not a readable tokenizer: {_one_line(error)}; download it again") from None
-    if len(tokenizer.encode("").ids) < 2:
-        raise ModelError(f"{path} adds no special tokens around a text; this encoder needs them")
-    return tokenizer
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

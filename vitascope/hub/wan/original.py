@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field, model_validator
+
 from vitascope.hub.wan import transformer as wan_transformer
 from vitascope.hub.wan.peer import PeerConfig, our_config, read_config
 from vitascope.hub.wan.transformer import TABLE
@@ -42,15 +44,21 @@ class OriginalConfig(PeerConfig):
     model_type: Literal["t2v", "ti2v"]
     in_dim: int
     out_dim: int
-    dim: int
+    dim: int = Field(ge=1)
     ffn_dim: int
     freq_dim: int
-    num_heads: int
+    num_heads: int = Field(ge=1)
     num_layers: int
     eps: float = 1e-6
     text_dim: int = 4096  # the published files omit this and the next two
     patch_size: tuple[int, int, int] = (1, 2, 2)
     cross_attn_norm: Literal[True] = True
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> OriginalConfig:
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}")
+        return self
 
 
 def open_original_transformer(folder: Path) -> LazyNetwork[Transformer]:

@@ -16,7 +16,7 @@ from vitascope.hub.weights import CONFIG_FILE
 class PeerConfig(BaseModel):
     """Base of another project's configs. Unknown keys of later releases are ignored: the weights must fit anyway."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 PeerT = TypeVar("PeerT", bound=PeerConfig)

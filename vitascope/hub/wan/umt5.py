@@ -21,12 +21,13 @@ from pydantic import Field
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from vitascope.errors import ModelError, PromptError, reason
+from vitascope.errors import PromptError
 from vitascope.files import read_json
 from vitascope.hub.wan.peer import PeerConfig, parse_peer
 from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, TensorMaps, file_of_tensor, reshape_map
 from vitascope.kernels.device import META
 from vitascope.kernels.linear import Linear
+from vitascope.model.text import read_tokenizer, token_ids
 
 CLASS = "UMT5EncoderModel"
 WEIGHTS = "model.safetensors"
@@ -50,13 +51,13 @@ BLOCK_NAMES = {
 class UMT5Config(PeerConfig):
     """The encoder's part of the peer's config.json, with the peer's defaults."""
 
-    vocab_size: int = Field(250112, ge=1)
-    d_model: int = Field(512, ge=1)
-    d_kv: int = Field(64, ge=1)
-    d_ff: int = Field(1024, ge=1)
-    num_layers: int = Field(8, ge=1)
-    num_heads: int = Field(6, ge=1)
-    layer_norm_epsilon: float = Field(1e-6, ge=0)
+    vocab_size: int = Field(250112, ge=1, le=1 << 24)
+    d_model: int = Field(512, ge=1, le=1 << 16)
+    d_kv: int = Field(64, ge=1, le=1 << 12)
+    d_ff: int = Field(1024, ge=1, le=1 << 18)
+    num_layers: int = Field(8, ge=1, le=256)
+    num_heads: int = Field(6, ge=1, le=256)
+    layer_norm_epsilon: float = Field(1e-6, ge=0, le=1e-2)
     relative_attention_num_buckets: Literal[32] = 32
     relative_attention_max_distance: Literal[128] = 128
     feed_forward_proj: Literal["gated-gelu"] = "gated-gelu"
@@ -181,7 +182,7 @@ class UMT5Encoder:
 
     @torch.inference_mode()
     def _states(self, prompt: str) -> Float[Tensor, "l e"]:
-        ids = self.tokenizer.encode(prompt).ids
+        ids = token_ids(self.tokenizer, prompt, len(self.network.words))
         if len(ids) > NUM_STATES:
             raise PromptError(f"the prompt has {len(ids)} tokens; the limit is {NUM_STATES}, shorten it")
         # encoded without padding: tokens attend to the prompt alone
@@ -244,7 +245,7 @@ def open_umt5(folder: Path, tokenizer_folder: Path) -> LazyUMT5:
     config = parse_peer(tree, UMT5Config, CLASS, path)
     with META:
         network = UMT5(config)
-    return LazyUMT5(network, _read_tokenizer(tokenizer_folder, config.vocab_size), folder)
+    return LazyUMT5(network, read_tokenizer(tokenizer_folder / "tokenizer.json", config.vocab_size), folder)
 
 
 def tensor_maps(network: UMT5, words: str = WORDS) -> TensorMaps:
@@ -263,21 +264,3 @@ def clean_prompt(prompt: str) -> str:
     import ftfy
 
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
-
-
-def _read_tokenizer(folder: Path, num_words: int) -> Tokenizer:
-    if not folder.is_dir():
-        raise ModelError(f"{folder} is missing; download the model again")
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-    except Exception as error:  # `tokenizers` raises bare Exception
-        raise ModelError(f"{path} is not a readable tokenizer ({reason(error)}); download it again") from None
-    if tokenizer.get_vocab_size() > num_words:
-        raise ModelError(
-            f"{folder} has {tokenizer.get_vocab_size()} tokens, and the encoder knows {num_words}; "
-            "both must come from the same model"
-        )
-    return tokenizer
