@@ -81,7 +81,7 @@ def test_buckets_of_distances():
         ({"relative_attention_num_buckets": 64}, "relative_attention_num_buckets"),
         ({"num_layers": 0}, "num_layers"),
         ({"d_kv": "wide"}, "d_kv"),
-        ({"vocab_size": 20}, "both must come from the same model"),
+        ({"vocab_size": 20}, "give the tokenizer that it was trained with"),
     ],
 )
 def test_another_form_is_one_line(wan_folder, change, said):
