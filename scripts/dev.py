@@ -35,6 +35,8 @@ EXTRAS = {
 }
 CONTAINED = {"": {"", "test", "docs", "dev"}, "test": {"test", "dev"}, "docs": {"docs", "dev"}, "dev": {"dev"}}
 
+# Files of the package that a task may visit, by scripts/trace_files.py: what a newcomer has to open to follow it.
+MOST_FILES = {"load": 8, "prompt": 30, "clip": 35}
 # Run by the environment's Python: exits 0 if MuJoCo can create an OpenGL context without a screen.
 RENDER_PROBE = """
 import mujoco
@@ -225,6 +227,10 @@ def check() -> None:
     }.items():
         say(name)
         step(f"{name} failed; see the lines above", program(words[0]), *words[1:])
+    for task, most in MOST_FILES.items():
+        say(f"files of the package that {task} visits, at most {most}")
+        trace = ROOT / "scripts" / "trace_files.py"
+        step("too many files; merge or move code", python, trace, task, "--max", str(most), quiet=True)
     build_docs()
     test(PARALLEL)
 

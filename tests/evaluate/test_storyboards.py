@@ -21,7 +21,8 @@ from vitascope.judge.network import Judge
 from vitascope.video import Video
 from vitascope.video.shape import VideoShape
 
-pytestmark = pytest.mark.rendering
+# without type checks: tests/cli/test_evaluate_verbs.py runs the same functions with them
+pytestmark = [pytest.mark.rendering, pytest.mark.repetitive]
 SHAPE = VideoShape(17, 8.0, 64, 64, 0.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.train.conftest import CODEC_CONFIG
 from vitascope.errors import ConfigError
 from vitascope.train import codec, transformer
 from vitascope.train.loop import Trainer
@@ -72,6 +74,7 @@ CODEC_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
 TRANSFORMER_WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize(
     "overrides",
     [[], ["loss.adversarial=0.1", "loss.adversarial_from=0.2"], ["codec.linear_path=true", "accumulate=2"]],
@@ -88,6 +91,7 @@ def test_an_interrupted_codec_run_goes_on_bit_for_bit(codec_config, tmp_path, mo
     assert_same_run(whole, parted, 6, CODEC_WEIGHTS)
 
 
+@pytest.mark.repetitive
 def test_an_interrupted_transformer_run_goes_on_bit_for_bit_in_the_next_epoch(
     transformer_config, tmp_path, monkeypatch
 ):
@@ -102,10 +106,19 @@ def test_an_interrupted_transformer_run_goes_on_bit_for_bit_in_the_next_epoch(
     assert_same_run(whole, parted, 8, TRANSFORMER_WEIGHTS)
 
 
+@pytest.fixture(scope="module")
+def whole_codec_run(drawn_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `codec_config`, uninterrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "codec.toml").write_text(CODEC_CONFIG.format(data=drawn_dataset), encoding="utf-8")
+    codec.train(folder / "codec.toml", folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.repetitive
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
-def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(codec_config, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    codec.train(codec_config, whole)
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(codec_config, whole_codec_run, tmp_path):
+    killed = tmp_path / "killed"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", KILLED, str(codec_config), str(killed)]
     done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
@@ -114,24 +127,24 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(codec_con
         file.write('{"step": 6, "l1": 0.1')  # as a killed process leaves its last line
     assert [path.name for path in (killed / "checkpoints").glob("step_*")] == ["step_00000003"]
     codec.train(codec_config, killed)
-    assert_same_run(whole, killed, 6, CODEC_WEIGHTS)
+    assert_same_run(whole_codec_run, killed, 6, CODEC_WEIGHTS)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(codec_config, tmp_path, capsys):
-    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
-    codec.train(codec_config, whole)
-    codec.train(codec_config, damaged)
+@pytest.mark.repetitive
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(codec_config, whole_codec_run, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(whole_codec_run, damaged)
     weights = damaged / "checkpoints" / "step_00000006" / "ema.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
     codec.train(codec_config, damaged)
     assert "skipping" in capsys.readouterr().err
-    assert_same_run(whole, damaged, 6, CODEC_WEIGHTS)
+    assert_same_run(whole_codec_run, damaged, 6, CODEC_WEIGHTS)
 
 
-def test_a_finished_run_started_again_only_writes_its_result(codec_config, tmp_path):
-    codec.train(codec_config, tmp_path / "run")
+def test_a_finished_run_started_again_only_writes_its_result(codec_config, whole_codec_run, tmp_path):
+    shutil.copytree(whole_codec_run, tmp_path / "run")
     before = metrics(tmp_path / "run")
     (tmp_path / "run" / CODEC_WEIGHTS).unlink()
     codec.train(codec_config, tmp_path / "run")

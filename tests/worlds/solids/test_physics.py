@@ -17,6 +17,8 @@ from vitascope.worlds.solids.physics import (
     simulate,
 )
 
+pytestmark = pytest.mark.repetitive  # hundreds of scenes; test_render.py calls the same functions
+
 RATE = 100.0
 
 
