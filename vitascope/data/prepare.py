@@ -1,7 +1,7 @@
 """Datasets cut from existing footage: clips of the requested sizes, lengths and frame rate.
 
-A ledger, `sources.jsonl`, gets one line per finished file: the number of clips, or the reason for having none. An
-interrupted run resumes from it.
+A ledger, `sources.jsonl`, gets one line per finished file: its digest, the number of clips, and the reason if it is
+unusable. An interrupted run resumes from it. Later runs make the dataset equal to its sources again.
 """
 
 from __future__ import annotations
@@ -9,24 +9,36 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from vitascope.config import Config
 from vitascope.data.captioned_files import CaptionedFile
-from vitascope.data.clips import media_path
+from vitascope.data.clips import counted, media_path, nameless
 from vitascope.data.layout import CRF, claim, parse_size
+from vitascope.data.ledger import LEDGER, Entry, Ledger, is_unchanged, read_stamp, version
 from vitascope.data.sources import SOURCES
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
-from vitascope.files import parse_json, write_text
+from vitascope.files import load_json, remove_leftovers, write_text
 from vitascope.video import Video, read_video, write_video
+from vitascope.video.cuts import find_cuts
 
-LEDGER = "sources.jsonl"
+CUT_STRENGTH = 1.6  # as in `evaluate coherence`: renders and footage have no weaker cuts
+CONTEXT = 16  # frames before a clip that cuts are judged by
+LOOKAHEAD = 2  # frames that follow the step that `cut_strengths` rates
+OUR_FILES = re.compile(r"([0-9a-f]{12}_[0-9]{4,})\.(json|mp4|png)")
+NO_MEDIA, SOUND = "not a picture or video", "sound only"
+# Suffixes of files that count as unusable media if their content isn't; other files are no media at all.
+MEDIA = re.compile(
+    r"\.(mp4|m4v|mov|qt|mkv|webm|avi|divx|mpe?g|m2v|wmv|asf|flv|f4v|3gp|3g2|ogv|mts|m2ts|vob|mxf"
+    r"|gif|a?png|jpe?g|webp|bmp|tiff?|avif|hei[cf]|jxl)"
+)
 
 
 class PrepareConfig(Config):
@@ -59,15 +71,35 @@ class PrepareConfig(Config):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Result of a run: the number of clips and of files, and the unusable files counted by reason."""
+    """Result of a run: the number of clips and of media files, and everything left out, counted by reason.
+
+    `num_cuts` counts shot changes. `num_sharing` clips are parts of a video and carry the caption of the whole.
+    `changes` counts the sources that differ from the previous run.
+    """
 
     num_clips: int
     num_sources: int
     problems: Counter[str]
+    num_cuts: int = 0
+    num_sharing: int = 0
+    num_silent: int = 0
+    changes: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(self.problems.items()))
-        return f"{self.num_clips} clips of {self.num_sources} sources; left out: {left_out or 'none'}"
+        left_out = ", ".join(f"{count} x {reason}" for reason, count in sorted(self.problems.items()))
+        lines = [f"{self.num_clips} clips of {self.num_sources} sources; left out: {left_out or 'none'}"]
+        if self.num_cuts:
+            lines.append(f"note: videos were cut at {self.num_cuts} shot changes")
+        if self.num_sharing:
+            lines.append(f"note: {self.num_sharing} clips are parts of a video and carry the caption of the whole")
+        if self.num_silent:
+            lines.append(
+                f"note: {self.num_silent} sources have no caption; codecs train on them, transformers get the empty "
+                "text; add captions and run prepare again"
+            )
+        if self.changes:
+            lines.append(f"note: since the previous run: {counted(self.changes)}")
+        return "\n".join(lines)
 
 
 def prepare_videos(
@@ -77,7 +109,9 @@ def prepare_videos(
     on_progress: Callable[[int, int], None] | None = None,
     kind: str = "videos",
 ) -> Prepared:
-    """Cut the captioned files of a source into a dataset; finished files are skipped. `kind` is a key of `SOURCES`.
+    """Make a dataset equal to the files of a source; unchanged files are skipped. `kind` is a key of `SOURCES`.
+
+    Clips of removed or changed files go, changed captions are written into the records.
 
     Raises:
         ConfigError: `out` was prepared with other settings, or is inside the source.
@@ -87,67 +121,138 @@ def prepare_videos(
     if out.resolve().is_relative_to(source.resolve()):
         raise ConfigError(f"--out {out} is inside {source} and would be read as footage; choose another folder")
     found = SOURCES[kind].find(source)
-    problems, bad = Counter(found.problems), found.problems["no caption"]
-    total = len(found.files) + bad
-    _check_share(bad, total, problems, config.max_bad_share)
     settings = config.model_dump(mode="json", exclude={"max_bad_share"})
     claim(out, {"kind": kind, "folder": str(source.resolve()), **settings})
-    done = _read_ledger(out / LEDGER)
+    ledger = Ledger(out / LEDGER)
+    changes = ledger.forget_others({file.name for file in found.files})
+    _remove_strangers(out, ledger.done)
+    problems, bad, total = Counter(found.problems), 0, len(found.files)
     for number, file in enumerate(found.files, start=1):
-        if file.name not in done:
-            done[file.name] = _prepare(file, out, config)
-            with (out / LEDGER).open("a", encoding="utf-8") as ledger:
-                ledger.write(_ledger_line(file.name, done[file.name]))
-        if "problem" in done[file.name]:
-            problems[str(done[file.name]["problem"])] += 1
-            bad += 1
+        entry = _updated(file, out, config, ledger, changes)
+        if "problem" in entry:
+            problems[str(entry["problem"])] += 1
+            if entry["problem"] == SOUND or (
+                entry["problem"] == NO_MEDIA and not MEDIA.fullmatch(file.path.suffix.lower())
+            ):
+                total -= 1
+            else:
+                bad += 1
             _check_share(bad, total, problems, config.max_bad_share)
         if on_progress is not None:
             on_progress(number, len(found.files))
-    prepared = Prepared(sum(int(done[file.name]["clips"]) for file in found.files), len(found.files), problems)
+    ledger.tidy()
+    entries = [(file, ledger.done[file.name]) for file in found.files]
+    prepared = Prepared(
+        num_clips=sum(entry["clips"] for _, entry in entries),
+        num_sources=total,
+        problems=problems,
+        num_cuts=sum(entry.get("cuts", 0) for _, entry in entries),
+        num_sharing=sum(entry["clips"] for file, entry in entries if entry["clips"] > 1 and file.captions),
+        num_silent=sum(entry["clips"] > 0 and not file.captions for file, entry in entries),
+        changes=changes,
+    )
     if not prepared.num_clips:
-        raise DatasetError(f"{source} gives no clip: {prepared}")
+        no_media = "no video or image in" if total == 0 else "no clip from"
+        raise DatasetError(f"{no_media} {source}: left out {counted(problems)}; give a folder that contains some")
     return prepared
 
 
-def _prepare(file: CaptionedFile, out: Path, config: PrepareConfig) -> dict[str, int | str]:
-    """Write a file's clips and return its ledger entry: the number of clips and, on failure, the problem.
+def _updated(file: CaptionedFile, out: Path, config: PrepareConfig, ledger: Ledger, changes: Counter[str]) -> Entry:
+    """The file's ledger entry, after its clips were made equal to it."""
+    before, captions = ledger.done.get(file.name), _digest(file.captions)
+    if before is not None and is_unchanged(before, file.path) and _is_complete(before, file, out):
+        if before["captions"] != captions:
+            changes["with other captions"] += 1
+            for record in _records(file, out, before["clips"]):
+                write_text(record, json.dumps({**load_json(record), "captions": file.captions}) + "\n")
+            ledger.add(file.name, {**before, "captions": captions})
+        return ledger.done[file.name]
+    ledger.add(file.name, {})  # a run that is killed now leaves no entry
+    _remove_clips(file, out)
+    stamp = read_stamp(file.path)
+    entry = _prepare(file, out, config)
+    if entry["clips"]:
+        entry |= version(file.path, stamp)
+    if ledger.existed and (entry["clips"] or (before or {}).get("clips")):
+        changes["new" if before is None else "changed"] += 1
+    ledger.add(file.name, {**entry, "captions": captions})
+    return ledger.done[file.name]
+
+
+def _prepare(file: CaptionedFile, out: Path, config: PrepareConfig) -> Entry:
+    """Write a file's clips and return its ledger entry: numbers of clips and cuts and, on failure, the problem.
 
     Raises:
         MediaError: a clip can't be written, such as on a full disk.
     """
-    key, written, videos = hashlib.sha256(os.fsencode(file.name)).hexdigest()[:12], 0, _clips(file.path, config)
+    entry: Entry = {"clips": 0, "cuts": 0}
+    videos = _clips(file.path, config, entry)
     while True:
         try:
             video = next(videos, None)
         except (MediaError, SizeError) as error:
-            return {"clips": written, "problem": _kind(error, file.path), "message": str(error)}
+            return {**entry, "problem": _kind(error, file.path), "message": str(error)}
         if video is None:
-            return {"clips": written}
-        record = out / "clips" / f"{key}_{written:04d}.json"
+            return entry
+        record = _record_path(file, out, entry["clips"])
         write_video(video, media_path(record, video.num_frames), crf=CRF)
         _write_record(record, video, file)
-        written += 1
+        entry["clips"] += 1
 
 
-def _clips(path: Path, config: PrepareConfig) -> Iterator[Video]:
-    """Yield a file's consecutive clips.
+def _clips(path: Path, config: PrepareConfig, entry: Entry) -> Iterator[Video]:
+    """Yield consecutive clips of a file, each within one shot; count the cuts between them in `entry`.
 
     Raises:
         MediaError, SizeError: the file can't be read.
     """
-    seconds = config.num_frames / config.fps
-    for number in range(1 if config.num_frames == 1 else config.max_clips):
+    if config.num_frames == 1:
+        yield from (chunk for chunk, _ in _chunks(path, config, max_chunks=1))
+        return
+    frames, start, num_clips = None, 0, 0  # frames from CONTEXT before `start`, where the next clip begins
+    for chunk, is_last in _chunks(path, config):
+        frames = chunk.frames if frames is None else np.concatenate([frames, chunk.frames])
+        known = len(frames) if is_last else len(frames) - LOOKAHEAD
+        borders = [cut for cut in find_cuts(frames, CUT_STRENGTH) if start < cut < known]
+        while start < known:
+            cut = next((border for border in borders if border > start), None)
+            stop = min(start + config.num_frames, known if cut is None else cut)
+            if stop < start + config.num_frames and cut is None and not is_last:
+                break
+            if stop - start > 4 or (is_last and num_clips == 0 and cut is None):
+                yield Video(frames[start : stop - (stop - start - 1) % 4], config.fps)
+                num_clips += 1
+                if num_clips == config.max_clips:
+                    return
+            start = stop
+            entry["cuts"] += start == cut
+        surplus = max(0, start - CONTEXT)
+        frames, start = frames[surplus:], start - surplus
+
+
+def _chunks(path: Path, config: PrepareConfig, max_chunks: int | None = None) -> Iterator[tuple[Video, bool]]:
+    """Yield consecutive parts of a file, `num_frames` long and in the size that suits it, and True for the last one."""
+    seconds, size, held = config.num_frames / config.fps, None, None
+    number = 0
+    while number != max_chunks:
         try:
             video = read_video(path, fps=config.fps, start=number * seconds, max_frames=config.num_frames)
         except PastEndError:
-            return  # the previous clip ended exactly at the end of the file
-        num_frames = video.num_frames - (video.num_frames - 1) % 4
-        if num_frames > 1 or number == 0:
-            width, height = _nearest_size(video, config.sizes)
-            yield Video(video.frames[:num_frames], config.fps).fit(height, width)
-        if video.num_frames < config.num_frames:
-            return
+            break  # the previous part ended exactly at the end of the file
+        except (MediaError, SizeError):
+            if held is not None:
+                yield held, True
+            raise
+        if held is not None:
+            yield held, False
+        is_short = video.num_frames < config.num_frames
+        size = size or _nearest_size(video, config.sizes)
+        held = Video(video.fit(size[1], size[0]).frames, config.fps)
+        if is_short:
+            break
+        number += 1
+    if held is not None:
+        yield held, True
 
 
 def _nearest_size(video: Video, sizes: tuple[str, ...]) -> tuple[int, int]:
@@ -168,32 +273,58 @@ def _write_record(path: Path, video: Video, file: CaptionedFile) -> None:
     write_text(path, json.dumps(record) + "\n")
 
 
+def _key(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+def _record_path(file: CaptionedFile, out: Path, number: int) -> Path:
+    return out / "clips" / f"{_key(file.name)}_{number:04d}.json"
+
+
+def _records(file: CaptionedFile, out: Path, num_clips: int) -> list[Path]:
+    return [_record_path(file, out, number) for number in range(num_clips)]
+
+
+def _remove_clips(file: CaptionedFile, out: Path) -> None:
+    """Remove all clips of a file, records first, so that no record lacks its media."""
+    for suffix in ("json", "mp4", "png"):
+        for path in (out / "clips").glob(f"{_key(file.name)}_*.{suffix}"):
+            path.unlink()
+
+
+def _remove_strangers(out: Path, done: dict[str, Entry]) -> None:
+    """Remove clips that no ledger entry has made, as removed sources and killed runs leave them."""
+    made = {f"{_key(name)}_{number:04d}" for name, entry in done.items() for number in range(entry["clips"])}
+    for path in sorted((out / "clips").iterdir(), key=lambda path: path.suffix != ".json"):
+        match = OUR_FILES.fullmatch(path.name)
+        if match and match[1] not in made:
+            path.unlink()
+    remove_leftovers(out / "clips")
+
+
+def _digest(captions: dict[str, list[str]]) -> str:
+    return hashlib.sha256(json.dumps(captions, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _is_complete(entry: Entry, file: CaptionedFile, out: Path) -> bool:
+    """True if all clips of an entry exist. Files without any are tried again, since the fault may be mended."""
+    try:
+        records = [(path, load_json(path)) for path in _records(file, out, entry["clips"])]
+        media = [media_path(path, record["num_frames"]) for path, record in records]
+        return bool(media) and all(path.is_file() for path in media)
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
+
+
 def _kind(error: Exception, path: Path) -> str:
-    """An error's message without the file's path, so that equal problems are counted together."""
-    return " ".join(str(error).replace(str(path), "").split()).lstrip(": ")[:80]
+    """Reason for which a file is left out, without its name."""
+    kind = nameless(error, str(path))
+    if "no video stream" in kind:
+        return SOUND
+    return NO_MEDIA if "Invalid data found" in kind else kind
 
 
 def _check_share(bad: int, total: int, problems: Counter[str], max_bad_share: float) -> None:
     """Raise as soon as the share of unusable files exceeds the limit."""
     if bad > max_bad_share * total:
-        worst = ", ".join(f"{count} {reason}" for reason, count in problems.most_common(3))
-        raise DatasetError(f"{bad} of {total} files are unusable ({worst}); allow more with --max-bad")
-
-
-def _read_ledger(path: Path) -> dict[str, dict[str, int | str]]:
-    """Finished files by name. Failed files are dropped, so that they are tried again; a truncated line is ignored."""
-    done: dict[str, dict[str, int | str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            entry = parse_json(line)
-            name = entry.pop("source")
-        except (ValueError, KeyError, AttributeError, TypeError):
-            continue
-        if "problem" not in entry:
-            done[name] = entry
-    write_text(path, "".join(_ledger_line(name, entry) for name, entry in done.items()))
-    return done
-
-
-def _ledger_line(name: str, entry: dict[str, int | str]) -> str:
-    return json.dumps({"source": name, **entry}) + "\n"
+        raise DatasetError(f"{bad} of {total} files are unusable ({counted(problems)}); allow more with --max-bad")
