@@ -150,6 +150,54 @@ def test_flicker_is_seen_in_the_whole_picture_or_a_part(behind, bounce):
         assert measure(altered(video, beat)).failed == ["flicker"]
 
 
+def with_steps(video: Video, stride: int, first: int = 1) -> Video:
+    """Half of the motion within each latent frame is moved to its border: frames lean towards the latent's middle."""
+    frames = video.frames.astype(np.float64)
+    for start in range(first, len(frames), stride):
+        latent = frames[start : start + stride]
+        latent += 0.5 * (latent.mean(axis=0) - latent)
+    return Video((frames + 0.5).astype(np.uint8), video.fps)
+
+
+def test_steps_at_every_latent_border_are_seen(worlds, behind, bounce):
+    """And their share is reported with an interval, and named in the verdict."""
+    for number, video in enumerate([*worlds, behind, bounce]):
+        before, score = measure(video), measure(with_steps(video, 4), name=f"clip {number}")
+        if np.isnan(before.cadence):
+            continue
+        assert score.cadence > 1.2 * before.cadence
+        assert score.failed == ["cadence"], score
+        assert 1 < score.cadence_low < score.cadence < score.cadence_high
+        assert score.verdict.startswith(f"clip {number}: cadence ({score.cadence:.2f} times even, ")
+    assert np.isfinite(measure(behind).cadence)
+
+
+def test_a_report_says_that_the_picture_steps(behind, worlds):
+    named = [("a", lambda: with_steps(behind, 4)), ("b", lambda: with_steps(worlds[0], 4))]
+    lines = evaluate_coherence(named).lines()
+    assert any(line.startswith("the picture steps at the borders of latent frames: change there is ") for line in lines)
+    assert not any("steps at" in line for line in evaluate_coherence([("a", lambda: behind)]).lines())
+
+
+def test_a_held_picture_per_latent_frame_is_seen_at_any_phase(behind):
+    """All change falls on borders: four times an even share. Also if the video has lost its first frames."""
+    held = behind.frames[[min(max(0, (index + 3) // 4 * 4 - 3), 32) for index in range(33)]]
+    for lost in range(4):
+        score = measure(Video(held[lost:], ROLL_FPS))
+        assert score.cadence == pytest.approx(4)
+        assert "cadence" in score.failed
+    assert np.isnan(measure(Video(held, ROLL_FPS), time_stride=1).cadence)
+
+
+def test_one_step_is_no_cadence(behind):
+    """A jump at one border is neither certain nor regular. Fails without the interval."""
+    frames = behind.frames.copy()
+    frames[13:] = np.clip(frames[13:].astype(int) + 30, 0, 255).astype(np.uint8)
+    score = measure(Video(frames, ROLL_FPS))
+    assert score.cadence > 1.2
+    assert "cadence" not in score.failed
+
+
 def test_the_noise_of_a_file_is_neither_flicker_nor_anything_else(tmp_path, worlds, bounce):
     for number, video in enumerate([worlds[2], bounce]):
         write_video(video, tmp_path / f"{number}.mp4")

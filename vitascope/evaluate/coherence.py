@@ -19,7 +19,7 @@ from vitascope.evaluate.measures.generator import load_generator
 from vitascope.evaluate.measures.media import list_media
 from vitascope.evaluate.measures.permanence import find_vanished, hue_change, rebound_gain
 from vitascope.evaluate.measures.plots import bars
-from vitascope.evaluate.measures.stability import CUT_STRENGTH, MIN_FRAMES, ROWS, closure, drift, flicker
+from vitascope.evaluate.measures.stability import CUT_STRENGTH, MIN_FRAMES, ROWS, cadence, closure, drift, flicker
 from vitascope.evaluate.report import labelled_sheet, or_none, write_report
 from vitascope.generate.requests import Generate
 from vitascope.progress import OnProgress, Progress, no_progress
@@ -30,6 +30,7 @@ from vitascope.worlds.solids.captions import captions
 from vitascope.worlds.solids.sampling import sample_scene
 
 SHOWN_FRAMES = 6
+TIME_STRIDE = 4  # frames of a latent frame, of the bundled codec, Wan's and most others
 
 
 class Measure(NamedTuple):
@@ -44,6 +45,7 @@ class Measure(NamedTuple):
 MEASURES = (
     Measure("cuts", "unrequested cuts", 0.0),
     Measure("flicker", "flicker, levels of 255", 1.0),
+    Measure("cadence", "change at latent borders, relative", 1.2),
     Measure("colour", "colour drift, %/s", 2.0),
     Measure("contrast", "contrast drift, %/s", 3.0),
     Measure("vanished", "objects vanished", 0.0),
@@ -55,11 +57,17 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class CoherenceScore:
-    """The figures of one clip; NaN where a measure does not apply."""
+    """The figures of one clip; NaN where a measure does not apply.
+
+    cadence_low and cadence_high are the 95 % interval of cadence.
+    """
 
     name: str
     cuts: float
     flicker: float
+    cadence: float
+    cadence_low: float
+    cadence_high: float
     colour: float
     contrast: float
     vanished: float
@@ -69,14 +77,24 @@ class CoherenceScore:
 
     @property
     def failed(self) -> list[str]:
-        """The measures whose limits the clip exceeds."""
-        return [measure.key for measure in MEASURES if getattr(self, measure.key) > measure.limit]
+        """The measures whose limits the clip exceeds; cadence only if it is certainly above an even share."""
+        over = [measure.key for measure in MEASURES if getattr(self, measure.key) > measure.limit]
+        return [key for key in over if key != "cadence" or self.cadence_low > 1]
+
+    @property
+    def verdict(self) -> str:
+        """The clip's name and the measures that it fails; cadence with its figures."""
+        steps = f"cadence ({self.cadence:.2f} times even, {self.cadence_low:.2f} to {self.cadence_high:.2f})"
+        return f"{self.name}: {', '.join(steps if key == 'cadence' else key for key in self.failed)}"
 
 
-def measure(video: Video, *, name: str = "", num_cuts: int = 0, loops: bool = False) -> CoherenceScore:
+def measure(
+    video: Video, *, name: str = "", num_cuts: int = 0, loops: bool = False, time_stride: int = TIME_STRIDE
+) -> CoherenceScore:
     """The figures of a video that should have `num_cuts` cuts and, with `loops`, join its own beginning.
 
-    Identity is measured across the requested cuts, all other measures except the loop within shots.
+    time_stride is the number of frames in a latent frame. Identity is measured across the requested cuts, all other
+    measures except the loop and the cadence within shots.
 
     Raises:
         SizeError: fewer than 6 frames.
@@ -90,8 +108,13 @@ def measure(video: Video, *, name: str = "", num_cuts: int = 0, loops: bool = Fa
     blobs = [track_blobs(shot) for shot in shots]
     drifts = [drift(shot, float(video.fps)) for shot in shots if len(shot) >= MIN_FRAMES]
     changes = [hue_change(*pair, height, width) for pair in pairwise(blobs)]
+    # cuts that nobody requested count: steps at every border look like cuts
+    steps = cadence(small.frames, time_stride, cuts if len(cuts) <= num_cuts else ())
     return CoherenceScore(
         name=name,
+        cadence=steps.ratio,
+        cadence_low=steps.low,
+        cadence_high=steps.high,
         cuts=float(max(0, len(cuts) - num_cuts)),
         flicker=_worst(map(flicker, shots)),
         colour=_worst(abs(each.colour) for each in drifts),
@@ -127,26 +150,38 @@ class CoherenceReport:
 
     def lines(self) -> list[str]:
         """A table with each measure's mean, limit and share of failing clips, with 95 % intervals."""
-        rows = [f"{'measure':30} {'mean':>8} {'95 %':>18} {'limit':>6} {'fail %':>7} {'95 %':>12} {'n':>5}"]
+        rows = [f"{'measure':34} {'mean':>8} {'95 %':>18} {'limit':>6} {'fail %':>7} {'95 %':>12} {'n':>5}"]
         for each in MEASURES:
             num = len(self.values(each.key))
             if num == 0:
-                rows.append(f"{each.title:30} {'-':>8} {'':>18} {each.limit:6g} {'-':>7} {'':>12} {num:5}")
+                rows.append(f"{each.title:34} {'-':>8} {'':>18} {each.limit:6g} {'-':>7} {'':>12} {num:5}")
                 continue
             mean, share = self.summary(each)
             rows.append(
-                f"{each.title:30} {mean[0]:8.2f} {f'{mean[1]:.2f} to {mean[2]:.2f}':>18} {each.limit:6g} "
+                f"{each.title:34} {mean[0]:8.2f} {f'{mean[1]:.2f} to {mean[2]:.2f}':>18} {each.limit:6g} "
                 f"{100 * share[0]:7.1f} {f'{100 * share[1]:.0f} to {100 * share[2]:.0f}':>12} "
                 f"{num:5}"
             )
-        failing = [f"{score.name}: {', '.join(score.failed)}" for score in self.scores if score.failed]
+        failing = [score.verdict for score in self.scores if score.failed]
         left_out = [f"left out: {self.left_out} with fewer than {MIN_FRAMES} frames"] if self.left_out else []
-        return [*rows, *failing, *left_out]
+        return [*rows, *self._cadence_verdict(), *failing, *left_out]
+
+    def _cadence_verdict(self) -> list[str]:
+        """A line if the clips' mean cadence is above its limit, and certainly above an even share."""
+        each = next(each for each in MEASURES if each.key == "cadence")
+        (mean, low, high), _ = self.summary(each)
+        if not (mean > each.limit and low > 1):
+            return []
+        figures = f"{mean:.2f} times even ({low:.2f} to {high:.2f})"
+        return [f"the picture steps at the borders of latent frames: change there is {figures}, the limit {each.limit}"]
 
     def summary(self, measure: Measure) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """(mean, low, high) of a measure's figures, and of the share of failing clips."""
         values = self.values(measure.key)
-        failing = (values > measure.limit).astype(np.float64)
+        failing = np.array(
+            [measure.key in score.failed for score in self.scores if not np.isnan(getattr(score, measure.key))],
+            np.float64,
+        )
         mean, share = (float(np.mean(each)) if len(each) else float("nan") for each in (values, failing))
         return (mean, *confidence(values)), (share, *confidence(failing))
 
@@ -181,13 +216,17 @@ def run(
         DatasetError: a folder without videos.
         ModelError, DeviceError: the model can't be loaded there.
     """
+    time_stride = TIME_STRIDE
     if sources:
         clips = list_files(sources, max_frames)
     else:
         pipeline = load_generator(model, device, dtype)
+        time_stride = pipeline.codec.stride.time
         clips = [(request.prompt, partial(pipeline.run, request)) for request in held_out_requests(num_videos, seed)]
     with progress("coherence") as on_progress:
-        return evaluate_coherence(clips, num_cuts=num_cuts, loops=loops, on_progress=on_progress)
+        return evaluate_coherence(
+            clips, num_cuts=num_cuts, loops=loops, time_stride=time_stride, on_progress=on_progress
+        )
 
 
 def evaluate_coherence(
@@ -195,6 +234,7 @@ def evaluate_coherence(
     *,
     num_cuts: int = 0,
     loops: bool = False,
+    time_stride: int = TIME_STRIDE,
     on_progress: OnProgress | None = None,
 ) -> CoherenceReport:
     """The figures of named clips, which are generated or read one at a time.
@@ -211,7 +251,7 @@ def evaluate_coherence(
         if video.num_frames < MIN_FRAMES:
             left_out += 1
         else:
-            scores.append(measure(video, name=name, num_cuts=num_cuts, loops=loops))
+            scores.append(measure(video, name=name, num_cuts=num_cuts, loops=loops, time_stride=time_stride))
             for each in MEASURES:
                 value = getattr(scores[-1], each.key)
                 if value > worst.get(each.key, (-np.inf,))[0]:

@@ -139,7 +139,7 @@ def evaluate_coherence(
     dtype: PrecisionOption = "auto",
     out: Out = None,
 ) -> None:
-    """Find hidden cuts, flicker, drift, objects that vanish, and bounces that gain height."""
+    """Find hidden cuts, flicker, steps between latents, drift, objects that vanish, and bounces that gain height."""
     if sources:
         unused = {"--model": model, "-n": num_videos, "--seed": seed, **given_computing(device, dtype)}
         refuse_unused(unused, MODEL_ONLY)

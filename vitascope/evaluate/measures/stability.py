@@ -1,7 +1,8 @@
-"""Temporal stability of a video from its pixels: flicker, drift and loop closure, on small pictures with medians."""
+"""Temporal stability of a video from its pixels: flicker, drift, cadence and loop closure, on small pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,9 @@ EDGE = 6  # cells
 MIN_TONE = 0.1  # shares of the picture that must be light, and dark, to measure contrast
 MIN_SPAN = 8.0  # least difference of light and dark in levels of 255
 MIN_SECONDS = 1.5  # minimum length of a clip whose drift is measured
+MIN_CHANGE = 0.3  # mean levels of 255 between frames; below it, compression noise would decide the cadence
+MIN_BORDERS = 3  # latent borders that cadence needs
+STRONG_CADENCE = 1.5  # of other phases, see `cadence`
 
 
 def flicker(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
@@ -138,6 +142,50 @@ def camera_is_still(frames: UInt8[np.ndarray, "t h w 3"]) -> bool:
 def _patterns(picture: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "r c 5 5"]:
     windows = np.lib.stride_tricks.sliding_window_view(picture, (5, 5))
     return windows - windows.mean(axis=(2, 3), keepdims=True)
+
+
+class Cadence(NamedTuple):
+    """Share of change that falls on latent borders, relative to an even share, and its 95 % interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+def cadence(frames: UInt8[np.ndarray, "t h w 3"], time_stride: int, cuts: Collection[int] = ()) -> Cadence:
+    """Cadence at the latent borders of a codec that stores the first frame alone, and then `time_stride` at a time.
+
+    The mean over borders of the share among as many steps as the stride, with the border in the middle. All borders
+    weigh the same, so acceleration and single jumps count little. A video may have lost its first frames: the borders
+    of another phase replace these if their ratio is certainly above 1.5. Smaller ratios of other phases don't count,
+    because a gait repeats every few frames too. NaN for a stride of 1, or fewer than three borders with change around
+    them and no cut.
+    """
+    nothing = Cadence(float("nan"), float("nan"), float("nan"))
+    luma = frames @ LUMA_BT709
+    changes = reduce(np.abs(np.diff(luma, axis=0)), "t r c -> t", "mean")
+    changes[[cut - 1 for cut in cuts]] = np.nan
+    if time_stride < 2:
+        return nothing
+    ratios = [_cadence_at(changes, time_stride, phase) for phase in range(time_stride)]
+    others = [each for each in ratios[1:] if each is not None and each.low > STRONG_CADENCE]
+    first = ratios[0] or nothing
+    return max([first, *others], key=lambda each: each.low) if others else first
+
+
+def _cadence_at(changes: Float[np.ndarray, " t"], stride: int, phase: int) -> Cadence | None:
+    """Cadence at steps phase, phase + stride, ...; None for too few. The interval is Student's."""
+    starts = range(phase - (stride - 1) // 2, len(changes) - stride + 1, stride)
+    groups = [changes[start : start + stride] for start in starts if start >= 0]
+    moving = [group for group in groups if group.mean() >= MIN_CHANGE]  # without NaN
+    ratios = np.array([group[(stride - 1) // 2] / group.mean() for group in moving])
+    if len(ratios) < MIN_BORDERS:
+        return None
+    ratio, degrees = float(ratios.mean()), len(ratios) - 1
+    width = float(ratios.std(ddof=1) / np.sqrt(len(ratios))) * (
+        1.96 + 2.4 / degrees + 4.6 / degrees**2
+    )  # within 3 % of Student's 97.5 % quantile
+    return Cadence(ratio, ratio - width, ratio + width)
 
 
 def closure(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
