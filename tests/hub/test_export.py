@@ -16,7 +16,7 @@ from tests.hub.test_wan_transformer import peer_output, sample
 from vitascope import cli
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.hub.card import PipelineConfig
-from vitascope.hub.export import export_model
+from vitascope.hub.export import LOADING, export_model, how_to_load
 from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
 from vitascope.hub.weights import save_network
 from vitascope.model.patches import pack, unpatchify
@@ -61,7 +61,9 @@ def export(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert cli.main(["export", str(out), "--model", str(source)]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{out}\n"
-    return captured.err
+    *notes, loading = captured.err.splitlines(keepends=True)
+    assert loading.startswith(f"load it with vitascope.load('{out}') or --model {out}; diffusers.")
+    return "".join(notes)
 
 
 def read_transformer(folder: Path):
@@ -119,7 +121,45 @@ def test_what_the_peer_has_no_class_for_is_said_and_kept(tmp_path, capsys):
     for a, b in ((one.codec, other.codec), (one.transformer, other.transformer)):
         assert all(torch.equal(tensor, b.state_dict()[name]) for name, tensor in a.state_dict().items())
     assert (tmp_path / "out" / "text_encoder" / "NOTICE.md").is_file()
-    assert (tmp_path / "out" / "README.md").read_text() == (BUNDLED / "README.md").read_text()
+    card = (BUNDLED / "README.md").read_text()
+    assert (tmp_path / "out" / "README.md").read_text().startswith(card)
+    export(tmp_path / "out", tmp_path / "again", capsys)  # the section on loading is replaced, not repeated
+    assert (tmp_path / "again" / "README.md").read_text() == (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_folder_of_ours_says_how_to_load_it_and_what_diffusers_says(ours, tmp_path, capsys):
+    """diffusers' reason is the one that card and command state; the networks it knows are named."""
+    export(ours, tmp_path / "out", capsys)
+    with pytest.raises(AttributeError) as raised:
+        diffusers.DiffusionPipeline.from_pretrained(tmp_path / "out")
+    said = str(raised.value)
+    assert said == "module diffusers has no attribute VitascopePipeline"
+    card = (tmp_path / "out" / "README.md").read_text()
+    section = card.split(LOADING)[1]
+    assert f"`{said}`" in section
+    assert 'vitascope.load("FOLDER")' in section
+    for part, name in (("vae", "AutoencoderKLWan"), ("transformer", "WanTransformer3DModel")):
+        assert f"- `{part}` is a `diffusers.{name}`." in section
+        assert getattr(diffusers, name).load_config(tmp_path / "out", subfolder=part)["_class_name"] == name
+    line = how_to_load(tmp_path / "out")
+    assert line.endswith("diffusers has no class VitascopePipeline; its classes load vae and transformer")
+
+
+@torch.inference_mode()
+def test_a_wan_model_loads_by_diffusers_as_its_card_says(peers, tmp_path, monkeypatch):
+    peer, folder = peers["2.1"]
+    out = tmp_path / "out"
+    export_model(folder, out, torch.float32)
+    card = (out / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: vitascope\n")
+    assert "`diffusers.WanPipeline.from_pretrained` loads it too, with" in card.split(LOADING)[1]
+    assert how_to_load(out).endswith("; diffusers.WanPipeline.from_pretrained, with accelerate, loads it too")
+    monkeypatch.setattr(diffusers.WanTransformer3DModel, "_keep_in_fp32_modules", None)  # else it needs accelerate
+    again = diffusers.DiffusionPipeline.from_pretrained(out)
+    assert type(again) is diffusers.WanPipeline
+    for part in ("vae", "transformer", "text_encoder"):
+        wanted = getattr(peer, part).state_dict()
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in getattr(again, part).state_dict().items())
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""`vitascope info` and `export`: a model's card, and a model in diffusers' layout."""
+"""`vitascope info` and `export`: a model's card, and a model as a folder."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ def export(
     model: Annotated[str, typer.Option(metavar="NAME|DIR|ID", help=MODEL_HELP)] = "playground",
     dtype: DtypeOption = "float32",
 ) -> None:
-    """Write a model in diffusers' layout, with diffusers' classes where it has them, and print its folder."""
+    """Write a model's folder, with diffusers' classes where it has them. Print how to load it, and the folder."""
     check_folder(out, option="")
     if out.exists():
         refuse(f"{out} exists; name a new folder")
-    from vitascope.hub.export import export_model
+    from vitascope.hub.export import export_model, how_to_load
     from vitascope.hub.find import find_model
     from vitascope.hub.weights import torch_dtype
 
     for note in export_model(find_model(model), out, torch_dtype(dtype)):
         typer.echo(note, err=True)
+    typer.echo(how_to_load(out), err=True)
     typer.echo(out)
 
 
