@@ -1,8 +1,7 @@
 """Draw the picture of the README's commands: `python scripts/verbs.py README.md docs/verbs.png`.
 
-The script runs every command under "Use" that generates video, in order, in a temporary folder. The picture shows
-frames of each result above its command. Commands read the results of earlier ones, `robot.toml` from the README, and
-`white.png`, a mask whose right half is white.
+The script runs every command under "Use" in order, in a temporary folder. The picture shows frames of each result above
+its command. Commands read only what earlier ones wrote.
 """
 
 from __future__ import annotations
@@ -13,28 +12,37 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
-from vitascope.video import IMAGE_FPS, Video, contact_sheet, read_video, write_video
+from vitascope.video import Video, contact_sheet, read_video
 
 VERBS = ("generate", "extend", "fill", "connect", "loop", "edit", "storyboard")
 ROW_PIXELS = 9 * 64  # width of a row of frames
 
 
-def commands(readme: str) -> list[str]:
-    """Commands under "Use" that generate video, without their comments."""
-    use = readme.partition("\n## Use\n")[2].partition("\n## ")[0]
-    lines = "\n".join(re.findall(r"```sh\n(.*?)```", use, flags=re.DOTALL)).splitlines()
-    return [
-        line.partition("  #")[0].strip() for line in lines if line.startswith(tuple(f"vitascope {v}" for v in VERBS))
-    ]
+def steps(page: str) -> list[str]:
+    """Commands of a page's `sh` blocks, in order, without comments. Here-documents and continued lines stay whole."""
+    found: list[str] = []
+    lines = iter("\n".join(re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)).splitlines())
+    for line in lines:
+        step = re.sub(r"(^|\s+)#.*$", "", line)
+        if match := re.search(r"<< (\w+)$", step):
+            step = "\n".join([step, *takewhile(lambda text, end=match[1]: text != end, lines), match[1]])
+        while step.endswith("\\"):
+            step = step[:-1] + re.sub(r"(^|\s+)#.*$", "", next(lines)).lstrip()
+        found += [step] if step else []
+    return found
 
 
-def storyboards(readme: str) -> list[str]:
-    """TOML blocks of the README."""
-    return re.findall(r"```toml\n(.*?)```", readme, flags=re.DOTALL)
+def use_steps(readme: str) -> list[str]:
+    """Commands under "Use"."""
+    return steps(readme.partition("\n## Use\n")[2].partition("\n## ")[0])
+
+
+def generates(step: str) -> bool:
+    """True for a command that generates video."""
+    return step.startswith(tuple(f"vitascope {verb} " for verb in VERBS))
 
 
 def strips(paths: list[Path]) -> Video:
@@ -53,18 +61,15 @@ def main() -> None:
     readme = options.readme.read_text(encoding="utf-8")
     pictures, labels = [], []
     with tempfile.TemporaryDirectory() as folder:
-        mask = np.zeros((1, 64, 64, 3), np.uint8)
-        mask[:, :, 32:] = 255
-        write_video(Video(mask, IMAGE_FPS), Path(folder) / "white.png")
-        (Path(folder) / "robot.toml").write_text(storyboards(readme)[0], encoding="utf-8")
-        for command in commands(readme):
-            print(command, file=sys.stderr)
-            words = [sys.executable, "-m", *shlex.split(command)]
+        for step in use_steps(readme):
+            print(step, file=sys.stderr)
+            words = [sys.executable, "-m", *shlex.split(step)] if generates(step) else ["sh", "-c", step]
             done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
             if done.returncode:
-                sys.exit(f"{command}: exit code {done.returncode}")
-            pictures.append(strips([Path(folder) / line for line in done.stdout.splitlines()]))
-            labels.append(command)
+                sys.exit(f"{step}: exit code {done.returncode}")
+            if generates(step):
+                pictures.append(strips([Path(folder) / line for line in done.stdout.splitlines()]))
+                labels.append(step)
     contact_sheet(pictures, columns=2, labels=labels).save(options.out)
     print(options.out, file=sys.stderr)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import groupby, takewhile
 from pathlib import Path
+
+from scripts.verbs import steps
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
@@ -42,10 +45,10 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each shell command of a page, comments and line breaks removed."""
-    for block in blocks(page, "sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r" && |; (?=\w)", re.sub(r"(^|\s)#.*$", "", line)):
-                words = shlex.split(part.partition(" > ")[0])
-                if words:
-                    yield words
+    """The words of each shell command of a page; comments, line breaks, here-documents and redirections removed."""
+    for step in steps(page.read_text(encoding="utf-8")):
+        lexer = shlex.shlex(step.partition(" << ")[0], posix=True, punctuation_chars=";&>")
+        lexer.whitespace_split, lexer.commenters = True, ""
+        for ends, words in groupby(lexer, lambda word: word in (";", "&&")):
+            if not ends:
+                yield list(takewhile(lambda word: word != ">", words))

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import typer
 from typer.main import get_command
 
 import vitascope
 from scripts import dev
-from scripts.verbs import commands as readme_commands
-from scripts.verbs import storyboards
-from tests.docs.pages import ROOT, blocks, commands, name_of, pages
+from scripts.verbs import generates, steps, use_steps
+from tests.docs.pages import ROOT, commands, name_of, pages
 from vitascope import cli
 from vitascope.config import load_config
-from vitascope.video import IMAGE_FPS, Video, write_video
 
 # Programs that aren't ours, whose use is not checked.
-OTHERS = {"cd", "cp", "ffprobe", "for", "do", "done", "git", "mkdir", "npm", "sudo", "tar", "tensorboard"}
+OTHERS = {"cat", "cd", "cp", "ffprobe", "for", "do", "done", "git", "mkdir", "npm", "sudo", "tar", "tensorboard"}
 
 
 @pytest.mark.parametrize("page", pages(with_log=False), ids=name_of)
@@ -56,7 +55,7 @@ def check(program: str, arguments: list[str]) -> None:
             assert set(extras.split(",")) <= set(project["optional-dependencies"]), "no such extra"
     elif program == "python":
         script, *options = arguments
-        assert script == "-m" or (ROOT / script).is_file(), "no such script"
+        assert script in ("-c", "-m") or (ROOT / script).is_file(), "no such script"
         if script == "scripts/dev.py":
             dev.parse(options)
     else:
@@ -108,17 +107,6 @@ def test_a_wrong_command_is_noticed(program: str, arguments: list[str]) -> None:
         check(program, arguments)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the README's commands find what they read."""
-    folder = tmp_path_factory.mktemp("readme")
-    mask = np.zeros((1, 64, 64, 3), np.uint8)
-    mask[:, :, 32:] = 255
-    write_video(Video(mask, IMAGE_FPS), folder / "white.png")
-    (folder / "robot.toml").write_text(storyboards((ROOT / "README.md").read_text("utf-8"))[0], encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One model for all commands, with small defaults: one sampling step, 9 frames of 32 x 32."""
@@ -147,20 +135,51 @@ def small(words: list[str]) -> list[str]:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_commands_of_the_readme_run(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+@pytest.mark.parametrize("name", ["README.md", "docs/use.md"])
+def test_the_commands_of_a_page_run_from_top_to_bottom_in_an_empty_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In order, since later ones read what earlier ones wrote."""
-    monkeypatch.chdir(folder)
-    wanted = readme_commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    """Commands that generate run in order; a file that no command has made ends the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    text = (ROOT / name).read_text(encoding="utf-8")
+    todo = [step for step in (use_steps(text) if name == "README.md" else steps(text)) if "VITASCOPE_" not in step]
     written: list[str] = []
-    for words in commands(ROOT / "README.md"):
-        if words[0] == "vitascope" and any(words == shlex.split(line) for line in wanted):
-            assert cli.main(small(words[1:])) == 0, f"{words}: {capsys.readouterr().err}"
-            written += capsys.readouterr().out.splitlines()
-    assert len(wanted) >= 17
-    assert len(written) == len(wanted) + 1  # -n 2
-    assert all((folder / path).stat().st_size > 0 for path in written)
+    for step in todo:
+        if step.startswith("vitascope "):
+            if not generates(step) and not step.startswith("vitascope run "):
+                assert all(Path(file).exists() for file in re.findall(r"\S+\.(?:mp4|png|toml)\b", step)), step
+                continue
+            line, _, target = step.partition(" > ")
+            assert cli.main(small(shlex.split(line)[1:])) == 0, f"{step}: {capsys.readouterr().err}"
+            printed = capsys.readouterr().out
+            if target:
+                Path(target).write_text(printed, encoding="utf-8")
+            else:
+                written += printed.splitlines()
+        else:
+            subprocess.run(["sh", "-euc", step], check=True)
+    generating = [step for step in todo if generates(step) and ">" not in step]
+    assert len(generating) >= 14
+    assert len(written) >= len(generating) + 1  # -n 2
+    assert all((tmp_path / path).stat().st_size > 0 for path in written)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/use.md", "docs/footage.md"])
+def test_datasets_and_runs_are_made_by_earlier_commands(name: str) -> None:
+    made: set[str] = set()
+    for step in steps((ROOT / name).read_text(encoding="utf-8")):
+        for path in re.findall(r"(?:\bdata=|\binit=|--model |--real |prepare shards )((?:data|runs)/\S+)", step):
+            assert any(path == each or path.startswith(f"{each}/") for each in made), step
+        made |= set(re.findall(r"(?:--out|-o) (\S+)", step))
+        made |= {f"runs/{stem}" for stem in re.findall(r"train \w+ \S*?([\w-]+)\.toml", step)}
+
+
+def test_steps_keep_here_documents_and_continued_lines_whole() -> None:
+    page = "```sh\na b  # c\ncat > x << END\n[a]  # kept\nEND\nd \\\n    e\n# only a comment\n```\n"
+    assert steps(page) == ["a b", "cat > x << END\n[a]  # kept\nEND", "d e"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -191,7 +210,8 @@ def test_the_storyboards_load(tmp_path: Path) -> None:
     from vitascope.generate.requests import load_storyboard
 
     for page in (ROOT / "README.md", ROOT / "docs" / "use.md"):
-        (tmp_path / "story.toml").write_text(blocks(page, "toml")[0], encoding="utf-8")
+        (step,) = (step for step in steps(page.read_text(encoding="utf-8")) if step.startswith("cat > robot.toml"))
+        (tmp_path / "story.toml").write_text("\n".join(step.splitlines()[1:-1]), encoding="utf-8")
         assert len(load_storyboard(tmp_path / "story.toml").shots) == 3
 
 
