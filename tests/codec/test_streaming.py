@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from vitascope.codec import streaming
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.codec.quality import psnr
 from vitascope.codec.streaming import (
@@ -16,11 +17,14 @@ from vitascope.codec.streaming import (
     decode_video,
     encode_stream,
     encode_video,
+    largest_map_bytes,
     latent_shape,
     latent_spans,
     reconstruct,
 )
 from vitascope.errors import SizeError
+from vitascope.kernels import device
+from vitascope.kernels.device import CPU
 from vitascope.video import Video
 
 
@@ -89,6 +93,44 @@ def test_one_tile_that_covers_all_is_the_whole(codec):
         assert torch.equal(latent, codec.encode(pixels))
         (decoded,) = decode_stream(codec, [latent], Tiling(size, 4))
         assert torch.equal(decoded, codec.decode(latent))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(60, 104), (44, 80)])
+def test_pictures_of_wans_sizes_are_decoded_whole(rows, columns):
+    """Fails with tiles of 64 cells: the error is a tenth of the range, because attention sees one tile only."""
+    torch.manual_seed(0)
+    tiny = {"base_width": 4, "width_multipliers": (1, 1), "temporal_downsample": (True,), "residual_shortcuts": False}
+    codec = Codec(CodecConfig(**tiny)).eval()
+    latent = torch.randn(1, 16, 1, rows, columns)
+    with torch.inference_mode():
+        (decoded,) = decode_stream(codec, [latent])
+        assert torch.equal(decoded, codec.decode(latent))
+
+
+def test_without_memory_tiles_are_as_large_as_fit(codec, monkeypatch):
+    """Fails if the overlap doesn't grow with the tile, or the free memory isn't asked for."""
+    per_cell = streaming.LIVE_MAPS * largest_map_bytes(codec, 2, 8, 8) / 64
+    for cells, expected in ((90 * 160, Tiling(160, 1)), (90 * 120, Tiling(120, 40)), (2000, Tiling(64, 21))):
+        free = int(cells * per_cell / streaming.MEMORY_SHARE) + 100
+        monkeypatch.setattr(streaming, "free_memory", lambda device, free=free: free)
+        assert streaming.fitting_tiling(codec, 90, 160, CPU) == expected
+        assert streaming.fitting_tiling(codec, 64, 64, CPU).spans(64) == [(0, 64)]
+    monkeypatch.setattr(streaming, "free_memory", lambda device: None)
+    assert streaming.fitting_tiling(codec, 90, 160, CPU).spans(160) == [(0, 160)]
+
+
+def test_free_memory_counts_a_containers_limit(tmp_path):
+    """Fails if the file cache, which the kernel frees first, counts as taken."""
+    for name, text in (
+        ("memory.max", "3000"),
+        ("memory.current", "1200"),
+        ("memory.stat", "anon 1\ninactive_file 200\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert device._left_in_group(tmp_path) == 2000
+    (tmp_path / "memory.max").write_text("max")
+    assert device._left_in_group(tmp_path) is None
+    assert sys.platform != "linux" or (device.free_memory(CPU) or 0) > 1 << 20
 
 
 def test_tiling_spans():

@@ -1,8 +1,9 @@
 """Encoding and decoding of videos of any length and size, in chunks of time and tiles of space, in constant memory.
 
 A `CausalCache` carries the layers' past frames from chunk to chunk, so joined chunks equal the one-shot result. On a
-CPU two chunks are coded at once, the later one layer behind the earlier. Each tile has its own cache; neighbouring
-tiles overlap and are blended linearly. Results are on the codec's device, wherever the input is.
+CPU two chunks are coded at once, the later one layer behind the earlier. Frames are coded whole if memory allows, and
+in tiles otherwise. Each tile has its own cache; neighbouring tiles overlap and are blended linearly. Results are on the
+codec's device, wherever the input is.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ from itertools import chain, cycle, islice, pairwise
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitascope.codec.layers import CausalCache
 from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import SizeError
-from vitascope.kernels.device import CPU, device_of, is_cpu
+from vitascope.kernels.device import CPU, META, device_of, free_memory, is_cpu
 from vitascope.kernels.threads import can_run_pairs, split_pool
 from vitascope.video import Video
 
 LATENT_FRAMES_PER_CHUNK = 2  # activations of longer chunks don't fit a CPU's caches
 SMALL_CELLS = 8 * 8  # chunks may be one frame longer if latent frames have at most this many cells
+LIVE_MAPS = 9  # memory of a chunk in units of its largest feature map; fitted to the bundled codec, see docs/interop.md
+MEMORY_SHARE = 0.7  # of the free memory, for the frames of one chunk
+SMALL_TILE = 64  # cells; smaller frames are coded whole, whatever memory is free
 MAX_CELLS_TO_OVERLAP = 32 * 32  # of a tile, for two chunks in parallel, which take twice the memory
 
 Corner = tuple[int, int]  # the first row and column of a tile, in latent cells
@@ -38,8 +42,8 @@ Corner = tuple[int, int]  # the first row and column of a tile, in latent cells
 class Tiling:
     """Tile edge and overlap in latent cells. Frames no larger than a tile are coded whole."""
 
-    size: int = 64
-    overlap: int = 16
+    size: int = SMALL_TILE
+    overlap: int = SMALL_TILE // 4
 
     def __post_init__(self) -> None:
         if not 0 < self.overlap < self.size:
@@ -54,22 +58,66 @@ class Tiling:
         return [(start, start + self.size) for start in starts]
 
 
+def fitting_tiling(codec: VideoCodec, rows: int, columns: int, device: torch.device) -> Tiling:
+    """The tiling of frames with this many latent cells: one tile if memory allows, else the largest tiles that fit.
+
+    Tiles differ from the whole, by about a tenth of the signal's range next to their edges: the codec's attention sees
+    all cells of a tile. Overlaps of a third keep the difference smooth.
+    """
+    longest = max(rows, columns)
+    free = free_memory(device) if longest > SMALL_TILE else None
+    if free is None:
+        return Tiling(max(longest, 2), 1)
+    most = int(MEMORY_SHARE * free / (LIVE_MAPS * largest_map_bytes(codec, LATENT_FRAMES_PER_CHUNK, 8, 8) / 64))
+    if rows * columns <= most:
+        return Tiling(longest, 1)
+    size = max(SMALL_TILE, most // min(rows, columns), math.isqrt(most))
+    return Tiling(size, size // 3)
+
+
+def largest_map_bytes(codec: VideoCodec, num_frames: int, rows: int, columns: int) -> int:
+    """Bytes of the largest feature map while latents of this size are decoded, found on the meta device."""
+    empty = meta_copy(codec)
+    largest = 0
+
+    def notice(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel() * 4)
+
+    for module in empty.modules():
+        module.register_forward_hook(notice)
+    with torch.no_grad():
+        empty.decode(torch.empty(1, codec.latent_channels, num_frames, rows, columns, device=META))
+    return largest
+
+
+def meta_copy(codec: VideoCodec) -> VideoCodec:
+    """The codec's architecture on the meta device, for counting without computing."""
+    with META:
+        empty = type(codec)(codec.config).eval()
+    return empty.to(META)  # also buffers with numbers
+
+
 def decode_stream(
-    codec: VideoCodec, latents: Iterable[Float[Tensor, "b c _t h w"]], tiling: Tiling = Tiling()
+    codec: VideoCodec, latents: Iterable[Float[Tensor, "b c _t h w"]], tiling: Tiling | None = None
 ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
-    """Pixels of each chunk of latents; peak memory doesn't depend on the video's length."""
+    """Pixels of each chunk of latents; peak memory doesn't depend on the video's length.
+
+    Here and below, the default tiling is `fitting_tiling`.
+    """
     yield from StreamingDecoder(codec, tiling).decode_all(latents)
 
 
 def encode_stream(
-    codec: VideoCodec, pixels: Iterable[Float[Tensor, "b 3 _t h w"]], tiling: Tiling = Tiling()
+    codec: VideoCodec, pixels: Iterable[Float[Tensor, "b 3 _t h w"]], tiling: Tiling | None = None
 ) -> Iterator[Float[Tensor, "b c t2 h2 w2"]]:
     """Latents of each chunk of pixels: 1 + 4k frames first, then 4k."""
     yield from _Tiles(codec, codec.encode, tiling, 1, 1).run_all(pixels, cell=codec.stride.rows)
 
 
 @torch.inference_mode()
-def encode_video(codec: VideoCodec, video: Video, tiling: Tiling = Tiling()) -> Float[Tensor, "c t h w"]:
+def encode_video(codec: VideoCodec, video: Video, tiling: Tiling | None = None) -> Float[Tensor, "c t h w"]:
     """The latent of a whole video; sizes that the stride doesn't divide are padded by repeating the edge."""
 
     def chunks() -> Iterator[Tensor]:
@@ -87,7 +135,7 @@ def decode_frames(
     height: int,
     width: int,
     num_frames: int,
-    tiling: Tiling = Tiling(),
+    tiling: Tiling | None = None,
 ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The frames of a latent in chunks, without the padding of `encode_video`."""
     spans = latent_spans(0, latent.shape[1], *latent.shape[2:])
@@ -179,7 +227,7 @@ def chunk_spans(num_frames: int, time_stride: int) -> list[tuple[int, int]]:
 class StreamingDecoder:
     """Decodes a latent chunk by chunk, for callers whose next chunk depends on the last decoded one."""
 
-    def __init__(self, codec: VideoCodec, tiling: Tiling = Tiling()):
+    def __init__(self, codec: VideoCodec, tiling: Tiling | None = None):
         self._tiles = _Tiles(codec, codec.decode, tiling, codec.stride.rows, codec.stride.columns)
 
     def decode(self, chunk: Float[Tensor, "b c _t h w"]) -> Float[Tensor, "b 3 t2 h2 w2"]:
@@ -202,7 +250,7 @@ class _Tiles:
         self,
         codec: VideoCodec,
         code: Callable[[Tensor, CausalCache], Tensor],
-        tiling: Tiling,
+        tiling: Tiling | None,
         out_rows: int,
         out_columns: int,
     ):
@@ -261,10 +309,14 @@ class _Tiles:
         return math.prod(spans[0][1] for spans in self._spans(x, cell))
 
     def _spans(self, x: Tensor, cell: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        return self.tiling.spans(x.shape[3] // cell), self.tiling.spans(x.shape[4] // cell)
+        rows, columns = x.shape[3] // cell, x.shape[4] // cell
+        if self.tiling is None:  # the first chunk decides: the caches belong to its tiles
+            self.tiling = fitting_tiling(self.codec, rows, columns, self.device)
+        return self.tiling.spans(rows), self.tiling.spans(columns)
 
     def _code(self, x: Tensor, cell: int, caches: Mapping[Corner, CausalCache]) -> Tensor:
         row_spans, column_spans = self._spans(x, cell)
+        assert self.tiling is not None
         if len(row_spans) == len(column_spans) == 1:
             return self.code(x, caches[0, 0])
         rows, columns = row_spans[-1][1] * self.out_rows, column_spans[-1][1] * self.out_columns

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope.codec.streaming import Tiling, latent_shape, latent_spans, overlaps_chunks
+from vitascope.codec.streaming import (
+    LIVE_MAPS,
+    fitting_tiling,
+    largest_map_bytes,
+    latent_shape,
+    latent_spans,
+    meta_copy,
+    overlaps_chunks,
+)
 from vitascope.codec.video_codec import VideoCodec
 from vitascope.kernels.device import CPU, META
 from vitascope.kernels.int8 import is_eight_bit, num_weight_bytes, num_weights
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
     from vitascope.generate.pipeline import Pipeline
 
 # Fitted to the peak memory of the bundled model's process at several sizes, see docs/interop.md.
-LIVE_MAPS = 9  # decoding memory in units of a chunk's largest feature map, with the convolutions' workspace
 LIVE_WIDTHS = 12  # transformer memory per token: this many widths, plus two MLP widths
 RUNTIME_BYTES = 400 << 20  # Python, PyTorch and this package
 
@@ -132,20 +138,10 @@ def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> f
 
 def _decoding(codec: VideoCodec, frames: int, rows: int, columns: int) -> tuple[int, int]:
     """FLOPs of decoding a latent, and bytes of the largest feature maps at a time, found on the meta device."""
-    tiling = Tiling()
+    tiling = fitting_tiling(codec, rows, columns, CPU)
     row_spans, column_spans = tiling.spans(rows), tiling.spans(columns)
     tile = row_spans[0][1], column_spans[0][1]
-    with META:
-        empty = type(codec)(codec.config).eval()
-    empty.to(META)  # also buffers with numbers
-    largest = 0
-
-    def notice(module: nn.Module, inputs: object, output: object) -> None:
-        nonlocal largest
-        if isinstance(output, Tensor):
-            largest = max(largest, output.numel() * 4)
-
-    hooks = [module.register_forward_hook(notice) for module in empty.modules()]
+    empty = meta_copy(codec)
     flops = {}
     spans = latent_spans(0, frames, *tile)
     chunk = max(stop - start for start, stop in spans)
@@ -153,10 +149,8 @@ def _decoding(codec: VideoCodec, frames: int, rows: int, columns: int) -> tuple[
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             empty.decode(torch.empty(1, codec.latent_channels, length, *tile, device=META))
         flops[length] = counter.get_total_flops()
-    for hook in hooks:
-        hook.remove()
     # the first latent frame decodes to one frame, each later one to `stride.time` frames
     chunks_at_once = 2 if len(spans) > 1 and overlaps_chunks(codec, math.prod(tile), CPU) else 1
     later = (flops[chunk] - flops[1]) / (chunk - 1) if chunk > 1 else 0.0
     total = (flops[1] + later * (frames - 1)) * len(row_spans) * len(column_spans)
-    return round(total), chunks_at_once * largest
+    return round(total), chunks_at_once * largest_map_bytes(codec, chunk, *tile)

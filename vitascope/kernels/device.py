@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -84,6 +85,34 @@ def is_cpu(device: torch.device) -> bool:
 def device_of(network: nn.Module) -> torch.device:
     """The device that a network's weights are on."""
     return next(network.parameters()).device
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a device can still allocate; None if unknown. On Linux a container's limit counts."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    found = [_available(Path("/proc/meminfo")), _left_in_group(Path("/sys/fs/cgroup"))]
+    return min((each for each in found if each is not None), default=None)
+
+
+def _available(path: Path) -> int | None:
+    """Available memory of a Linux system. Source: proc(5), MemAvailable in KiB."""
+    try:
+        match = re.search(r"^MemAvailable:\s+(\d+) kB", path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return None if match is None else int(match[1]) << 10
+
+
+def _left_in_group(folder: Path) -> int | None:
+    """Memory left to a control group, whose file cache can be freed. Source: Linux, cgroup-v2.rst."""
+    try:
+        limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        cache = re.search(r"^inactive_file (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
+        return int(limit) - int(used) + int(cache[1] if cache else 0)
+    except (OSError, ValueError):  # no such group, or a limit of "max"
+        return None
 
 
 def autocast(device: torch.device, precision: Dtype) -> AbstractContextManager[object]:
