@@ -20,6 +20,7 @@ _EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000  # FULL_CHR_H_IN
 _EXACT_SHRINKING = int(Interpolation.AREA) | 0x2000 | 0x4000 | 0x40000
 # ISO/IEC 23091-2 matrix coefficients -> swscale's matrix (SWS_CS_*; PyAV 15 doesn't name all)
 _BT709, _BT601 = 1, 5
+_ONE_THREAD: Any = {"threads": 1} if int(av.__version__.split(".")[0]) >= 18 else {}
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
 _WIDE = {9: "BT.2020", 12: "Display P3"}  # colour primaries
 _WHITE_16 = {ColorRange.MPEG: 65283, ColorRange.JPEG: 65473}  # swscale's white in 16 bits, from 10-bit YUV
@@ -49,6 +50,7 @@ def upright_pixels(frame: av.VideoFrame, reformatter: VideoReformatter, size: tu
     if frame.format.has_palette or any(part.is_alpha for part in frame.format.components):
         frame, to_sdr = _over_white(frame, reformatter, colours if to_sdr else None), False
     shrinking = height * width < frame.height * frame.width
+    alone = _ONE_THREAD if frame.height * frame.width <= 512 * 512 else {}  # threads cost more than they gain
     converted = reformatter.reformat(
         frame,
         width=width,
@@ -58,6 +60,7 @@ def upright_pixels(frame: av.VideoFrame, reformatter: VideoReformatter, size: tu
         src_color_range=_range(frame),
         dst_color_range=ColorRange.JPEG,
         interpolation=_EXACT_SHRINKING if shrinking else _EXACT,
+        **alone,
     )
     rgb = _sdr(_plane(converted, 3), frame, colours) if to_sdr else _plane(converted, 3)
     if swap:

@@ -30,9 +30,9 @@ SEEK_FROM = Fraction(1)  # seconds; earlier starts decode from the beginning
 
 # Work that a file may cause. Real footage has below 200 pixels per byte, still screens below 20,000.
 LARGE_PIXELS = 4096 * 2304  # frames above it must have enough data for their pixels
-_LARGE_PIXELS_PER_BYTE = 512
+_LARGE_PIXELS_PER_BYTE = 256
 _PIXELS_PER_BYTE, _FREE_PIXELS = 20_000, 2 * 10**9
-_FREE_SECONDS, _SLOWEST_PIXELS, _SLOWEST_BYTES = 6.0, 1e6, 1e6  # the slowest decoding and parsing, per second
+_FREE_SECONDS, _SLOWEST_PIXELS, _SLOWEST_BYTES = 6.0, 4e6, 1e6  # the slowest decoding and parsing, per second
 _THREAD_BYTES = 32 * 2**20  # of frames that are decoded at the same time
 
 # Formats of pictures. FFmpeg's other formats are rejected, such as playlists (they open other files) and text art.
@@ -82,7 +82,7 @@ def read_video(
             else:
                 rate = exact_fps(fps) if fps else _average_rate(stream, path)
                 count = _num_wanted(rate, seconds, max_frames)
-            span = _declared_span(container, stream, begin, None if count is None else count / rate)
+            span = _declared_span(container, stream, path, begin, None if count is None else count / rate)
             notes: list[str] = []
             pictures = _Pictures(path, stream, size or (), math.floor(span * rate), notes)
             effort.check_span(stream, span if seek else begin + span)
@@ -91,7 +91,7 @@ def read_video(
             try:
                 for frame in shown_frames(shown, begin, rate, count, _slack(stream, fps, rate)):
                     pictures.add(frame)
-                video = Video(pictures.finish(effort.max_pixels), float(rate))
+                video = Video(pictures.finish(effort), float(rate))
             except SeekMissed:
                 continue
             if notes:
@@ -314,14 +314,20 @@ def _slack(stream: Any, fps: Number | None, rate: Fraction) -> Fraction:
     return half if fps is None else min(Fraction(stream.time_base or 0), half)
 
 
-def _declared_span(container: Any, stream: Any, begin: Fraction, seconds: Fraction | None) -> Fraction:
-    """Seconds from `begin`, at most `seconds`, that the header declares; 0 if unknown."""
-    if may_restart(container):
+def _declared_span(container: Any, stream: Any, path: Path, begin: Fraction, seconds: Fraction | None) -> Fraction:
+    """Seconds from `begin`, at most `seconds`, by the header or, for large frames, by the packets; 0 if unknown."""
+    total = Fraction(0)
+    if not may_restart(container):
+        if stream.duration and stream.time_base:
+            total = Fraction(stream.duration) * Fraction(stream.time_base)
+        elif container.duration:
+            total = Fraction(container.duration, av.time_base)
+    if not total and stream.codec_context.height * stream.codec_context.width > 2**20:
+        from vitascope.video.probing import packets_of  # deferred: most headers give the duration
+
+        total = packets_of(path).seconds
+    if not total:
         return seconds or Fraction(0)
-    if stream.duration and stream.time_base:
-        total = Fraction(stream.duration) * Fraction(stream.time_base)
-    else:
-        total = Fraction(container.duration or 0, av.time_base)
     left = max(Fraction(0), total - begin)
     return left if seconds is None else min(left, seconds)
 
@@ -375,7 +381,7 @@ class _Pictures:
         ahead = max(1, min(self._expected, 2**28 // (height * width * 3)))  # the system reserves it when it is used
         self._frames = np.empty((ahead, height, width, 3), np.uint8)
 
-    def finish(self, max_pixels: int) -> np.ndarray:
+    def finish(self, effort: Effort) -> np.ndarray:
         """The frames.
 
         Raises:
@@ -383,9 +389,8 @@ class _Pictures:
         """
         self._last = None
         if not self._count:
-            raise MediaError(
-                f"{self._path} has no decodable frame of up to {max_pixels / 1e6:.0f} million pixels; convert it first"
-            )
+            most = f"{effort.max_pixels / 1e6:.0f} million pixels, the limit for {effort.num_bytes} bytes"
+            raise MediaError(f"{self._path} has no decodable frame of up to {most}; convert it first")
         self._frames.resize((self._count, *self._frames.shape[1:]), refcheck=False)
         return self._frames
 
