@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +76,7 @@ class Prepared:
     """Result of a run: the number of clips and of media files, and everything left out, counted by reason.
 
     `num_cuts` counts shot changes. `num_sharing` clips are parts of a video and carry the caption of the whole.
-    `changes` counts the sources that differ from the previous run.
+    `changes` counts the sources that differ from the previous run, `notes` the conversions of files that this run read.
     """
 
     num_clips: int
@@ -84,6 +86,7 @@ class Prepared:
     num_sharing: int = 0
     num_silent: int = 0
     changes: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} x {reason}" for reason, count in sorted(self.problems.items()))
@@ -97,6 +100,7 @@ class Prepared:
                 f"note: {self.num_silent} sources have no caption; codecs train on them, transformers get the empty "
                 "text; add captions and run prepare again"
             )
+        lines += [f"note: {count} x {note}" for note, count in sorted(self.notes.items())]
         if self.changes:
             lines.append(f"note: since the previous run: {counted(self.changes)}")
         return "\n".join(lines)
@@ -127,8 +131,10 @@ def prepare_videos(
     changes = ledger.forget_others({file.name for file in found.files})
     _remove_strangers(out, ledger.done)
     problems, bad, total = Counter(found.problems), 0, len(found.files)
+    notes = Counter[str]()
     for number, file in enumerate(found.files, start=1):
-        entry = _updated(file, out, config, ledger, changes)
+        with _counting_notes(file, notes):
+            entry = _updated(file, out, config, ledger, changes)
         if "problem" in entry:
             problems[str(entry["problem"])] += 1
             if entry["problem"] == SOUND or (
@@ -150,11 +156,30 @@ def prepare_videos(
         num_sharing=sum(entry["clips"] for file, entry in entries if entry["clips"] > 1 and file.captions),
         num_silent=sum(entry["clips"] > 0 and not file.captions for file, entry in entries),
         changes=changes,
+        notes=notes,
     )
     if not prepared.num_clips:
         no_media = "no video or image in" if total == 0 else "no clip from"
         raise DatasetError(f"{no_media} {source}: left out {counted(problems)}; give a folder that contains some")
     return prepared
+
+
+@contextmanager
+def _counting_notes(file: CaptionedFile, notes: Counter[str]) -> Iterator[None]:
+    """Count the notes that reading logs about a file, instead of a line for each of many files."""
+    found: set[str] = set()
+
+    def count(record: logging.LogRecord) -> bool:
+        found.add(record.getMessage().replace(str(file.path), "").strip())
+        return False
+
+    logger = logging.getLogger(read_video.__module__)
+    logger.addFilter(count)
+    try:
+        yield
+    finally:
+        logger.removeFilter(count)
+        notes.update(found)
 
 
 def _updated(file: CaptionedFile, out: Path, config: PrepareConfig, ledger: Ledger, changes: Counter[str]) -> Entry:
@@ -321,7 +346,8 @@ def _kind(error: Exception, path: Path) -> str:
     kind = nameless(error, str(path))
     if "no video stream" in kind:
         return SOUND
-    return NO_MEDIA if "Invalid data found" in kind else kind
+    # FFmpeg's errors for content of no format, and of a format that `read_video` rejects, such as subtitles
+    return NO_MEDIA if kind.endswith(("Invalid data found when processing input", "Invalid argument")) else kind
 
 
 def _check_share(bad: int, total: int, problems: Counter[str], max_bad_share: float) -> None:
