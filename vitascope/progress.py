@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -20,6 +21,11 @@ Progress: TypeAlias = Callable[[str], AbstractContextManager[OnProgress]]
 ItemT = TypeVar("ItemT")
 
 
+def announce(phase: str) -> None:
+    """Print a line on stderr before a phase of work that can't be counted."""
+    print(phase, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def no_progress(label: str) -> Iterator[OnProgress]:
     """A phase of work that shows nothing."""
@@ -27,8 +33,11 @@ def no_progress(label: str) -> Iterator[OnProgress]:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Function to call with (done, total) during the work; it shows the time left."""
+def progress(label: str, *, at_once: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Function to call with (done, total) during the work; it shows the time left.
+
+    Plain lines are at least five seconds apart. With `at_once`, the first call prints one too.
+    """
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.markup import escape
@@ -40,7 +49,7 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
             yield lambda done, total: bars.update(task, completed=done, total=total)
         return
 
-    shown = time.monotonic()
+    shown = -math.inf if at_once else time.monotonic()
     reports: deque[tuple[float, int]] = deque()  # of the last minute; the first one may include work of an earlier run
 
     def show(done: int, total: int) -> None:
@@ -58,9 +67,9 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     yield show
 
 
-def with_progress(label: str, items: Sequence[ItemT]) -> Iterator[ItemT]:
-    """The items one by one; progress counts those that the caller is done with."""
-    with progress(label) as show:
+def with_progress(label: str, items: Sequence[ItemT], *, at_once: bool = False) -> Iterator[ItemT]:
+    """The items one by one; progress counts those that the caller is done with. `at_once` as in `progress`."""
+    with progress(label, at_once=at_once) as show:
         for done, item in enumerate(items):
             show(done, len(items))
             yield item

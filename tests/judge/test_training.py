@@ -110,6 +110,10 @@ def test_a_run_folder_tells_what_happened(judge_config, tmp_path, capsys):
     assert main(["train", "judge", str(judge_config), "-o", str(run)]) == 0
     captured = capsys.readouterr()
     assert captured.out.strip() == str(run / "judge")
+    assert captured.err.startswith("reading the records of ")
+    for phase in ("checking attributes: 0/", "reading validation clips: 0/", "validating: 0/"):
+        assert f"\n{phase}" in captured.err
+    assert captured.err.index("\ncalibrating: 0/") < captured.err.index("\nmeasuring accuracy: 0/")
     records = metrics(run)
     assert [r["step"] for r in records if "attributes" in r] == [1, 2, 3, 4, 5, 6]
     assert [r["step"] for r in records if {"kind", "setting", "calibration error"} <= set(r)] == [3, 6]

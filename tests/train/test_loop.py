@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vitascope.train.events import open_events
-from vitascope.train.loop import Loss, Trainer
+from vitascope.train.loop import Loss, StatusLine, Trainer
 from vitascope.train.run import Compute, RunConfig, seeded, step_generator
 
 
@@ -159,6 +159,20 @@ def test_reports_come_at_their_steps_and_at_the_end(tmp_path, capsys):
         f"run {tmp_path}"
     )
     assert errors[-1] == "step 10/10  left 0:00:00  score 1"
+
+
+def test_slow_steps_are_shown_before_their_figures_are_due(monkeypatch, capsys):
+    """Fails when a run is silent from its start to `log_every` steps later, however long those take."""
+    clock = [0.0]
+    monkeypatch.setattr("vitascope.train.loop.time.monotonic", lambda: clock[0])
+    status = StatusLine(0, 100)
+    for step in range(1, 7):
+        clock[0] += 4.0
+        status.tick(step)
+    assert capsys.readouterr().err.splitlines() == [
+        "step 3/100  left 0:06:28  ",
+        "step 6/100  left 0:06:16  ",
+    ]
 
 
 def test_figures_are_read_only_when_they_are_logged(tmp_path):

@@ -159,9 +159,11 @@ class ClipEncoder:
             for clip in clips
         ]
         texts = [[*whole, *shots] for whole, shots in zip(captions, prompts, strict=True)]
-        with progress(f"encoding latents for {label}") as show:
+        with progress(f"encoding latents for {label}", at_once=True) as show:
+            show(0, len(clips))
             latents = cached_latents(self.codec, clips, self.latent_folder, reader, show)
-        with progress(f"encoding texts for {label}") as show:
+        with progress(f"encoding texts for {label}", at_once=True) as show:
+            show(0, len(clips))
             states = cached_text_states(self.text_encoder, texts, self.text_folder, show)
         return [
             _encoded(clip, latent, of_clip, len(whole))

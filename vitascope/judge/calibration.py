@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +80,7 @@ def reliability_picture(bins: Sequence[Bin], side: int = 320) -> Video:
     return Video(picture[None], IMAGE_FPS)
 
 
-def examine(judge: Judge, labelled: Sequence[LabelledVideo]) -> list[Verdict]:
+def examine(judge: Judge, labelled: Iterable[LabelledVideo]) -> list[Verdict]:
     """A verdict on each attribute in the judge's readings of labelled videos."""
     found = []
     for video, sentence in labelled:

@@ -98,7 +98,7 @@ class JudgeTask:
     def validate(self, ema: nn.Module, picture: Path) -> Figures:
         """Accuracy of each attribute, and calibration error with its picture, on the validation clips."""
         assert isinstance(ema, Judge)
-        scores = validate(ema, self._labelled("validating"), picture)
+        scores = validate(ema, self._labelled(), picture)
         self.accuracy = {name: value for name, value in scores.items() if name != CALIBRATION}
         return scores
 
@@ -112,7 +112,7 @@ class JudgeTask:
         if step < self.config.steps:
             save_network(ema, ema.config.model_copy(update={"accuracy": self.accuracy}), folder)
             return folder
-        return finish(ema, self._labelled("calibrating"), folder)
+        return finish(ema, self._labelled(), folder)
 
     def state(self) -> dict[str, Any]:
         """The vocabulary, which follows from the dataset's captions, and the last accuracy."""
@@ -128,9 +128,10 @@ class JudgeTask:
             raise DatasetError(f"the captions of {self.config.data} have changed since this run started; start another")
         self.accuracy = dict(state["accuracy"])
 
-    def _labelled(self, label: str) -> list[LabelledVideo]:
+    def _labelled(self) -> list[LabelledVideo]:
         """Validation videos with their sentences; unreadable ones are left out."""
-        read = ((self.reader.read(clip), true_sentence(clip)) for clip in with_progress(label, self.validation))
+        clips = with_progress("reading validation clips", self.validation, at_once=True)
+        read = ((self.reader.read(clip), true_sentence(clip)) for clip in clips)
         return [(video, sentence) for video, sentence in read if video is not None]
 
 
@@ -166,7 +167,7 @@ def collect_tokens(clips: Sequence[Clip], validation: Sequence[Clip]) -> tuple[s
     Raises:
         DatasetError: a training or validation clip without the world's attributes.
     """
-    for clip in with_progress("checking attributes", [*clips, *validation]):
+    for clip in with_progress("checking attributes", [*clips, *validation], at_once=True):
         true_sentence(clip)
     captions = (each.captions for clip in clips for each in (clip, *clip.shots_alone()))
     return collect(text for by_language in captions for texts in by_language.values() for text in texts)
@@ -174,7 +175,7 @@ def collect_tokens(clips: Sequence[Clip], validation: Sequence[Clip]) -> tuple[s
 
 def validate(judge: Judge, labelled: Sequence[LabelledVideo], picture: Path) -> Figures:
     """Accuracy of each attribute and calibration error. Writes a picture of the calibration."""
-    found = examine(judge, labelled)
+    found = examine(judge, with_progress("validating", labelled, at_once=True))
     sure = [verdict for verdict in found if verdict.confidence is not None]
     bins = reliability([verdict.confidence or 0.0 for verdict in sure], [verdict.right for verdict in sure])
     write_video(reliability_picture(bins), picture)
@@ -183,9 +184,11 @@ def validate(judge: Judge, labelled: Sequence[LabelledVideo], picture: Path) -> 
 
 def finish(judge: Judge, labelled: Sequence[LabelledVideo], folder: Path) -> Path:
     """Save a judge with the temperature and accuracy that it has on labelled videos."""
-    logits, targets = zip(*(slot_logits(judge, video, sentence) for video, sentence in labelled), strict=True)
+    shown = with_progress("calibrating", labelled, at_once=True)
+    logits, targets = zip(*(slot_logits(judge, video, sentence) for video, sentence in shown), strict=True)
     temperature = fit_temperature(torch.cat(logits), torch.cat(targets))
-    measured = {"temperature": temperature, "accuracy": accuracy(examine(judge, labelled))}
+    found = examine(judge, with_progress("measuring accuracy", labelled, at_once=True))
+    measured = {"temperature": temperature, "accuracy": accuracy(found)}
     save_network(judge, judge.config.model_copy(update=measured), folder)
     return folder
 

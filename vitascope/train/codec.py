@@ -32,7 +32,7 @@ from vitascope.errors import DatasetError
 from vitascope.hub.registry import load_codec
 from vitascope.hub.weights import copy_weights, save_network
 from vitascope.kernels.device import device_of
-from vitascope.progress import with_progress
+from vitascope.progress import announce, with_progress
 from vitascope.train.loop import Figures, Loss, Trainer
 from vitascope.train.run import Compute, RunConfig, read_dataset, seeded
 from vitascope.video import Video, contact_sheet, write_video
@@ -168,7 +168,8 @@ class CodecTask:
         if self.model.linear_path is None or self.config.init:
             return
         picked = pick(self.clips, NUM_FITTED, self.config.seed)
-        fit_linear_path(self.model, self.reader.read_all(with_progress("fitting the linear path", picked)))
+        clips = with_progress("reading clips for the linear path", picked, at_once=True)
+        fit_linear_path(self.model, self.reader.read_all(clips))
 
     def batch(self, generator: torch.Generator) -> CodecBatch:
         """Next batch, drawn with the generator."""
@@ -212,7 +213,8 @@ class CodecTask:
     def validate(self, ema: nn.Module, picture: Path) -> Figures:
         """PSNR and SSIM on the validation clips, and a picture of originals next to their reconstructions."""
         assert isinstance(ema, Codec)
-        return validate(ema, list(self.reader.read_all(with_progress("validating", self.validation))), picture)
+        clips = with_progress("reading validation clips", self.validation, at_once=True)
+        return validate(ema, list(self.reader.read_all(clips)), picture)
 
     def export(self, ema: nn.Module, run: Path, step: int) -> Path:
         """Write the codec and its latent statistics to run/vae.
@@ -229,7 +231,7 @@ class CodecTask:
             return folder
         is_last = step >= config.steps
         picked = pick(self.clips, NUM_MEASURED, config.seed) if is_last else self.validation[:NUM_MEASURED_EARLY]
-        videos = self.reader.read_all(with_progress("measuring latent statistics", picked))
+        videos = self.reader.read_all(with_progress("measuring latent statistics", picked, at_once=True))
         save_codec(ema, videos, folder, config.channel_gain_power, refuse_constant=is_last)
         return folder
 
@@ -267,6 +269,7 @@ def fit_linear_path(codec: Codec, videos: Iterable[Video]) -> None:
     whole = [v[..., : v.shape[3] // rows * rows, : v.shape[4] // columns * columns] for v in signals]
     first = [path.blocks(v[:, :, :1], 1).flatten(0, 3) for v in whole]
     rest = [path.blocks(v[:, :, 1 : 1 + (v.shape[2] - 1) // time * time], time).flatten(0, 3) for v in whole]
+    announce("fitting the linear path")
     path.fit(torch.cat(first), torch.cat(rest))
     assert codec.to_moments.bias is not None
     with torch.no_grad():
@@ -278,7 +281,7 @@ def fit_linear_path(codec: Codec, videos: Iterable[Video]) -> None:
 
 def validate(codec: Codec, originals: Sequence[Video], picture: Path) -> Figures:
     """Mean PSNR and SSIM of reconstructions. Writes a picture of originals next to their reconstructions."""
-    copies = [reconstruct(codec, video) for video in originals]
+    copies = [reconstruct(codec, video) for video in with_progress("validating", originals, at_once=True)]
     pairs = list(zip(originals, copies, strict=True))
     shown = [video for pair in pairs[:8] for video in pair]
     write_video(contact_sheet(shown, columns=2, frames_per_video=5), picture)

@@ -33,6 +33,7 @@ from vitascope.types import Number
 
 ADVERSARY_RATE = 1e-4  # learning rate of an adversary, independent of the model's
 MAX_NORM = 1.0  # largest norm of a step's gradient; larger gradients are scaled down
+SECONDS_OF_SILENCE = 10.0  # between status lines; slow steps are shown before their figures are due
 NUM_NAMED = 8  # number of clips named in an error
 
 Figures = dict[str, float]
@@ -181,6 +182,7 @@ class Trainer(Generic[BatchT]):
             for done in range(first_step + 1, config.steps + 1):
                 is_last = done == config.steps
                 read_figures = self.step(done - 1)
+                status.tick(done)
                 if done % config.log_every == 0 or is_last:
                     figures = read_figures()
                     run.log({"step": done, **figures})
@@ -324,10 +326,16 @@ class StatusLine:
 
     def __init__(self, first_step: int, steps: int):
         self.first_step, self.steps = first_step, steps
-        self.started = time.monotonic()
+        self.started = self.shown = time.monotonic()
+
+    def tick(self, step: int) -> None:
+        """Print the line without figures if nothing was printed for SECONDS_OF_SILENCE."""
+        if time.monotonic() - self.shown > SECONDS_OF_SILENCE:
+            self.show(step, {})
 
     def show(self, step: int, figures: Mapping[str, float]) -> None:
         """Print the line; the time left follows from the mean speed so far."""
+        self.shown = time.monotonic()
         done = step - self.first_step
         left = (time.monotonic() - self.started) / max(1, done) * (self.steps - step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

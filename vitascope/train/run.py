@@ -28,7 +28,7 @@ from vitascope.data.clips import Clip, counted, list_clips, split_validation
 from vitascope.errors import ConfigError, ModelError, reason
 from vitascope.files import load_json, parse_json, replacing_folder, sha256, write_text
 from vitascope.kernels.device import autocast, is_cpu, resolve_device
-from vitascope.progress import progress
+from vitascope.progress import announce, progress
 from vitascope.types import MAX_SEED, Dtype, TrainingPrecision
 
 # a resumed run may change these settings, which affect computation only
@@ -224,6 +224,7 @@ def read_dataset(folder: str, num_validation: int = 0) -> tuple[list[Clip], list
         DatasetError: no clips, too few for validation, or an unreadable record.
     """
     problems = Counter[str]()
+    announce(f"reading the records of {folder}")
     with progress(f"reading the records of {folder}") as show:
         clips = list_clips(folder, show, problems)
     if problems:

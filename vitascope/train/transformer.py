@@ -28,7 +28,7 @@ from vitascope.kernels.device import CPU, to_device
 from vitascope.model.diffusion import velocity_loss
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer
-from vitascope.progress import with_progress
+from vitascope.progress import announce, with_progress
 from vitascope.train.loop import Figures, Loss, Trainer
 from vitascope.train.packs import BatchMaker, PackBatch
 from vitascope.train.refit import first_frame_tokens, refit
@@ -82,6 +82,7 @@ class TransformerTask:
         lengths, budget, seed = self.maker.lengths, self.config.pack_tokens, self.config.seed
         self.loader = PackLoader(lengths, budget, seed)
         self.packs = iter(self.loader)
+        announce("planning packs")
         shapes = [tuple(clip.latent.shape) for clip in training]
         print(utilisation(lengths, shapes, budget, seed), file=sys.stderr)
         if self.config.compile:  # after the trainer has copied the network: the average stays as it is
@@ -92,8 +93,11 @@ class TransformerTask:
         if not self.config.init_vae:
             return
         reader = Reader(len(self.clips), self.config.max_bad_share)
-        picked = with_progress("refitting to the codec", pick(self.clips, NUM_REFITTED, self.config.seed))
+        picked = with_progress(
+            "reading clips to refit to", pick(self.clips, NUM_REFITTED, self.config.seed), at_once=True
+        )
         videos, patch = list(reader.read_all(picked)), self.config.transformer.patch
+        announce("refitting to the codec")
         learned = load_transformer(Path(self.config.init))
         before, after = (
             first_frame_tokens(codec, videos, patch).to(CPU)
@@ -133,9 +137,10 @@ class TransformerTask:
         assert isinstance(ema, Transformer)
         if self.config.sample_prompts:
             pipeline = Pipeline(self.codec, ema, self.text_encoder, self.config.pipeline)
-            prompts = with_progress("generating samples", self.config.sample_prompts)
+            prompts = with_progress("generating samples", self.config.sample_prompts, at_once=True)
             videos = [pipeline.generate(prompt, seed=seed) for seed, prompt in enumerate(prompts)]
             write_video(contact_sheet(videos, columns=2, frames_per_video=5), picture)
+        announce("computing the validation loss")
         return {"validation": self.validation_loss(ema)}
 
     @torch.inference_mode()
@@ -147,6 +152,7 @@ class TransformerTask:
     def export(self, ema: nn.Module, run: Path, step: int) -> Path:
         """Write the complete model to run/model; the old folder is replaced when the new one is complete."""
         assert isinstance(ema, Transformer)
+        announce("writing the model")
         training = {"steps": step, "clips": len(self.clips)}
         # later exports of a process link files of the first one, which takes no time and no space
         export(ema, self.config, run / "model", training, reuse=self._has_exported)
