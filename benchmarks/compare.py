@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitascope.generate.cost import matmul_rate
 from vitascope.kernels.device import CPU, is_cpu, synchronize
+from vitascope.kernels.linear import Linear
 
 Backend = Literal["ours", "peer"]
 BACKENDS: dict[Backend, str] = {"ours": "ours", "peer": "diffusers"}
@@ -147,3 +148,19 @@ def _seconds(work: Work, device: torch.device) -> float:
     work()
     synchronize(device)
     return time.perf_counter() - begin
+
+
+@torch.inference_mode()
+def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> float:
+    """Floating-point operations a second of this machine at large matrix products, the most a network can reach.
+
+    The fastest product within `seconds` counts, because other programs may have slowed others.
+    """
+    layer = Linear(side, side, bias=False).to(dtype)
+    x = torch.ones(side, side, dtype=dtype)
+    layer(x)
+    begin, quickest = time.perf_counter(), math.inf
+    while (start := time.perf_counter()) - begin < seconds:
+        layer(x)
+        quickest = min(quickest, time.perf_counter() - start)
+    return 2 * side**3 / quickest

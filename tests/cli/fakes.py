@@ -43,5 +43,5 @@ class FakePipeline:
                 on_progress(number, timeline.num_frames)
             yield np.full((1, *self.size, 3), 128, np.uint8)
 
-    def card(self, *, measure: bool = False) -> dict[str, Any]:
+    def card(self) -> dict[str, Any]:
         return {"name": "playground", "fps": 8.0, "limits": {"width": 256}, "languages": ["en", "中文"]}

@@ -176,10 +176,9 @@ def pipelines():
 
 @with_vnni
 def test_the_card_counts_every_weight(pipelines):
-    exact, rough = (pipeline.card(measure=True) for pipeline in pipelines)
+    exact, rough = (pipeline.card() for pipeline in pipelines)
     assert exact["parameters"] == rough["parameters"]
     assert 0 < rough["a video takes"]["GiB of weights"] < exact["a video takes"]["GiB of weights"]
-    assert "seconds here, at least" not in rough["a video takes"]
     assert vitascope.load(dtype="int8", weights=False).card()["parameters"] == exact["parameters"]
 
 

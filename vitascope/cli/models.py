@@ -18,7 +18,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
     """Print a model's card: its networks, how it was trained, and what a video takes. Its weights aren't needed."""
-    card = vitascope.load(model, dtype=dtype, weights=False).card(measure=True)
+    card = vitascope.load(model, dtype=dtype, weights=False).card()
     if as_json:
         import json
 

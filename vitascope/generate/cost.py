@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,7 @@ from vitascope.codec.streaming import (
 )
 from vitascope.codec.video_codec import VideoCodec
 from vitascope.kernels.device import CPU, META
-from vitascope.kernels.int8 import is_eight_bit, num_weight_bytes, num_weights
-from vitascope.kernels.linear import Linear
+from vitascope.kernels.int8 import num_weight_bytes, num_weights
 from vitascope.kernels.threads import can_run_pairs
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer, num_flops
@@ -48,15 +46,13 @@ class Cost:
         """Total memory."""
         return self.weight_bytes + self.working_bytes
 
-    def card(self, flops_per_second: float | None = None) -> dict[str, float]:
-        """Figures for a model card, to three digits; given a machine's rate, also the least time."""
+    def card(self) -> dict[str, float]:
+        """Figures for a model card, to three digits. Without a time: it depends on the machine's other programs."""
         figures = {
             "GiB of weights": self.weight_bytes / 2**30,
             "GiB of memory, about": self.num_bytes / 2**30,
             "TFLOP": self.flops / 1e12,
         }
-        if flops_per_second is not None:
-            figures["seconds here, at least"] = self.flops / flops_per_second
         return {name: float(f"{figure:.3g}") for name, figure in figures.items()}
 
 
@@ -103,37 +99,19 @@ def cost_of_pipeline(pipeline: Pipeline) -> Cost:
     return cost_of(*networks, pipeline.num_passes(), passes_at_once=at_once, **size)
 
 
-def card_of(pipeline: Pipeline, *, measure: bool) -> dict[str, object]:
+def card_of(pipeline: Pipeline) -> dict[str, object]:
     """A pipeline's model card, see `Pipeline.card`."""
     count = {
         "transformer": num_weights(pipeline.transformer),
         "codec": num_weights(pipeline.codec),
         "text encoder": pipeline.text_encoder.num_parameters,
     }
-    known = measure and not is_eight_bit(pipeline.transformer)
-    rate = matmul_rate(next(pipeline.transformer.parameters()).dtype) if known else None
     return {
         **pipeline.config.model_dump(),
         "parameters": count,
         "stride": tuple(pipeline.codec.stride),
-        "a video takes": pipeline.cost().card(rate),
+        "a video takes": pipeline.cost().card(),
     }
-
-
-@torch.inference_mode()
-def matmul_rate(dtype: torch.dtype, seconds: float = 0.3, side: int = 1024) -> float:
-    """Floating-point operations a second of this machine at large matrix products, the most a network can reach.
-
-    The fastest product within `seconds` counts, because other programs may have slowed others.
-    """
-    layer = Linear(side, side, bias=False).to(dtype)
-    x = torch.ones(side, side, dtype=dtype)
-    layer(x)
-    begin, quickest = time.perf_counter(), math.inf
-    while (start := time.perf_counter()) - begin < seconds:
-        layer(x)
-        quickest = min(quickest, time.perf_counter() - start)
-    return 2 * side**3 / quickest
 
 
 def _decoding(codec: VideoCodec, frames: int, rows: int, columns: int) -> tuple[int, int]:

@@ -359,12 +359,9 @@ class Pipeline:
         """Memory and arithmetic of a video of the default size."""
         return cost_of_pipeline(self)
 
-    def card(self, *, measure: bool = False) -> dict[str, object]:
-        """The model card: sizes, parameters, training, scores, and the cost of a video of the default size.
-
-        With `measure` also the least time it takes here, from this machine's rate of arithmetic; not in 8 bits.
-        """
-        return card_of(self, measure=measure)
+    def card(self) -> dict[str, object]:
+        """The model card: sizes, parameters, training, scores, and the cost of a video of the default size."""
+        return card_of(self)
 
 
 def _levels(config: PipelineConfig, num_tokens: int, num_steps: int, start: Number = 1.0) -> Float[Tensor, " k"]:
