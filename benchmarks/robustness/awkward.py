@@ -29,7 +29,8 @@ HEIGHT, WIDTH, NUM_FRAMES, RATE = 96, 128, 20, 10
 ATTACHED = 0x400  # disposition of cover art
 UNSPECIFIED, PQ, BT2020 = 2, 16, 9  # codes of ITU-T H.273
 RED, NOT_RED = 140, 110  # levels that the red square's channels must be above and below
-HIDDEN, SILENT = ".DS_Store", "sound only"
+CLEAR = 200  # levels that transparent pixels must be above
+HIDDEN = ".DS_Store"
 
 Frames = np.ndarray
 Setup = Callable[[Any, Any], Callable[[], None] | None]
@@ -276,6 +277,10 @@ def faults(prepared: Prepared, clips: dict[str, list[Clip]], names: Sequence[str
             red, green, blue = clip.read().frames[:, 6:14, 6:14].mean((0, 1, 2))
             if red < RED or max(green, blue) > NOT_RED:
                 found.append(f"{name}: the red square is ({red:.0f}, {green:.0f}, {blue:.0f})")
+    for name in [name for name in clips if "alpha" in name]:
+        bottom = clips[name][0].read().frames[:, -3:].mean((0, 1, 2))
+        if bottom.min() < CLEAR:
+            found.append(f"{name}: the clear strip at the bottom is {bottom.round()}, not white")
     expected = Counter(reason for _, reason in OTHERS.values())
     if prepared.problems != expected:
         found.append(f"left out {dict(prepared.problems)}, not {dict(expected)}")

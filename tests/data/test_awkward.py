@@ -12,6 +12,7 @@ QUICK = (
     "phone variable rate.mp4",
     "camera interlaced.MTS",
     "camera battery died.mkv",
+    "browser alpha.webm",
     "browser download",
     "browser wrong suffix.jpg",
     "editor cover.mp4",

@@ -228,7 +228,8 @@ def decoder_of(stream: Any, effort: Effort) -> Any:
     decoder = stream.codec_context
     pixels = decoder.height * decoder.width
     name = _ALPHA_DECODERS.get(decoder.codec.canonical_name if decoder.codec else "")
-    if stream.metadata.get("alpha_mode") == "1" and name in av.codecs_available:
+    tags = {key.lower(): value for key, value in stream.metadata.items()}  # some muxers write ALPHA_MODE
+    if tags.get("alpha_mode") == "1" and name in av.codecs_available:
         decoder = av.CodecContext.create(name, "r")
     decoder.options = {"max_pixels": str(effort.max_pixels)}
     if pixels > 512 * 512:  # threads cost more than they gain for smaller frames
