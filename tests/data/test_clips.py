@@ -203,6 +203,24 @@ def test_clips_without_captions_are_encoded_without_texts(dataset, codec):
     assert [clip.captions for clip in encoded] == [[], [], []]
 
 
+def test_texts_of_too_many_tokens_are_left_out_and_counted(dataset, codec, capsys):
+    """Before, one long caption ended the training run. The second encoding reads the cache."""
+    long = "ball " * 2000
+    write_clip(dataset, 0, 5, captions={"en": ["a ball", long]})
+    write_clip(dataset, 1, 1, captions={"en": [long]})
+    board = {"en": [{"text": "", "shots": ["a", long]}, {"text": "", "shots": ["a", "b"]}]}
+    write_clip(dataset, 2, 9, captions={"en": ["a"]}, cuts=[4], storyboards=board)
+    encoder = TextEncoder.load(TEXT_ENCODER)
+    for _ in range(2):
+        folders = dataset / "l", dataset / "t"
+        encoded = ClipEncoder(codec, folders[0], encoder, folders[1], 2).encode(
+            list_clips(dataset), Reader(3, 0.0), "x"
+        )
+        assert [len(clip.captions) for clip in encoded] == [1, 0, 1]
+        assert [len(clip.storyboards) for clip in encoded] == [0, 0, 1]
+        assert "left out 3 x text of too many tokens" in capsys.readouterr().err
+
+
 def test_clips_that_were_added_are_encoded(dataset, codec):
     cached_latents(codec, list_clips(dataset)[:2], dataset / "latents", Reader(3, 0.0))
     assert len(cached_latents(codec, list_clips(dataset), dataset / "latents", Reader(3, 0.0))) == 3

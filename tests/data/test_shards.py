@@ -119,6 +119,33 @@ def test_packing_goes_on_where_it_was_interrupted(dataset, tmp_path, monkeypatch
     assert len(list_clips(out)) == 5
 
 
+@pytest.mark.parametrize("change", ["captions", "pixels", "nothing"])
+def test_resumed_packing_follows_changed_clips(dataset, tmp_path, monkeypatch, change):
+    """Before, shards were kept by the ids of their clips alone."""
+    out, original, written = tmp_path / "shards", shards._write_shard, []
+
+    def interrupted(path, clips):
+        if path.name == "shard_000001.tar" and not written.count(path.name):
+            written.append(path.name)
+            raise KeyboardInterrupt
+        written.append(path.name)
+        return original(path, clips)
+
+    monkeypatch.setattr(shards, "_write_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(dataset, out, clips_per_shard=3)
+    with (out / "index.partial.jsonl").open("a") as partial:
+        partial.write('[]\n{"shard": 3}\n{"shard": "shard_000000.tar", "clips": [1]}\n')
+    if change == "captions":
+        record = dataset / "clips" / "000000.json"
+        record.write_text(record.read_text("utf-8").replace("灰色", "黑色"), encoding="utf-8")
+    if change == "pixels":
+        write_video(Video(np.full((5, 16, 24, 3), 222, np.uint8), 8.0), dataset / "clips" / "000000.mp4")
+    write_shards(dataset, out, clips_per_shard=3)
+    assert all(same(packed, loose) for packed, loose in zip(list_clips(out), list_clips(dataset), strict=True))
+    assert written.count("shard_000000.tar") == (1 if change == "nothing" else 2)
+
+
 def test_a_finished_set_and_shards_themselves_are_not_packed_again(dataset, tmp_path, capsys):
     out = write_shards(dataset, tmp_path / "shards")
     with pytest.raises(ConfigError, match="finished set"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video
 from vitascope.data.clips import Clip, Reader, shot_prompts
+from vitascope.errors import PromptError
 from vitascope.files import replacing
 from vitascope.kernels.device import CPU
 from vitascope.model.text import PromptEncoder
@@ -100,10 +102,21 @@ def cached_text_states(
 
 
 def _encode_texts(encoder: PromptEncoder, texts: Sequence[str]) -> list[States]:
-    """States of each text. Equal texts are encoded once, texts of similar length together."""
+    """States of each text, none if it has too many tokens. Equal texts are encoded once, similar lengths together."""
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
-    by_text = dict(zip(distinct, (state.to(CPU, torch.float16) for state in encoder.encode(distinct)), strict=True))
+    try:
+        states = encoder.encode(distinct)
+    except PromptError:
+        states = [_states_or_none(encoder, text) for text in distinct]
+    by_text = dict(zip(distinct, (state.to(CPU, torch.float16) for state in states), strict=True))
     return [by_text[text] for text in texts]
+
+
+def _states_or_none(encoder: PromptEncoder, text: str) -> States:
+    try:
+        return encoder.encode([text])[0]
+    except PromptError:
+        return torch.zeros(0, encoder.width)
 
 
 def _read_states(path: Path, digest: str) -> list[States] | None:
@@ -165,6 +178,8 @@ class ClipEncoder:
         with progress(f"encoding texts for {label}", at_once=True) as show:
             show(0, len(clips))
             states = cached_text_states(self.text_encoder, texts, self.text_folder, show)
+        if too_long := sum(not len(state) for of_clip in states for state in of_clip):
+            print(f"left out {too_long} x text of too many tokens for the text encoder", file=sys.stderr)
         return [
             _encoded(clip, latent, of_clip, len(whole))
             for clip, latent, of_clip, whole in zip(clips, latents, states, captions, strict=True)
@@ -177,5 +192,7 @@ def _encoded(
 ) -> EncodedClip:
     num_shots = len(clip.cuts) + 1
     starts = range(num_captions, len(states), num_shots)
-    storyboards = tuple(tuple(states[start : start + num_shots]) for start in starts)
-    return EncodedClip(latent, states[:num_captions], clip.fps, clip.cuts, storyboards, clip.id)
+    storyboards = (tuple(states[start : start + num_shots]) for start in starts)
+    captions = [state for state in states[:num_captions] if len(state)]
+    usable = tuple(board for board in storyboards if all(len(state) for state in board))
+    return EncodedClip(latent, captions, clip.fps, clip.cuts, usable, clip.id)

@@ -44,7 +44,7 @@ def claim(out: Path, wanted: Mapping[str, Any], may_grow: str | None = None) -> 
             found = dict(load_json(path))
             if may_grow is not None:
                 wanted[may_grow] = max(wanted[may_grow], int(found[may_grow]))
-        except (ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, LookupError):
             raise ConfigError(f"{path} is not a dataset's settings; choose another --out") from None
         differing = [key for key in wanted if key != may_grow and found.get(key) != wanted[key]]
         if differing:

@@ -158,7 +158,7 @@ def _is_made(record: Path) -> bool:
     try:
         found = load_json(record)
         return media_path(record, found["num_frames"]).is_file()
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, LookupError):
         return False
 
 

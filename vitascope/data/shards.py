@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.data.clips import SHARD_INDEX, Clip, list_clips
+from vitascope.data.records import ShardRecord
 from vitascope.errors import ConfigError, DatasetError, reason
 from vitascope.files import parse_json, replacing, sha256, write_text
 
@@ -49,12 +50,12 @@ def write_shards(
     for number, part in enumerate(parts):
         path = out / f"shard_{number:06d}.tar"
         line = done.get(path.name)
-        if line is None or not path.exists():
+        if line is not None and [clip["id"] for clip in line["clips"]] != [clip.id for clip in part]:
+            raise ConfigError(f"{out} holds the shards of other clips; choose another --out")
+        if line is None or not path.exists() or not _is_current(line, part):
             line = _write_shard(path, part)
             with (out / PARTIAL).open("a", encoding="utf-8") as partial:
                 partial.write(_text(line))
-        elif [clip["id"] for clip in line["clips"]] != [clip.id for clip in part]:
-            raise ConfigError(f"{out} holds the shards of other clips; choose another --out")
         lines.append(line)
         if on_progress is not None:
             on_progress(sum(len(line["clips"]) for line in lines), len(clips))
@@ -91,12 +92,26 @@ def _entry(shard: tarfile.TarFile, clip: Clip) -> dict[str, Any]:
     return {**clip.record(), **location, "sha256": hashlib.sha256(file.read()).hexdigest()}
 
 
+def _is_current(line: Line, clips: Sequence[Clip]) -> bool:
+    """True if a finished shard holds the records and media that the clips have now."""
+    try:
+        return all(
+            all(entry.get(key) == value for key, value in clip.record().items())
+            and sha256(clip.path) == entry["sha256"]
+            for clip, entry in zip(clips, line["clips"], strict=True)
+        )
+    except OSError:
+        return False  # writing the shard names the file
+
+
 def _read_partial(path: Path) -> dict[str, Line]:
-    """Finished shards of an interrupted run, by name; a truncated line is ignored."""
+    """Finished shards of an interrupted run, by name; truncated and foreign lines are ignored."""
     lines: list[Line] = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else ():
         with suppress(ValueError):
-            lines.append(parse_json(text))
+            line = parse_json(text)
+            ShardRecord.model_validate(line)
+            lines.append(line)
     write_text(path, "".join(map(_text, lines)))
     return {line["shard"]: line for line in lines}
 
