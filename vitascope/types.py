@@ -8,6 +8,9 @@ from typing import Literal, TypeAlias
 Number: TypeAlias = int | float | Fraction  # type checks at run time don't take 24 for a float
 
 MAX_SHIFT = 1000.0  # of noise levels; a model's is 1 to 20
+MAX_STEPS = 1000  # of sampling
+MAX_GUIDANCE = 100.0
+MAX_CHARACTERS = 32_000  # of a prompt
 MAX_SEED = 2**63 - 1  # the largest that torch.Generator takes
 
 Dtype: TypeAlias = Literal["float32", "bfloat16"]

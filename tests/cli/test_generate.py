@@ -383,7 +383,7 @@ def test_a_request_is_printed_and_made_again(
         ('{"verb": ["paint"]}', "verb is ['paint']"),
         ('{"verb": "generate", "promt": "a cat"}', "promt: Extra inputs are not permitted"),
         ('{"verb": "generate", "prompt": "a cat", "fps": "fast"}', "fps"),
-        ('{"verb": "extend", "prompt": "a cat", "seconds": 1}', "video: Field required"),
+        ('{"verb": "extend", "prompt": "a cat", "seconds": 1}', "video: is missing"),
         ('{"verb": "extend", "video": "in memory: 2 frames", "seconds": 1}', "footage in memory"),
         ('{"verb": "generate", "prompt": ' + "[" * 100_000, "not readable JSON"),
     ],

@@ -273,10 +273,8 @@ def test_a_video_is_as_long_as_its_seconds(keeper):
     [
         (lambda p: p.generate(PROMPT, seconds=1, num_frames=5), "not both"),
         (lambda p: p.generate(PROMPT, seconds=0), "must be a positive number, got 0"),
-        (lambda p: p.generate(PROMPT, seconds=float("inf")), "positive number, got inf"),
         (lambda p: p.generate(PROMPT, seconds=1e308), "1000000000 frames"),
         (lambda p: p.extend(moving(5), seconds=0), "must be a positive number, got 0"),
-        (lambda p: p.extend(moving(5), seconds=float("nan")), "positive number, got nan"),
         (lambda p: p.fill(moving(9), [(2, 3)]), "the frames run from 0 to 1 s"),
         (lambda p: p.fill(moving(9), [(0, 2)]), "all of the video is missing"),
         (lambda p: p.fill(moving(9), [(0, 0.5), (0.75, 2)]), "is left whole to condition the result"),

@@ -73,7 +73,7 @@ def generate(
     def fuller(request: Request) -> Request:
         has_pictures = any(file is not None for _, file in pictures)
         text = expanded(prompt, request.seed, has_pictures=has_pictures, is_image=frames == 1)
-        return request.model_copy(update={"prompt": text})
+        return request.replaced(prompt=text)
 
     make_videos(request, common, prompt, is_image=frames == 1, expand=fuller if expand else None)
 
@@ -191,7 +191,7 @@ def storyboard(
     from vitascope.generate.requests import Storyboard, load_storyboard
 
     check_file(file)
-    board = load_storyboard(file).model_copy(update=common.fields())
+    board = load_storyboard(file).replaced(**common.fields())
 
     def fuller(request: Request) -> Request:
         assert isinstance(request, Storyboard)
@@ -218,7 +218,7 @@ def run(
     check_file(file)
     is_file_of_request = file.suffix.lower() in (".json", ".toml")
     request = load_request(file) if is_file_of_request else read_request(file)
-    request = request.model_copy(update=common.fields())
+    request = request.replaced(**common.fields())
     is_image = isinstance(request, Generate) and request.num_frames == 1
     if isinstance(request, Edit) and isinstance(request.video, Path):
         is_image = request.video.suffix.lower() in STILL

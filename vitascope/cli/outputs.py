@@ -71,7 +71,7 @@ def write_videos(pipeline: Pipeline, request: Request, outputs: Outputs) -> None
     shown: list[vitascope.Video] = []
     timeline = pipeline.plan(request)
     for seed, path in zip(outputs.seeds, outputs.paths, strict=True):
-        seeded = request.model_copy(update={"seed": seed})
+        seeded = request.replaced(seed=seed)
         with progress(str(path)) as on_progress:
             sampled = record(pipeline, seeded, path, timeline=timeline, on_progress=on_progress)
         typer.echo(path)

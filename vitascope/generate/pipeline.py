@@ -39,13 +39,13 @@ from vitascope.hub.card import PipelineConfig
 from vitascope.hub.find import find_model
 from vitascope.hub.registry import load_model
 from vitascope.hub.weights import torch_dtype
-from vitascope.kernels.device import CPU, device_of, resolve_device, resolve_precision
+from vitascope.kernels.device import CPU, META, device_of, resolve_device, resolve_precision
 from vitascope.kernels.int8 import check_eight_bit, is_eight_bit, quantize_
 from vitascope.model.canvas import Canvas
-from vitascope.model.diffusion import MAX_STEPS, add_noise, shift_factor, sigma_schedule
+from vitascope.model.diffusion import add_noise, shift_factor, sigma_schedule
 from vitascope.model.text import PromptEncoder, distinct_states
 from vitascope.model.transformer import Transformer
-from vitascope.types import DtypeChoice, Number
+from vitascope.types import MAX_STEPS, DtypeChoice, Number
 from vitascope.video import Video
 
 DEFAULT_SAMPLING = Sampling()
@@ -115,6 +115,7 @@ class Pipeline:
         Raises:
             DeviceError: a device that this machine lacks, or networks in 8 bits, which stay on the CPU.
         """
+        self._check_weights()
         where = resolve_device(device)
         if is_eight_bit(self.transformer) and where != self.device:
             raise DeviceError(f"networks in 8 bits can't move to {where}; load them with dtype='bfloat16'")
@@ -341,11 +342,21 @@ class Pipeline:
 
     def _use(self, part: Part) -> None:
         """With offloading, bring one network to the device and the others to the CPU; it stays there until the next."""
+        self._check_weights()
         if not self.offload:
             return
         self.text_encoder = self.text_encoder.to(self.device if part == "text_encoder" else CPU)
         self.transformer.to(self.device if part == "transformer" else CPU)
         self.codec.to(self.device if part == "codec" else CPU)
+
+    def _check_weights(self) -> None:
+        """Refuse to compute with networks that have no weights.
+
+        Raises:
+            ModelError: the pipeline was loaded with weights=False.
+        """
+        if device_of(self.transformer) == META:
+            raise ModelError(f"model {self.config.name!r} was loaded without its weights; load it with weights=True")
 
     def num_passes(self) -> int:
         """Forward passes of the transformer for a video of the default size: two per step where guidance applies."""

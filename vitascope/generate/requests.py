@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -26,9 +28,9 @@ from pydantic import (
 )
 
 from vitascope.config import Config, load_config, parse_config, validation_message
-from vitascope.errors import ConfigError, reason
+from vitascope.errors import ConfigError, PromptError, reason
 from vitascope.files import load_json
-from vitascope.types import MAX_SEED, MAX_SHIFT, Number
+from vitascope.types import MAX_CHARACTERS, MAX_GUIDANCE, MAX_SEED, MAX_SHIFT, MAX_STEPS, Number
 from vitascope.video import Video
 from vitascope.video.shape import MAX_FRAMES
 
@@ -55,13 +57,32 @@ class Sampling:
 
 
 def _to_float(value: object) -> object:
-    return float(value) if isinstance(value, Fraction) else value
+    try:
+        return float(value) if isinstance(value, int | Fraction) and not isinstance(value, bool) else value
+    except OverflowError:
+        raise ValueError("is too large") from None
 
 
 Real: TypeAlias = Annotated[float, BeforeValidator(_to_float)]
 
 
+def _check_text(text: str) -> str:
+    # PromptErrors pass through pydantic as they are
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(f"a prompt of {len(text):,} characters; the limit is {MAX_CHARACTERS:,}, shorten it")
+    for character in text:
+        if character not in "\n\r\t" and unicodedata.category(character) in ("Cc", "Cs"):
+            raise PromptError(f"the prompt has the control character U+{ord(character):04X}; remove it")
+    return text
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(_check_text)]
+"""Text that a tokenizer and a file can take: no control characters, no half of a surrogate pair."""
+
+
 def _to_media(value: object) -> object:
+    if isinstance(value, str | Path) and "\0" in str(value):
+        raise ValueError("has a NUL character, which no path can hold")
     if isinstance(value, str) and value.startswith(_IN_MEMORY):
         raise ValueError(f"it was footage in memory ({value.removeprefix(_IN_MEMORY)}); save that and name the file")
     return Path(value) if isinstance(value, str) else value
@@ -89,14 +110,18 @@ class Request(Config):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     verb: ClassVar[str]
-    prompt: str = Field(default="", description="Prompt, in English or Chinese.")
+    prompt: Text = Field(default="", description="Prompt, in English or Chinese.")
     height: int | None = Field(default=None, description="Rows of pixels.")
     width: int | None = Field(default=None, description="Columns of pixels.")
     fps: Real | None = Field(default=None, description="Frames per second.")
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="The same seed gives the same video.")
-    num_steps: int | None = Field(default=None, description="Sampling steps; more is slower and finer.")
-    guidance: Real | None = Field(default=None, description="Guidance scale; 1 turns guidance off.")
-    negative: str = Field(default="", description="Negative prompt: content that the video should not show.")
+    num_steps: int | None = Field(
+        default=None, ge=1, le=MAX_STEPS, description="Sampling steps; more is slower and finer."
+    )
+    guidance: Real | None = Field(
+        default=None, ge=0, le=MAX_GUIDANCE, description="Guidance scale; 1 turns guidance off."
+    )
+    negative: Text = Field(default="", description="Negative prompt: content that the video should not show.")
     solver: str | None = Field(default=None, description="Solver of the flow equation, a name in `sampler.SOLVERS`.")
     shift: Real | None = Field(
         default=None, gt=0, le=MAX_SHIFT, description="Shift of noise levels; more spends more steps in the noise."
@@ -217,7 +242,7 @@ class Edit(Request):
 class StoryboardShot(Config):
     """Text and length of one shot. `image` is its first frame; without `cut` the picture continues."""
 
-    text: str
+    text: Text
     seconds: Real = Field(gt=0, le=MAX_FRAMES)
     image: Path | None = None
     cut: bool = True
@@ -240,7 +265,7 @@ class Storyboard(Request):
     """Several shots in order, and a text for all of them: the characters, the time of day, the style."""
 
     verb = "storyboard"
-    text: str = Field(default="", description="Text common to all shots.")
+    text: Text = Field(default="", description="Text common to all shots.")
     shots: tuple[StoryboardShot, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from vitascope.config import Config
-from vitascope.model.diffusion import MAX_STEPS, Spacing
+from vitascope.model.diffusion import Spacing
+from vitascope.types import MAX_GUIDANCE, MAX_STEPS
 from vitascope.video.shape import MAX_FRAMES, MAX_SIDE, MIN_SIDE
 
 MODEL_INDEX = "model_index.json"
@@ -30,7 +31,7 @@ class PipelineConfig(Config):
     reference_fps: float = Field(default=8.0, gt=0, le=240)
     num_steps: int = Field(default=40, ge=1, le=MAX_STEPS)
     solver: str = "multistep"
-    guidance: float = Field(default=4.0, ge=0, le=100)
+    guidance: float = Field(default=4.0, ge=0, le=MAX_GUIDANCE)
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
     guidance_ramp: int = Field(default=0, ge=0, le=8)

@@ -21,7 +21,6 @@ Spacing = Literal["linear", "unipc", "flow_match"]
 """Rule that places a sampler's noise levels before the shift, see `sigma_schedule`."""
 
 LOSS_MIN_SIGMA = 0.05  # smallest divisor in the loss. Source: Li and He 2025 (arXiv:2511.13720)
-MAX_STEPS = 1000  # of sampling
 TRAIN_LEVELS = 1000  # noise levels in the training of models with diffusers' schedulers
 STEP_MIN_SIGMA = 1e-4  # smallest divisor in sampling, so that given rows, with sigma 0, stay finite
 

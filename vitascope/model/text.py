@@ -27,8 +27,8 @@ from vitascope.config import validation_message
 from vitascope.errors import ModelError, PromptError, reason
 from vitascope.files import MAX_JSON_BYTES, read_json, read_small
 from vitascope.kernels.device import CPU, META, without_autocast
+from vitascope.types import MAX_CHARACTERS
 
-MAX_CHARACTERS = 32_000
 _CHARSMAP = re.compile(r'"precompiled_charsmap"\s*:\s*"([^"]*)"')
 _PRECOMPILED = re.compile(r'"type"\s*:\s*"Precompiled"')
 _SPECIAL = re.compile(r"</?s>|<pad>|<unk>|<mask>")  # the tokenizer would read them as special tokens

@@ -72,8 +72,8 @@ def expand_storyboard(endpoint: Endpoint, storyboard: Storyboard, seed: int) -> 
         EndpointError: as `expand`.
     """
     texts = [expand(endpoint, shot.text, seed, context=storyboard.text) for shot in storyboard.shots]
-    shots = [shot.model_copy(update={"text": text}) for shot, text in zip(storyboard.shots, texts, strict=True)]
-    return storyboard.model_copy(update={"shots": tuple(shots)})
+    shots = [shot.replaced(text=text) for shot, text in zip(storyboard.shots, texts, strict=True)]
+    return storyboard.replaced(shots=tuple(shots))
 
 
 def _post(endpoint: Endpoint, body: bytes) -> bytes:

@@ -117,8 +117,8 @@ def expand_storyboard(storyboard: Storyboard, seed: int) -> Storyboard:
         if not _is_open("camera", shot_prompt(storyboard.text, shot.text)):
             closed.add("camera")
         text = _expanded(check_prompt(shot.text), everything, seed, closed)
-        shots.append(shot.model_copy(update={"text": text}))
-    return storyboard.model_copy(update={"shots": tuple(shots)})
+        shots.append(shot.replaced(text=text))
+    return storyboard.replaced(shots=tuple(shots))
 
 
 def _expanded(text: str, everything: str, seed: int, closed: Collection[Topic]) -> str:
