@@ -199,7 +199,7 @@ def make_cases(root: Path, folder: Path) -> dict[str, Callable[[], Result]]:
 
     def network(name: str) -> Path:
         if name not in finished:
-            config = Path("configs") / f"tiny-{name}.toml"
+            config = Path("vitascope/configs") / f"tiny-{name}.toml"
             overrides = [f"data={dataset()}", f"steps={STEPS}"]
             if "\nlog_every" in (root / config).read_text(encoding="utf-8"):
                 overrides.append("log_every=1")

@@ -12,7 +12,7 @@ from vitascope.cli import main
 from vitascope.generate.pipeline import Pipeline
 from vitascope.video import read_video
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "vitascope" / "configs"
 TEXT_ENCODER = Path(__file__).parents[1] / "vitascope" / "models" / "playground" / "text_encoder"
 
 

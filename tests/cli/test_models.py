@@ -29,7 +29,7 @@ def test_a_model_that_is_not_there_is_one_line(
     bundled: list[str],
     said: str,
 ) -> None:
-    from vitascope.hub import find as loading
+    from vitascope.hub import registry as loading
 
     for name in bundled:
         (tmp_path / "models" / name).mkdir(parents=True)

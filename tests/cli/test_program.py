@@ -207,3 +207,48 @@ def test_the_time_left_follows_from_what_this_run_has_done_of_late(
         "clips: 911/1000, 7921 s left",  # one in the last 89 s
         "clips: 917/1000, 830 s left",  # six in the last minute
     ]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_h_is_help_and_help_shows_no_huge_numbers(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*verb, "-h"]) == 0
+    short = capsys.readouterr().out
+    assert cli.main([*verb, "--help"]) == 0
+    assert capsys.readouterr().out == short
+    assert "-h, --help" in short
+    assert "9223372036854775807" not in short
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63), "9" * 20, "9" * 5000, "1.5", "x", ""])
+def test_wrong_seeds_are_one_line(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["generate", "a cat"], ["render", "-o", "x", "--clips", "1"], ["evaluate", "physics"]):
+        assert cli.main([*words, f"--seed={seed}"]) == 2
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [("vitascope tr", "train"), ("vitascope train co", "codec"), ("vitascope generate --see", "--seed")],
+)
+def test_shells_complete_verbs_and_options(line: str, wanted: str) -> None:
+    """Fails when `main` doesn't answer the shell, or a verb's options are only built when it runs."""
+    environment = {
+        "_VITASCOPE_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        done = run_command()
+    assert (done.returncode, done.stdout.split()) == (0, [wanted])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_for_a_shell_is_shown(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: shell)
+    assert cli.main(["--show-completion"]) == 0
+    assert "_VITASCOPE_COMPLETE" in capsys.readouterr().out

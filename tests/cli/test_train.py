@@ -39,6 +39,40 @@ def test_train_passes_config_run_and_overrides_on(
     assert capsys.readouterr().out == f"{run / 'model'}\n{Path('here', 'model')}\n"
 
 
+def test_bundled_configs_are_listed_in_help_and_in_the_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when configs aren't part of the package, or when help and files differ."""
+    from vitascope.cli.train import CODEC_CONFIGS, JUDGE_CONFIGS, TRANSFORMER_CONFIGS
+    from vitascope.config import bundled_configs
+
+    listed = {"codec": CODEC_CONFIGS, "transformer": TRANSFORMER_CONFIGS, "judge": JUDGE_CONFIGS}
+    assert sorted(name for names in listed.values() for name in names) == sorted(bundled_configs())
+    monkeypatch.chdir(tmp_path)
+    for network, names in listed.items():
+        assert cli.main(["train", network, "-h"]) == 0
+        shown = "".join(capsys.readouterr().out.split())
+        assert all(name in shown for name in names)
+        assert cli.main(["train", network, names[0], f"data={tmp_path}/none"]) == 2
+        assert f"{tmp_path}/none" in capsys.readouterr().err
+        assert cli.main(["train", network, "none"]) == 2
+        refused = capsys.readouterr().err
+        assert all(name in refused for name in names)
+
+
+@pytest.mark.parametrize("name", ["tiny-transformer", "playground-transformer"])
+def test_bundled_names_stand_for_folders_of_networks(name: str) -> None:
+    """Fails when a config names a folder of the checkout."""
+    from vitascope.config import find_config, load_config
+    from vitascope.hub.registry import find_part
+    from vitascope.train.transformer_config import TransformerTrainConfig
+
+    config = load_config(name, TransformerTrainConfig, ["vae=playground", "init=playground"])
+    assert find_config(name).is_file()
+    for given, part in ((config.vae, "vae"), (config.text_encoder, "text_encoder"), (config.init, "transformer")):
+        assert (find_part(given, part) / "config.json").is_file()
+
+
 def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Fails when the device is checked only after reading the data or creating the run's folder."""
     (tmp_path / "clips").mkdir()

@@ -93,7 +93,7 @@ def _run_config(network: str) -> type:
     [
         ("vitascope", ["generate", "a cat", "--secondz", "2"]),
         ("vitascope", ["generat", "a cat"]),
-        ("vitascope", ["train", "codec", str(ROOT / "configs/tiny-codec.toml"), "stepz=3"]),
+        ("vitascope", ["train", "codec", "tiny-codec", "stepz=3"]),
         ("make", ["tea"]),
         ("pip", ["install", ".[wurld]"]),
         ("python", ["scripts/house.py", "demo"]),

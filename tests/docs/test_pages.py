@@ -15,7 +15,7 @@ import yaml
 from tests.docs.pages import ROOT, anchors, blocks, name_of, pages, prose
 from vitascope import cli
 
-FOLDERS = ("vitascope", "tests", "scripts", "configs", "docs", "benchmarks", ".github")
+FOLDERS = ("vitascope", "tests", "scripts", "docs", "benchmarks", ".github")
 OTHER_PROGRAMS = {"--extra-index-url", "--logdir", "--strict"}  # options of pip, TensorBoard and mkdocs
 
 
@@ -44,7 +44,7 @@ def test_named_files_exist(page: Path) -> None:
 
 def test_files_named_in_the_code_exist() -> None:
     """Docstrings and messages refer to pages; a renamed page must not leave them behind."""
-    sources = [path for folder in ("vitascope", "scripts", "configs") for path in (ROOT / folder).rglob("*.[pt][yo]*")]
+    sources = [path for folder in ("vitascope", "scripts") for path in (ROOT / folder).rglob("*.[pt][yo]*")]
     named = {name for path in sources for name in re.findall(r"docs/[\w/.-]+\.md", path.read_text(encoding="utf-8"))}
     assert named, "no page is named in the code; is the pattern still right?"
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]

@@ -10,8 +10,8 @@ import pytest
 import vitascope
 from vitascope import cli
 from vitascope.errors import ModelError
-from vitascope.hub.find import find_model, find_part
-from vitascope.hub.registry import load_codec
+from vitascope.hub.find import find_model
+from vitascope.hub.registry import find_part, load_codec
 
 BUNDLED = Path(vitascope.__file__).parent / "models" / "playground"
 

@@ -97,7 +97,7 @@ def test_a_reference_is_cut_from_the_first_picture_and_fits_the_patch():
 
 
 def test_the_bundled_config_has_every_pattern():
-    path = Path(__file__).parents[2] / "configs" / "playground-transformer.toml"
+    path = Path(__file__).parents[2] / "vitascope" / "configs" / "playground-transformer.toml"
     shares = tomllib.loads(path.read_text(encoding="utf-8"))["patterns"]
     assert set(shares) == set(PatternConfig.model_fields)
     assert PatternConfig(**shares).shares["both_ends"] > 0

@@ -32,7 +32,7 @@ from vitascope.kernels.allocator import keep_freed_memory
 app = typer.Typer(
     name="vitascope",
     help="Train and run a video generation model.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of all verbs: contexts inherit it
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -84,12 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, action in _VERBS.items():
         command.add_command(Verb(name, action))
     try:
+        command._main_shell_completion({}, command.name or "vitascope")  # exits if a shell asks for completions
         with _terminable(), command.make_context("vitascope", list(sys.argv[1:] if argv is None else argv)) as context:
             keep_freed_memory()
             command.invoke(context)
             sys.stdout.flush()
     except typer.Exit as stop:
         return stop.exit_code
+    except SystemExit as stop:  # completion ends so
+        return stop.code if isinstance(stop.code, int) else 0
     except typer.TyperException as error:
         return _complain(f"{error.format_message()}{_help_hint(error)}", 2)
     except VitascopeError as error:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitascope.cli.options import MAX_SEED, check_folder, check_positive, check_size_texts, refuse
+from vitascope.cli.options import check_folder, check_positive, check_seed, check_size_texts, refuse
 from vitascope.data.sources import SOURCES, Source
 from vitascope.progress import progress
 
@@ -20,7 +20,7 @@ prepare = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Write the dataset here.", show_default=False)]
-Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed the dataset; clip k depends on it and k.")]
+Seed = Annotated[int | None, typer.Option(callback=check_seed, help="Seed the dataset; clip k depends on it and k.")]
 MixedSizes = Annotated[
     list[str] | None,
     typer.Option(metavar="WxH", callback=check_size_texts, help="Set the size; repeat for a mixture."),

@@ -74,6 +74,13 @@ def check_shift(value: float | None) -> float | None:
     return value
 
 
+def check_seed(value: int | None) -> int | None:
+    """Refuse seeds that a generator can't take."""
+    if value is not None and not 0 <= value <= MAX_SEED:
+        raise typer.BadParameter(f"{value} is not a seed; give a whole number from 0 to 2^63 - 1.")
+    return value
+
+
 def check_size_text(value: str | None) -> str | None:
     """Refuse anything but WIDTHxHEIGHT."""
     if value is not None and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", value, re.ASCII):
@@ -119,7 +126,7 @@ def refuse_unused(options: Mapping[str, object], reason: str) -> None:
             refuse(f"{option} {reason}")
 
 
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Set the seed; the same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(callback=check_seed, help="Set the seed; the same seed gives the same result.")]
 OptionalPrompt = Annotated[str, typer.Argument(help="Describe the video, in English or Chinese.", show_default=False)]
 Size = Annotated[
     str | None, typer.Option(metavar="WxH", callback=check_size_text, help="Set width and height, in pixels.")
@@ -166,7 +173,7 @@ class Common:
     fps: Rate = None
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=MAX_SEED, help="Set the seed; the same seed gives the same video.", show_default="0"),
+        typer.Option(callback=check_seed, help="Set the seed; the same seed gives the same video.", show_default="0"),
     ] = None
     steps: Steps = None
     guidance: Guidance = None

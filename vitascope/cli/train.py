@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,19 @@ train = typer.Typer(
     help="Train a network. To resume, run the same command again.", add_completion=False, rich_markup_mode=None
 )
 
-ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="Read settings from a TOML file.", show_default=False)
-]
+CODEC_CONFIGS = ("playground-codec", "tiny-codec")
+TRANSFORMER_CONFIGS = ("playground-transformer", "tiny-transformer")
+JUDGE_CONFIGS = ("judge", "tiny-judge")
+
+
+def _config_argument(names: tuple[str, ...]) -> Any:
+    text = f"Read settings from a TOML file or a bundled config: {', '.join(names)}."
+    return typer.Argument(metavar="CONFIG", help=text, show_default=False)
+
+
+CodecConfigFile = Annotated[Path, _config_argument(CODEC_CONFIGS)]
+TransformerConfigFile = Annotated[Path, _config_argument(TRANSFORMER_CONFIGS)]
+JudgeConfigFile = Annotated[Path, _config_argument(JUDGE_CONFIGS)]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -39,7 +49,7 @@ DeviceName = Annotated[
 
 @train.command("codec")
 def train_codec(
-    config: ConfigFile, overrides: Overrides = None, out: RunFolder = None, device: DeviceName = None
+    config: CodecConfigFile, overrides: Overrides = None, out: RunFolder = None, device: DeviceName = None
 ) -> None:
     """Train the video compression network and print its folder."""
     run = _run_folder(out, config)
@@ -50,7 +60,7 @@ def train_codec(
 
 @train.command("transformer")
 def train_transformer(
-    config: ConfigFile, overrides: Overrides = None, out: RunFolder = None, device: DeviceName = None
+    config: TransformerConfigFile, overrides: Overrides = None, out: RunFolder = None, device: DeviceName = None
 ) -> None:
     """Train the diffusion transformer and print the model's folder. Generate from it at any checkpoint."""
     run = _run_folder(out, config)
@@ -61,7 +71,7 @@ def train_transformer(
 
 @train.command("judge")
 def train_judge(
-    config: ConfigFile, overrides: Overrides = None, out: RunFolder = None, device: DeviceName = None
+    config: JudgeConfigFile, overrides: Overrides = None, out: RunFolder = None, device: DeviceName = None
 ) -> None:
     """Train the network that reads attributes off videos and captions them, and print its folder."""
     run = _run_folder(out, config)

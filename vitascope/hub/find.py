@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +9,7 @@ from vitascope.config import read_toml
 from vitascope.errors import ConfigError, ModelError
 from vitascope.hub.card import MODEL_INDEX
 from vitascope.hub.download import download, is_hub_id
-from vitascope.hub.registry import load_codec, load_model
-
-RUN_CONFIG = "config.toml"  # in the folder of every training run
+from vitascope.hub.registry import RUN_CONFIG, load_codec, load_model, local_folder, unknown_model
 
 
 def find_model(model: str | Path, *, part: Literal["", "vae"] = "", weights: bool = True) -> Path:
@@ -26,58 +22,11 @@ def find_model(model: str | Path, *, part: Literal["", "vae"] = "", weights: boo
     Raises:
         ModelError: no such model, a file, or a run without a checkpoint or of another network.
     """
-    if folder := _local(model):
+    if folder := local_folder(model):
         return _of_run(folder, part) if (folder / RUN_CONFIG).is_file() else folder
     if isinstance(model, str) and is_hub_id(model):
         return _downloaded(model, part, weights=weights)
-    raise _unknown(model)
-
-
-def find_part(model: str | Path, part: Literal["vae", "text_encoder", "transformer", "judge"]) -> Path:
-    """The folder of one network: of a bundled model's name, a model's or a training run's folder, or a folder itself.
-
-    Raises:
-        ModelError: no such folder, or a run that hasn't written this network.
-    """
-    folder = _bundled() / "judge" if (str(model), part) == ("judge", "judge") else _local(model)
-    if folder is None:
-        raise _unknown(model)
-    for place in (folder / "model" / part, folder / part):
-        if place.is_dir():
-            return place
-    if (folder / RUN_CONFIG).is_file():
-        raise ModelError(f"run {folder} has no {part}; name another folder, or wait for the run's first checkpoint")
-    return folder
-
-
-def _bundled() -> Path:
-    return Path(str(resources.files("vitascope"))) / "models"
-
-
-def _names() -> list[str]:
-    return sorted(path.parent.name for path in _bundled().glob(f"*/{MODEL_INDEX}"))
-
-
-def _local(model: str | Path) -> Path | None:
-    """The folder of a bundled name or of a path; None if neither exists. A path may begin with `~`."""
-    if str(model) in _names():
-        return _bundled() / str(model)
-    try:
-        path = Path(model).expanduser()
-    except RuntimeError:  # no such user
-        return None
-    if not os.path.lexists(path):
-        return None
-    if not path.is_dir():
-        kind = "a file" if path.exists() else "a link to a missing file"
-        raise ModelError(f"model {str(model)!r} is {kind}; give a model's folder")
-    return path
-
-
-def _unknown(model: str | Path) -> ModelError:
-    names = _names()
-    known = f"a folder, or one of {', '.join(names)}" if names else "a model's folder; no model is bundled here"
-    return ModelError(f"no model {str(model)!r}: give {known}")
+    raise unknown_model(model)
 
 
 def _downloaded(model: str, part: Literal["", "vae"], *, weights: bool) -> Path:

@@ -5,10 +5,12 @@ To add a codec, a transformer or a text encoder, write an opener for its folder 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -26,6 +28,8 @@ from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, open_network
 from vitascope.kernels.device import CPU
 from vitascope.model.text import PromptEncoder, TextEncoder, read_bert_config
 from vitascope.model.transformer import Transformer, TransformerConfig
+
+RUN_CONFIG = "config.toml"  # in the folder of every training run
 
 OpenedT = TypeVar("OpenedT")
 
@@ -201,6 +205,58 @@ def load_text_encoder(
         tokenizer_folder = folder if (folder / "tokenizer.json").is_file() else folder.parent / "tokenizer"
     encoder = _open_text_encoder(folder, tokenizer_folder)
     return encoder.load(device, dtype) if weights else encoder.empty(dtype)
+
+
+def find_part(model: str | Path, part: Literal["vae", "text_encoder", "transformer", "judge"]) -> Path:
+    """The folder of one network: of a bundled model's name, a model's or a training run's folder, or a folder itself.
+
+    Raises:
+        ModelError: no such folder, or a run that hasn't written this network.
+    """
+    folder = _bundled() / "judge" if (str(model), part) == ("judge", "judge") else local_folder(model)
+    if folder is None:
+        raise unknown_model(model)
+    for place in (folder / "model" / part, folder / part):
+        if place.is_dir():
+            return place
+    if (folder / RUN_CONFIG).is_file():
+        raise ModelError(f"run {folder} has no {part}; name another folder, or wait for the run's first checkpoint")
+    return folder
+
+
+def _bundled() -> Path:
+    return Path(str(resources.files("vitascope"))) / "models"
+
+
+def _names() -> list[str]:
+    return sorted(path.parent.name for path in _bundled().glob(f"*/{MODEL_INDEX}"))
+
+
+def local_folder(model: str | Path) -> Path | None:
+    """The folder of a bundled name or of a path; None if neither exists. A path may begin with `~`.
+
+    Raises:
+        ModelError: a file, or a link to nothing.
+    """
+    if str(model) in _names():
+        return _bundled() / str(model)
+    try:
+        path = Path(model).expanduser()
+    except RuntimeError:  # no such user
+        return None
+    if not os.path.lexists(path):
+        return None
+    if not path.is_dir():
+        kind = "a file" if path.exists() else "a link to a missing file"
+        raise ModelError(f"model {str(model)!r} is {kind}; give a model's folder")
+    return path
+
+
+def unknown_model(model: str | Path) -> ModelError:
+    """The error of a name that is neither bundled nor a folder."""
+    names = _names()
+    known = f"a folder, or one of {', '.join(names)}" if names else "a model's folder; no model is bundled here"
+    return ModelError(f"no model {str(model)!r}: give {known}")
 
 
 def _part(folder: Path, name: str) -> Path:

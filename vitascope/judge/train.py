@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitascope.config import load_config
 from vitascope.data.clips import Clip, Reader
 from vitascope.errors import DatasetError
+from vitascope.hub.registry import find_part
 from vitascope.hub.weights import save_network
 from vitascope.judge.batches import PADDING, JudgeBatch, JudgeBatches, true_sentence
 from vitascope.judge.calibration import (
@@ -60,7 +61,7 @@ class JudgeTask:
             self.model = Judge(config.judge.model_copy(update={"tokens": tokens}))
             self.head = GroundingHead(config.judge.width)
         if config.init:
-            load_compatible(self.model, Judge.load(config.init))
+            load_compatible(self.model, Judge.load(find_part(config.init, "judge")))
         self.networks: dict[str, nn.Module] = {"model": self.model, "grounding_head": self.head}
         self.word_weights = action_weights(self.model.vocabulary, config.action_weight).to(self.compute.device)
         self.accuracy: Figures = {}  # on the validation clips, as last measured

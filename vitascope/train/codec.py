@@ -29,7 +29,7 @@ from vitascope.codec.streaming import encode_video, reconstruct, to_signal
 from vitascope.config import Config, load_config
 from vitascope.data.clips import Clip, Reader, pick
 from vitascope.errors import DatasetError
-from vitascope.hub.registry import load_codec
+from vitascope.hub.registry import find_part, load_codec
 from vitascope.hub.weights import copy_weights, save_network
 from vitascope.kernels.device import device_of
 from vitascope.progress import announce, with_progress
@@ -149,7 +149,7 @@ class CodecTask:
             self.adversary = Discriminator() if config.loss.adversarial else None
         nn.utils.convert_conv3d_weight_memory_format(self.model, torch.channels_last_3d)  # oneDNN's fast path on a CPU
         if config.init:
-            copy_weights(self.model, load_codec(Path(config.init)), config.init)
+            copy_weights(self.model, load_codec(find_part(config.init, "vae")), config.init)
         if config.decoder_only:
             for frozen in (self.model.encoder, self.model.to_moments):
                 frozen.requires_grad_(False)
@@ -227,7 +227,7 @@ class CodecTask:
         assert isinstance(ema, Codec)
         folder, config = run / "vae", self.config
         if config.decoder_only:
-            save_network(ema, load_codec(Path(config.init), weights=False).config, folder)
+            save_network(ema, load_codec(find_part(config.init, "vae"), weights=False).config, folder)
             return folder
         is_last = step >= config.steps
         picked = pick(self.clips, NUM_MEASURED, config.seed) if is_last else self.validation[:NUM_MEASURED_EARLY]

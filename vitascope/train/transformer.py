@@ -22,7 +22,7 @@ from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError
 from vitascope.files import replacing_folder, sha256
 from vitascope.generate.pipeline import Pipeline
-from vitascope.hub.registry import load_codec, load_text_encoder, load_transformer
+from vitascope.hub.registry import find_part, load_codec, load_text_encoder, load_transformer
 from vitascope.hub.weights import copy_weights, save_network
 from vitascope.kernels.device import CPU, to_device
 from vitascope.model.diffusion import velocity_loss
@@ -55,14 +55,14 @@ class TransformerTask:
         self.config, self.compute = config, Compute.of(config)
         self.clips, self.validation = clips, validation
         device = self.compute.device
-        self.codec = load_codec(Path(config.vae), device=device).requires_grad_(False)
-        self.text_encoder = load_text_encoder(Path(config.text_encoder), device=device)
+        self.codec = load_codec(find_part(config.vae, "vae"), device=device).requires_grad_(False)
+        self.text_encoder = load_text_encoder(find_part(config.text_encoder, "text_encoder"), device=device)
         _check_shapes(config, self.codec, self.text_encoder)
         with seeded(config.seed):  # PyTorch's layers draw weights that are then replaced
             self.model = Transformer(config.transformer, torch.Generator().manual_seed(config.seed))
         self.model.recompute_blocks = config.recompute_blocks
         if config.init and not config.init_vae:
-            copy_weights(self.model, load_transformer(Path(config.init)), config.init)
+            copy_weights(self.model, load_transformer(find_part(config.init, "transformer")), config.init)
         self.networks: dict[str, nn.Module] = {"model": self.model}
         self._has_exported = False
 
@@ -98,10 +98,10 @@ class TransformerTask:
         )
         videos, patch = list(reader.read_all(picked)), self.config.transformer.patch
         announce("refitting to the codec")
-        learned = load_transformer(Path(self.config.init))
+        learned = load_transformer(find_part(self.config.init, "transformer"))
         before, after = (
             first_frame_tokens(codec, videos, patch).to(CPU)
-            for codec in (load_codec(Path(self.config.init_vae), device=self.compute.device), self.codec)
+            for codec in (load_codec(find_part(self.config.init_vae, "vae"), device=self.compute.device), self.codec)
         )
         refit(self.model, learned, before, after)
 
@@ -171,8 +171,9 @@ class TransformerTask:
         """Encoded clips, cached in the dataset's folder. Unreadable ones are left out."""
         config, data = self.config, Path(self.config.data)
         # the codec's config holds the weights' digest and the normalisation of latents
-        latents = f"latents-{sha256(Path(config.vae) / 'config.json')[:12]}"
-        texts = f"text-{sha256(Path(config.text_encoder) / 'model.safetensors')[:12]}"
+        vae, text_encoder = find_part(config.vae, "vae"), find_part(config.text_encoder, "text_encoder")
+        latents = f"latents-{sha256(vae / 'config.json')[:12]}"
+        texts = f"text-{sha256(text_encoder / 'model.safetensors')[:12]}"
         encoder = ClipEncoder(
             self.codec, data / latents / name, self.text_encoder, data / texts / name, config.captions_per_language
         )
@@ -205,8 +206,8 @@ def export(
 
     With `reuse`, codec, text encoder and tokenizer are taken from the folder that is there.
     """
-    text_encoder = Path(config.text_encoder)
-    sources = {"vae": Path(config.vae), "text_encoder": text_encoder, "tokenizer": _tokenizer(text_encoder)}
+    vae, text_encoder = find_part(config.vae, "vae"), find_part(config.text_encoder, "text_encoder")
+    sources = {"vae": vae, "text_encoder": text_encoder, "tokenizer": _tokenizer(text_encoder)}
     pipeline = config.pipeline.model_copy(update={"training": {**config.pipeline.training, **training}})
     index = {
         "_class_name": "VitascopePipeline",

@@ -13,11 +13,12 @@ from vitascope.train.run import RunConfig
 class TransformerTrainConfig(RunConfig):
     """Settings of a transformer run.
 
-    `vae` and `text_encoder` are folders; the folder `tokenizer` is next to the latter. `init` is the folder of a
-    transformer to start from. `init_vae` is the codec of `init`, if that isn't `vae`: the first and last layers are
-    then refitted. `max_latent_frames` cuts clips to their first latent frames; 1 trains on images. `storyboards` is the
-    probability that a clip of several shots has one text per shot. `compile` compiles the blocks with torch.compile.
-    `recompute_blocks` saves memory: the backward pass computes the blocks again.
+    `vae`, `text_encoder` and `init`, a transformer to start from, are folders of a network, a model or a run, or a
+    bundled model's name. The folder `tokenizer` is next to the text encoder's. `init_vae` is the codec of `init`, if
+    that isn't `vae`: the first and last layers are then refitted. `max_latent_frames` cuts clips to their first
+    latent frames; 1 trains on images. `storyboards` is the probability that a clip of several shots has one text per
+    shot. `compile` compiles the blocks with torch.compile. `recompute_blocks` saves memory: the backward pass
+    computes the blocks again.
     """
 
     vae: str

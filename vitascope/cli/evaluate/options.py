@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitascope.cli.options import MAX_SEED, MODEL_HELP, check_folder, refuse
+from vitascope.cli.options import MODEL_HELP, check_folder, check_seed, refuse
 
 if TYPE_CHECKING:
     from vitascope.evaluate.report import Report
@@ -26,7 +26,7 @@ OptionalModel = Annotated[
 ]
 OptionalSeed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result.", show_default="0"),
+    typer.Option("--seed", callback=check_seed, help="The same seed gives the same result.", show_default="0"),
 ]
 Judge = Annotated[
     Path | None, typer.Option("--judge", metavar="DIR", help="Read with this judge.", show_default="the bundled one")
