@@ -37,6 +37,10 @@ class DeviceError(VitascopeError):
     """Device or number format that this machine lacks."""
 
 
+class FolderInUseError(VitascopeError):
+    """Folder that another command writes into."""
+
+
 class Terminated(BaseException):
     """SIGTERM as an exception, so that files being written are removed, or finished, on the way out."""
 

@@ -1,82 +1,302 @@
-"""Files: atomic writes (to a temporary name in the same folder, synced, then renamed) and JSON of unknown origin."""
+"""Files and folders: atomic replacement, locks, and JSON of unknown origin.
+
+A replacement is written to a temporary name in the same folder, synced, then renamed.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import stat
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from vitascope.errors import ModelError, reason
+from vitascope.errors import FolderInUseError, ModelError, VitascopeError, reason
 
+LOCK = ".lock"
+LOCKED_BYTE = 1 << 20  # on Windows; other processes can't read a locked byte
+READ_ATTEMPTS = 20
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_JSON_BYTES = 64 << 20
 MAX_JSON_DEPTH = 64  # nested lists and objects; deeper ones exhaust the stack of what reads them
+
+_OURS = re.compile(r"\.[0-9a-f]{16}\.tmp(\.\w+)?")  # temporary files and folders
+_LEFTOVER = re.compile(r"\..+\.tmp(\.\w+)?|\.tmp\w{6}")  # also those of safetensors and of earlier versions
+_OLD = re.compile(r"\.(.+?)(?:\.[0-9]+)?\.old\.tmp")  # a folder that was about to be replaced
+
+T = TypeVar("T")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Temporary path in the same folder with the same suffix. It replaces `path` on exit and is removed on an error."""
+    """Temporary file in the same folder with the same suffix. It replaces `path` on exit and is removed on an error.
+
+    An interruption at any moment leaves the old file or the new one. The new file's mode follows the umask.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        f".{secrets.token_hex(8)}.tmp{path.suffix}"
-    )  # short, so that the longest allowed name works
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")  # short: the longest allowed name works
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if os.name == "nt":  # Windows doesn't rename an open file
+            os.close(descriptor)
+        else:
+            _try_lock(descriptor)  # tells `remove_leftovers` that the file is in use
+        with _naming(path):
+            yield temporary
+            temporary.chmod(mode)
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        if os.name != "nt":
+            os.close(descriptor)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Empty temporary folder in the same parent. It replaces `path` on exit and is removed on an error."""
+    """Empty temporary folder in the same parent. It replaces `path` on exit and is removed on an error.
+
+    An interruption at any moment leaves the old folder or the new one, whole. Where the system can't exchange two
+    folders, the old one may have another name for a moment: `standing_folder` finds it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            sync(file)
-        sync(temporary)
-        if path.exists():  # a folder can't be renamed onto another: the old one stays complete until the last moment
-            path.replace(old)
-        try:
-            temporary.replace(path)
-        except OSError:
-            if old.exists():
-                old.replace(path)
-            raise
-        sync(path.parent)
+        with _naming(path):
+            yield temporary
+            for file in temporary.rglob("*"):
+                sync(file)
+            sync(temporary)
+            _replace_folder(path, temporary)
+            sync(path.parent)
     finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _remove(temporary)
 
 
-def remove_leftovers(folder: Path, idle_seconds: float = 3600.0) -> None:
-    """Remove temporary files that killed processes left in a folder; recent ones may still be in use and stay."""
-    for path in folder.glob(".*.tmp*"):
-        with suppress(FileNotFoundError):  # its owner removed it
-            if path.is_file() and time.time() - path.stat().st_mtime > idle_seconds:
-                path.unlink()
+def standing_folder(path: Path) -> Path:
+    """`path`, or the complete folder with another name that a killed `replacing_folder` left in its place."""
+    old = _old_folder(path)
+    return old if not path.exists() and old.is_dir() else path
+
+
+def read_stable(folder: Path, read: Callable[[Path], T]) -> T:
+    """Result of `read(folder)`, from one version of a folder that `replacing_folder` may replace meanwhile.
+
+    Raises:
+        ModelError: the folder was replaced during each of many attempts; further errors are those of `read`.
+    """
+    for _ in range(READ_ATTEMPTS):
+        before, standing = _identity(folder), standing_folder(folder)
+        try:
+            value = read(standing)
+        except (VitascopeError, OSError):
+            if _identity(folder) == before:
+                raise
+            continue
+        if _identity(folder) == before:
+            return value
+    raise ModelError(f"{folder} was replaced {READ_ATTEMPTS} times while it was read; try again")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        return (status := folder.stat()).st_dev, status.st_ino
+    except OSError:
+        return None
+
+
+def _old_folder(path: Path) -> Path:
+    return path.parent / f".{path.name}.old.tmp"  # also of "."
+
+
+def _replace_folder(path: Path, new: Path) -> None:
+    """Rename `new` to `path`; a folder that is there is removed after that."""
+    old = _old_folder(path)
+    if not os.path.lexists(path):
+        new.rename(path)
+    elif not _exchange(new, path):
+        _remove(old)
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+    _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders' names in one step; False if the system can't."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    if hasattr(library, "renameat2"):  # Linux; -100 is AT_FDCWD, 2 is RENAME_EXCHANGE
+        failed = library.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2)
+    elif hasattr(library, "renamex_np"):  # macOS; 2 is RENAME_SWAP
+        failed = library.renamex_np(os.fsencode(one), os.fsencode(other), 2)
+    else:
+        return False
+    if failed and ctypes.get_errno() not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
+    return not failed
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if there is one and the system allows it."""
+    with suppress(OSError):
+        path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the file's name to errors such as a full disk's, which name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+        raise
+
+
+def remove_leftovers(folder: Path, *, is_locked: bool = False) -> None:
+    """Remove temporary files and folders that killed processes left in a folder.
+
+    Without a lock on the folder, files of live processes stay; with it, nothing temporary is in use.
+    """
+    for path in list(folder.glob(".*tmp*")) if folder.is_dir() else ():
+        if is_locked and (match := _OLD.fullmatch(path.name)) and not (original := folder / match[1]).exists():
+            path.rename(original)
+        elif (is_locked and _LEFTOVER.fullmatch(path.name)) or (_OURS.fullmatch(path.name) and _is_abandoned(path)):
+            _remove(path)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """True if no process writes to a temporary file."""
+    try:
+        age = time.time() - path.stat().st_mtime
+        if os.name == "nt" or not path.is_file():
+            return age > 24 * 3600
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return age > 60 and _try_lock(descriptor)  # a new file's writer may still be about to lock it
+        finally:
+            os.close(descriptor)
+    except OSError:  # its owner removed it, or it is another user's
+        return False
+
+
+@contextmanager
+def lock_folder(folder: Path, *parts: str, wait: bool = False) -> Iterator[None]:
+    """Exclusive use of a folder, which is created if missing, until the block or the process ends.
+
+    Leftovers of killed processes are removed first, from the folder and its subfolders `parts`.
+
+    Raises:
+        FolderInUseError: another command uses the folder. With `wait`, its end is awaited instead.
+    """
+    is_new = not folder.exists()
+    descriptor = _lock_file(folder / LOCK, wait=wait)
+    try:
+        for part in ("", *parts):
+            remove_leftovers(folder / part, is_locked=True)
+        yield
+    finally:
+        if os.name == "nt":  # Windows doesn't remove an open file
+            os.close(descriptor)
+            _remove(folder / LOCK)
+        else:
+            _remove(folder / LOCK)
+            os.close(descriptor)
+        if is_new:
+            with suppress(OSError):  # not empty: the usual case
+                folder.rmdir()
+
+
+def _lock_file(path: Path, *, wait: bool) -> int:
+    """Descriptor of a lock file that this process has locked."""
+    is_noted = False
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if _try_lock(descriptor):
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    with suppress(OSError):  # a full disk; the number is only for messages
+                        os.ftruncate(descriptor, 0)
+                        os.write(descriptor, str(os.getpid()).encode())
+                    return descriptor
+            os.close(descriptor)  # the last user removed the file before it was locked here
+            continue
+        holder = os.read(descriptor, 20).decode("ascii", "replace")
+        os.close(descriptor)
+        in_use = f"{path.parent} is in use by another command (process {holder or 'unknown'})"
+        if not wait:
+            raise FolderInUseError(f"{in_use}; wait until it ends, or choose another folder")
+        if not is_noted:
+            print(f"{in_use}; waiting until it ends", file=sys.stderr, flush=True)
+        is_noted = True
+        time.sleep(0.5)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False if another process has locked it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL):
+            return True  # a file system without locks
+        raise
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file whose mode follows the umask. Not atomic: use `replacing` or `replacing_folder`.
+
+    Raises:
+        OSError: the file can't be written, such as on a full disk.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)  # safetensors 0.8 creates files as 0600
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
+    except SafetensorError as error:  # it holds the system's error as text only
+        code = re.search(r"\(os error ([0-9]+)\)", str(error))
+        number = int(code[1]) if code else errno.EIO
+        raise OSError(number, os.strerror(number) if code else reason(error), str(path)) from None
+    path.chmod(mode)
 
 
 def sha256(path: Path) -> str:
@@ -89,7 +309,7 @@ def sync(path: Path) -> None:
     """Flush a file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows can't open a folder for syncing
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

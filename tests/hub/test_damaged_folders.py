@@ -18,7 +18,7 @@ import vitascope
 from vitascope.errors import ModelError
 from vitascope.hub.registry import load_codec, load_text_encoder, load_transformer
 from vitascope.hub.wan.transformer import save_wan_transformer
-from vitascope.hub.weights import SHARD_INDEX
+from vitascope.hub.weights import MANIFEST, SHARD_INDEX
 from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
 from vitascope.model.transformer import Transformer, TransformerConfig
 
@@ -34,6 +34,7 @@ CONFIG = TransformerConfig(
 def folder(tmp_path) -> Path:
     path = tmp_path / "transformer"
     save_wan_transformer(Transformer(CONFIG, torch.Generator().manual_seed(0)), path)
+    (path / MANIFEST).unlink()  # as other projects' folders are; tests/hub/test_manifest.py tests ours
     return path
 
 

@@ -13,7 +13,7 @@ from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ConfigError, ModelError
 from vitascope.files import sha256
 from vitascope.hub.registry import load_codec
-from vitascope.hub.weights import WEIGHTS_FILE, open_network, save_network, torch_dtype
+from vitascope.hub.weights import MANIFEST, WEIGHTS_FILE, open_network, save_network, torch_dtype
 
 CONFIG = CodecConfig(latent_channels=4, base_width=8)
 
@@ -28,6 +28,7 @@ def folder(tmp_path: Path) -> Path:
 def change_config(folder: Path, **changes: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    (folder / MANIFEST).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(("dtype", "exact"), [(torch.float32, True), (torch.float16, False)])
@@ -43,7 +44,7 @@ def test_a_saved_network_comes_back(tmp_path, dtype, exact):
 
 
 def test_the_folder_is_laid_out_as_diffusers_does(folder):
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", WEIGHTS_FILE]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", WEIGHTS_FILE, MANIFEST]
     tree = json.loads((folder / "config.json").read_text())
     assert tree["_class_name"] == "VitascopeCodec"
     assert tree["_sha256"] == sha256(folder / WEIGHTS_FILE)
@@ -77,6 +78,7 @@ def test_tensors_that_do_not_fit_are_refused(folder, change):
 
 
 def test_missing_files_are_named(folder, tmp_path):
+    (folder / MANIFEST).unlink()
     with pytest.raises(ModelError, match=r"config\.json is missing"):
         load_codec(tmp_path / "nowhere")
     (folder / WEIGHTS_FILE).unlink()
@@ -87,6 +89,7 @@ def test_missing_files_are_named(folder, tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
 def test_a_config_that_is_no_json_object_is_refused(folder, text):
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (folder / MANIFEST).unlink()
     with pytest.raises(ModelError, match=r"config\.json"):
         load_codec(folder)
 

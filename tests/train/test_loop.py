@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vitascope.errors import FolderInUseError, ModelError
 from vitascope.train.events import open_events
 from vitascope.train.loop import Loss, StatusLine, Trainer
 from vitascope.train.run import Compute, RunConfig, seeded, step_generator
@@ -122,6 +124,88 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_step_and_clips(bad,
     for network in (trainer.model, trainer.ema):
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(not optimizer.state for optimizer in trainer.optimizers)
+
+
+def test_the_clip_whose_data_are_not_finite_is_named_first():
+    """Fails when a bad clip hides behind "and n more"."""
+    trainer = Trainer(LineTask(config()))
+    x = rows(40)
+    x[33, 2] = float("nan")
+    batch = Rows(x, tuple(f"{k:03d}" for k in range(40)))
+    with pytest.raises(FloatingPointError, match=r"clips 033, .* and 32 more; .* the data of 033, which is not finite"):
+        update(trainer, 0, [batch])
+
+
+def test_weights_that_an_update_made_infinite_stop_the_run_before_they_are_saved(tmp_path):
+    """Fails when a checkpoint or an export follows an optimizer's step unseen."""
+    task = LineTask(config(checkpoint_every=2))
+    trainer = Trainer(task)
+    original = trainer.update
+
+    def update_badly(step: int, batches: Any) -> Any:
+        figures = original(step, batches)
+        if step == 3:
+            task.model[1].weight.data[0, 1] = float("nan")
+        return figures
+
+    trainer.update = update_badly
+    with pytest.raises(FloatingPointError, match=r"no checkpoint is written at step 4: 1 of the 4 values of model\."):
+        trainer.run(tmp_path)
+    assert task.exported == [2]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000002"]
+
+
+def test_a_loss_after_infinite_weights_blames_the_weights_and_not_the_clips():
+    trainer = Trainer(LineTask(config()))
+    trainer.model[1].weight.data[0, 1] = float("inf")
+    with pytest.raises(
+        FloatingPointError, match=r"step 5 can't be computed after an earlier step: .* model\.1\.weight"
+    ):
+        update(trainer, 5, [Rows(rows(2))])
+
+
+def test_a_second_trainer_on_a_folder_is_refused(tmp_path):
+    first, second = LineTask(config()), LineTask(config())
+
+    def validate(ema: nn.Module, picture: Path) -> dict[str, float]:
+        with pytest.raises(FolderInUseError, match="in use by another command"):
+            Trainer(second).run(tmp_path)
+        return {"score": 1.0}
+
+    first.validate = validate
+    Trainer(first).run(tmp_path)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == sorted(record["step"] for record in records)
+    assert not second.exported
+    assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on file sizes")
+def test_a_full_disk_stops_a_run_that_goes_on_later(tmp_path):
+    """A limit on file sizes stands for the full disk. Fails with safetensors' own error, or if a half file stays."""
+    import resource
+
+    task = LineTask(config(checkpoint_every=2))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Trainer(task).run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [path for path in tmp_path.rglob(".*") if path.name != ".lock"]
+    Trainer(LineTask(config(checkpoint_every=2))).run(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000008", "step_00000010"]
+
+
+def test_a_checkpoint_of_another_network_is_one_line(tmp_path):
+    trainer = Trainer(LineTask(config(steps=1)))
+    trainer.run(tmp_path)
+    found = trainer.checkpoint(1)
+    del found.tensors["ema"]["0.weight"]
+    with pytest.raises(ModelError, match=r"the checkpoint of step 1 doesn't fit this line \(") as raised:
+        trainer.restore(found)
+    assert "\n" not in str(raised.value)
 
 
 def test_an_adversary_that_is_not_finite_stops_the_step_too():

@@ -29,12 +29,13 @@ KILLED = """
 import os, signal, sys
 from vitascope.train import codec, run
 
-def dying_sha256(path, original=run.sha256):
-    if "step_00000006" in str(path):
+def dying(folder, original=run.write_manifest, calls=[]):
+    calls.append(folder)
+    if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return original(path)
+    return original(folder)
 
-run.sha256 = dying_sha256
+run.write_manifest = dying
 codec.train(sys.argv[1], sys.argv[2])
 """
 
@@ -126,7 +127,9 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(codec_con
     with (killed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "l1": 0.1')  # as a killed process leaves its last line
     assert [path.name for path in (killed / "checkpoints").glob("step_*")] == ["step_00000003"]
+    assert len(list((killed / "checkpoints").iterdir())) == 2  # a leftover
     codec.train(codec_config, killed)
+    assert not list(killed.rglob(".*"))  # neither leftovers nor a lock
     assert_same_run(whole_codec_run, killed, 6, CODEC_WEIGHTS)
 
 

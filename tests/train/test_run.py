@@ -56,6 +56,54 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert newest.step == 10
 
 
+@pytest.mark.parametrize("stray", ["step_00000020", "step_99999999", "step_99", "step_0000000012", "step_x", "step_"])
+def test_a_stray_or_damaged_checkpoint_never_costs_a_good_one(tmp_path, stray, capsys):
+    """Fails when checkpoints are purged by name: what sorts last stays, and the good ones go."""
+    folder = tmp_path / "checkpoints"
+    for name in (stray, f"{stray}.copy"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.safetensors").write_bytes(b"damaged")
+    run = Run(tmp_path, config())
+    assert run.resume() is None
+    for step in (4, 6, 10):
+        run.save(checkpoint(step), keep=1)
+        newest = run.resume()
+        assert newest is not None
+        assert newest.step == step
+    assert {path.name for path in folder.iterdir()} == {"step_00000010", stray, f"{stray}.copy"}
+
+
+def test_a_damaged_checkpoint_does_not_count_as_kept(tmp_path):
+    run = Run(tmp_path, config())
+    for step in (2, 4):
+        run.save(checkpoint(step))
+    (tmp_path / "checkpoints" / "step_00000004" / "state.json").write_text("{}")
+    Run(tmp_path, config()).save(checkpoint(6))
+    newest = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert newest == ["step_00000002", "step_00000004", "step_00000006"]
+    Run(tmp_path, config()).save(checkpoint(8))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000006", "step_00000008"]
+
+
+def test_a_checkpoint_under_another_steps_name_is_refused(tmp_path):
+    path = Run(tmp_path, config()).save(checkpoint(3))
+    path.rename(path.with_name("step_00000009"))
+    with pytest.raises(ModelError, match="it holds step 3"):
+        read_checkpoint(path.with_name("step_00000009"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_checkpoint_that_is_not_finite_is_not_written(tmp_path, bad):
+    """Fails when weights or optimizer state are saved unseen."""
+    run = Run(tmp_path, config())
+    run.save(checkpoint(2))
+    for group in ("model", "ema", "optimizer_0"):
+        tensors = {"model": {"w": torch.zeros(3)}, group: {"w": torch.tensor([0.0, bad])}}
+        with pytest.raises(FloatingPointError, match=rf"step 4: 1 of the 2 values of {group}\.w are not finite"):
+            run.save(Checkpoint(4, tensors, {}))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000002"]
+
+
 def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path):
     run = Run(tmp_path, config())
     run.save(checkpoint(2))

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video
 from vitascope.data.clips import Clip, Reader, shot_prompts
-from vitascope.errors import PromptError
-from vitascope.files import replacing
+from vitascope.errors import PromptError, reason
+from vitascope.files import lock_folder, replacing, write_tensors
 from vitascope.kernels.device import CPU
 from vitascope.model.text import PromptEncoder
 from vitascope.progress import progress
@@ -39,36 +39,43 @@ def cached_latents(
     """Latent of each clip, float16 on the CPU; None for unreadable clips.
 
     Latents that the folder lacks, also those of clips whose media have changed, are encoded and written, one shard at a
-    time. The folder must belong to this codec and dataset alone: name it after the codec's digest.
+    time. The folder must belong to this codec and dataset alone: name it after the codec's digest. Damaged shards are
+    encoded again, with a note.
+
+    Raises:
+        FloatingPointError: a clip's latent is not finite.
     """
+    with _claimed(folder):
+        return _latents(codec, clips, folder, reader, on_progress)
+
+
+def _latents(
+    codec: Codec,
+    clips: Sequence[Clip],
+    folder: Path,
+    reader: Reader,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[Float[Tensor, "c _t _h _w"] | None]:
     latents: list[Tensor | None] = []
     for start in range(0, len(clips), CLIPS_PER_SHARD):
         part = clips[start : start + CLIPS_PER_SHARD]
         shard = folder / f"latents_{start // CLIPS_PER_SHARD:05d}.safetensors"
         keys = [clip.fingerprint() for clip in part]
-        stored = _read_latents(shard)
+        stored, _ = _read_shard(shard)
         found = {key: stored[key] for key in keys if key in stored}
         num_found = len(found)
         for number, (key, clip) in enumerate(zip(keys, part, strict=True)):
             video = None if key in found else reader.read(clip)
             if video is not None:
                 found[key] = encode_video(codec, video).to(CPU, torch.float16).contiguous()
+                if not found[key].isfinite().all():
+                    raise FloatingPointError(f"clip {clip.id}: its latent is not finite in float16; check the clip")
             if on_progress is not None:
                 on_progress(start + number + 1, len(clips))
         if len(found) > num_found:
-            with replacing(shard) as temporary:
-                save_file(found, temporary)
+            _write_shard(shard, found, {})
         latents += map(found.get, keys)
     return latents
-
-
-def _read_latents(path: Path) -> dict[str, Tensor]:
-    if not path.exists():
-        return {}
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        return {}  # a damaged shard is encoded again
 
 
 def cached_text_states(
@@ -80,8 +87,18 @@ def cached_text_states(
     """States of each clip's texts, float16 on the CPU.
 
     States that the folder lacks are encoded and written, one shard at a time. The folder must belong to this text
-    encoder and dataset alone: name it after the encoder's digest.
+    encoder and dataset alone: name it after the encoder's digest. Damaged shards are encoded again, with a note.
     """
+    with _claimed(folder):
+        return _text_states(encoder, texts_of_clips, folder, on_progress)
+
+
+def _text_states(
+    encoder: PromptEncoder,
+    texts_of_clips: Sequence[Sequence[str]],
+    folder: Path,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[list[States]]:
     states: list[list[States]] = []
     for start in range(0, len(texts_of_clips), CLIPS_PER_SHARD):
         part = texts_of_clips[start : start + CLIPS_PER_SHARD]
@@ -92,8 +109,7 @@ def cached_text_states(
         if found is None:
             found = _encode_texts(encoder, texts)
             tensors = {"states": torch.cat(found), "lengths": torch.tensor([len(state) for state in found])}
-            with replacing(shard) as temporary:
-                save_file(tensors, temporary, metadata={"captions_sha256": digest})
+            _write_shard(shard, tensors, {"captions_sha256": digest})
         remaining = iter(found)
         states += [[next(remaining) for _ in of_clip] for of_clip in part]
         if on_progress is not None:
@@ -121,15 +137,49 @@ def _states_or_none(encoder: PromptEncoder, text: str) -> States:
 
 def _read_states(path: Path, digest: str) -> list[States] | None:
     """States in a shard; None if it is missing, damaged or belongs to other captions."""
-    if not path.exists():
+    tensors, metadata = _read_shard(path)
+    if metadata.get("captions_sha256") != digest or not {"states", "lengths"} <= tensors.keys():
         return None
+    return list(tensors["states"].split(tensors["lengths"].tolist()))
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Exclusive use of a cache, after waiting for other runs that encode the same clips."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # a dataset on a read-only disk, whose caches may be complete
+            stack.enter_context(lock_folder(folder, wait=True))
+        yield
+
+
+def _write_shard(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    with replacing(path) as temporary:
+        write_tensors(temporary, tensors, {**metadata, "sha256": _digest(tensors)})
+
+
+def _read_shard(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a shard, empty if it is missing or damaged."""
+    if not path.exists():
+        return {}, {}
     try:
         with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("captions_sha256") != digest:
-                return None
-            return list(file.get_tensor("states").split(file.get_tensor("lengths").tolist()))
-    except (OSError, SafetensorError):
-        return None
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        if metadata.get("sha256") != _digest(tensors):
+            raise ValueError("its SHA-256 is missing or differs")
+    except (OSError, SafetensorError, ValueError) as error:
+        print(f"{path} is damaged ({reason(error)}); encoding it again", file=sys.stderr)
+        return {}, {}
+    return tensors, metadata
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors with their names, number formats and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

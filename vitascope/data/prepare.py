@@ -27,7 +27,7 @@ from vitascope.data.layout import CRF, claim, parse_size
 from vitascope.data.ledger import LEDGER, Entry, Ledger, is_unchanged, read_stamp, version
 from vitascope.data.sources import SOURCES
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
-from vitascope.files import load_json, remove_leftovers, write_text
+from vitascope.files import load_json, lock_folder, write_text
 from vitascope.video import Video, read_video, write_video
 from vitascope.video.cuts import find_cuts
 
@@ -120,10 +120,18 @@ def prepare_videos(
     Raises:
         ConfigError: `out` was prepared with other settings, or is inside the source.
         DatasetError: nothing to prepare, or too many unusable files.
+        FolderInUseError: another command writes into the folder.
     """
     source, out = Path(source), Path(out)
     if out.resolve().is_relative_to(source.resolve()):
         raise ConfigError(f"--out {out} is inside {source} and would be read as footage; choose another folder")
+    with lock_folder(out, "clips"):
+        return _prepare_videos(source, out, config, on_progress, kind)
+
+
+def _prepare_videos(
+    source: Path, out: Path, config: PrepareConfig, on_progress: Callable[[int, int], None] | None, kind: str
+) -> Prepared:
     found = SOURCES[kind].find(source)
     settings = config.model_dump(mode="json", exclude={"max_bad_share"})
     claim(out, {"kind": kind, "folder": str(source.resolve()), **settings})
@@ -324,7 +332,6 @@ def _remove_strangers(out: Path, done: dict[str, Entry]) -> None:
         match = OUR_FILES.fullmatch(path.name)
         if match and match[1] not in made:
             path.unlink()
-    remove_leftovers(out / "clips")
 
 
 def _digest(captions: dict[str, list[str]]) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from vitascope.data.layout import claim
 from vitascope.data.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
-from vitascope.files import remove_leftovers, write_text
+from vitascope.files import lock_folder, write_text
 from vitascope.worlds.solids.captions import captions, storyboards
 from vitascope.worlds.solids.render import render_frames
 from vitascope.worlds.solids.sampling import count_combinations, sample_scene
@@ -42,15 +42,16 @@ def render_dataset(
 
     Raises:
         ConfigError: the folder was rendered with another config.
+        FolderInUseError: another command writes into the folder.
         RenderError: the renderer is missing, or a process died.
     """
     out = Path(out)
-    missing = missing_clips(out, config.num_clips)
-    if missing:
-        check_renderer()
-    claim(out, {"world_version": WORLD_VERSION, **config.model_dump(mode="json")}, may_grow="num_clips")
-    remove_leftovers(record_path(out, 0).parent)
-    produce(partial(render_clip, config, out=out), missing, config.num_clips, num_workers, on_progress)
+    with lock_folder(out, "clips"):
+        missing = missing_clips(out, config.num_clips)
+        if missing:
+            check_renderer()
+        claim(out, {"world_version": WORLD_VERSION, **config.model_dump(mode="json")}, may_grow="num_clips")
+        produce(partial(render_clip, config, out=out), missing, config.num_clips, num_workers, on_progress)
     return out
 
 

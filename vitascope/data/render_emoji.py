@@ -12,7 +12,7 @@ from vitascope.data.emoji_packages import digest, find_characters
 from vitascope.data.layout import claim
 from vitascope.data.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
 from vitascope.errors import ConfigError
-from vitascope.files import remove_leftovers, write_text
+from vitascope.files import lock_folder, write_text
 from vitascope.worlds.emoji.captions import captions
 from vitascope.worlds.emoji.drawing import draw_frames
 from vitascope.worlds.emoji.scene import EMOJI_VERSION, Scene, has_combinations, sample_scene
@@ -32,6 +32,7 @@ def prepare_emoji(
     Raises:
         ConfigError: the folder was rendered with another config or from other emoji, or the split is empty.
         DatasetError: packages are missing.
+        FolderInUseError: another command writes into the folder.
         MediaError: an animation can't be decoded.
         RenderError: a process died.
     """
@@ -44,10 +45,10 @@ def prepare_emoji(
             f"held_out_share {config.held_out_share} leaves the split {config.split!r} empty; choose another share"
         )
     provenance = {"kind": "emoji", "emoji_version": EMOJI_VERSION, "characters": digest(characters)}
-    claim(out, {**provenance, **config.model_dump(mode="json")}, may_grow="num_clips")
     make = partial(prepare_clip, config, source=source, out=out)
-    remove_leftovers(record_path(out, 0).parent)
-    produce(make, missing_clips(out, config.num_clips), config.num_clips, num_workers, on_progress)
+    with lock_folder(out, "clips"):
+        claim(out, {**provenance, **config.model_dump(mode="json")}, may_grow="num_clips")
+        produce(make, missing_clips(out, config.num_clips), config.num_clips, num_workers, on_progress)
     return out
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from vitascope.data.clips import SHARD_INDEX, Clip, list_clips
 from vitascope.data.records import ShardRecord
 from vitascope.errors import ConfigError, DatasetError, reason
-from vitascope.files import parse_json, replacing, sha256, write_text
+from vitascope.files import lock_folder, parse_json, replacing, sha256, write_text
 
 PARTIAL = "index.partial.jsonl"
 
@@ -37,13 +37,20 @@ def write_shards(
     Raises:
         ConfigError: `out` holds the shards of other clips.
         DatasetError: the dataset is empty, or a file is unreadable.
+        FolderInUseError: another command writes into the folder.
     """
     clips, out = list_clips(dataset), Path(out)
     if any(clip.member for clip in clips):
         raise DatasetError(f"{dataset} already consists of shards; give a folder made by `render` or `prepare`")
+    with lock_folder(out):
+        return _write_shards(clips, out, clips_per_shard, on_progress)
+
+
+def _write_shards(
+    clips: Sequence[Clip], out: Path, clips_per_shard: int, on_progress: Callable[[int, int], None] | None
+) -> Path:
     if (out / SHARD_INDEX).exists():
         raise ConfigError(f"{out} holds a finished set of shards; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
     parts = [clips[start : start + clips_per_shard] for start in range(0, len(clips), clips_per_shard)]
     done = _read_partial(out / PARTIAL)
     lines: list[Line] = []

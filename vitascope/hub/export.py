@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import torch
 
 from vitascope.codec.network import Codec
 from vitascope.errors import ModelError
-from vitascope.files import read_json, replacing_folder
+from vitascope.files import read_json, read_stable, replacing_folder
 from vitascope.hub.card import MODEL_INDEX, PipelineConfig
 from vitascope.hub.registry import load_codec, load_model, load_transformer
 from vitascope.hub.wan import codec as wan_codec
 from vitascope.hub.wan import folder as wan_folder
 from vitascope.hub.wan import transformer as wan_transformer
-from vitascope.hub.weights import CONFIG_FILE, save_network
+from vitascope.hub.weights import CONFIG_FILE, copy_part, save_network, write_manifest
 from vitascope.model.transformer import Transformer
 
 COPIED = ("text_encoder", "tokenizer")
@@ -33,8 +32,13 @@ def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
     model without a card gets one. The card's last section says how to load the folder.
 
     Raises:
+        FloatingPointError: a weight is not finite, or too large for `dtype`.
         ModelError: a part is missing or damaged.
     """
+    return read_stable(source, lambda standing: _export(standing, out, dtype))
+
+
+def _export(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
     index = read_json(source / MODEL_INDEX, cure="give the folder of a model")
     codec, transformer = load_codec(source / "vae"), load_transformer(source / "transformer", dtype=dtype)
     parts = (*COPIED, *(("scheduler",) if "scheduler" in index else ()))
@@ -49,7 +53,7 @@ def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
         index["transformer"], note = _save_transformer(transformer, temporary / "transformer", dtype)
         notes += note
         for part in parts:
-            shutil.copytree(source / part, temporary / part)
+            copy_part(source / part, temporary / part)
         if "quantization" in read_json(temporary / "text_encoder" / CONFIG_FILE, cure="download the model again"):
             notes.append("text_encoder is copied in Vitascope's own layout: its weights are in 4-bit blocks")
         own = source / MODEL_CARD
@@ -57,6 +61,7 @@ def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
         written = f"{card.split(LOADING)[0].rstrip()}\n\n{loading_section(index)}"
         (temporary / MODEL_CARD).write_text(written, encoding="utf-8")
         (temporary / MODEL_INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_manifest(temporary)
     return notes
 
 

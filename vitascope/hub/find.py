@@ -7,6 +7,7 @@ from typing import Literal
 
 from vitascope.config import read_toml
 from vitascope.errors import ConfigError, ModelError
+from vitascope.files import standing_folder
 from vitascope.hub.card import MODEL_INDEX
 from vitascope.hub.download import download, is_hub_id
 from vitascope.hub.registry import RUN_CONFIG, load_codec, load_model, local_folder, unknown_model
@@ -45,9 +46,9 @@ def _of_run(run: Path, part: Literal["", "vae"]) -> Path:
         config = read_toml(run / RUN_CONFIG)
     except ConfigError as error:
         raise ModelError(f"{error}; name a run's folder") from None
-    if part == "vae" and (run / "vae").is_dir():
+    if part == "vae" and standing_folder(run / "vae").is_dir():
         return run
-    if (run / "model" / MODEL_INDEX).is_file():
+    if (standing_folder(run / "model") / MODEL_INDEX).is_file():
         return run / "model"
     network = next((name for name in ("transformer", "codec", "judge") if name in config), "network")
     if network != "transformer" and (network, part) != ("codec", "vae"):

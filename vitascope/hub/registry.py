@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -17,14 +18,14 @@ import torch
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.config import parse_config
 from vitascope.errors import ModelError
-from vitascope.files import read_json
+from vitascope.files import read_json, read_stable, standing_folder
 from vitascope.hub.card import MODEL_INDEX, PipelineConfig
 from vitascope.hub.wan import codec as wan_codec
 from vitascope.hub.wan import folder as wan_folder
 from vitascope.hub.wan import original as wan_original
 from vitascope.hub.wan import transformer as wan_transformer
 from vitascope.hub.wan import umt5
-from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, open_network
+from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, check_manifest, open_network
 from vitascope.kernels.device import CPU
 from vitascope.model.text import PromptEncoder, TextEncoder, read_bert_config
 from vitascope.model.transformer import Transformer, TransformerConfig
@@ -79,7 +80,8 @@ class LazyBert:
     width: int
 
     def check(self) -> None:
-        """Do nothing: `load` checks the weights, which are small."""
+        """Check the digests."""
+        _ = self._digests
 
     def empty(self, dtype: torch.dtype) -> TextEncoder:
         """The encoder on the meta device. It has a size but can't encode."""
@@ -91,7 +93,12 @@ class LazyBert:
         Raises:
             ModelError: a file is missing or damaged, or describes another network.
         """
+        self.check()
         return TextEncoder.load(self.folder, self.tokenizer_folder).to(device)
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return check_manifest(self.folder)
 
 
 def _open_bert(folder: Path, tokenizer_folder: Path) -> LazyBert:
@@ -144,6 +151,12 @@ def load_model(
         ModelError: a part is missing, damaged, a pickle, or of an unsupported form.
         ModuleNotFoundError: the extra `interop` is missing, and the text encoder needs it.
     """
+    return read_stable(folder, lambda standing: _load_model(standing, device, dtype, weights=weights))
+
+
+def _load_model(folder: Path, device: torch.device, dtype: torch.dtype, *, weights: bool) -> Model:
+    for part in (folder, folder / "scheduler"):
+        check_manifest(part, weights=False)
     path = folder / MODEL_INDEX
     index = read_json(path, cure="give the folder of a model in diffusers' layout")
     config = _choose(_CARDS, index.get("_class_name"), path)(folder, index)
@@ -168,8 +181,12 @@ def load_codec(
     Raises:
         ModelError: a file is missing, damaged or a pickle, or describes no known codec.
     """
-    codec = _open(_CODECS, _part(folder, "vae"))
-    return codec.load(device, dtype) if weights else codec.network.to(dtype)
+
+    def load(part: Path) -> Codec:
+        codec = _open(_CODECS, part)
+        return codec.load(device, dtype) if weights else codec.network.to(dtype)
+
+    return read_stable(_part(folder, "vae"), load)
 
 
 def load_transformer(
@@ -180,8 +197,12 @@ def load_transformer(
     Raises:
         ModelError: a file is missing, damaged or a pickle, or describes no known transformer.
     """
-    transformer = _open(_TRANSFORMERS, _part(folder, "transformer"))
-    return transformer.load(device, dtype) if weights else transformer.network.to(dtype)
+
+    def load(part: Path) -> Transformer:
+        transformer = _open(_TRANSFORMERS, part)
+        return transformer.load(device, dtype) if weights else transformer.network.to(dtype)
+
+    return read_stable(_part(folder, "transformer"), load)
 
 
 def load_text_encoder(
@@ -200,11 +221,13 @@ def load_text_encoder(
         ModelError: a file is missing, damaged or a pickle, or describes no known text encoder.
         ModuleNotFoundError: the extra `interop` is missing, and this encoder needs it.
     """
-    folder = _part(folder, "text_encoder")
-    if tokenizer_folder is None:
-        tokenizer_folder = folder if (folder / "tokenizer.json").is_file() else folder.parent / "tokenizer"
-    encoder = _open_text_encoder(folder, tokenizer_folder)
-    return encoder.load(device, dtype) if weights else encoder.empty(dtype)
+
+    def load(part: Path) -> PromptEncoder:
+        beside = part if (part / "tokenizer.json").is_file() else part.parent / "tokenizer"
+        encoder = _open_text_encoder(part, beside if tokenizer_folder is None else tokenizer_folder)
+        return encoder.load(device, dtype) if weights else encoder.empty(dtype)
+
+    return read_stable(_part(folder, "text_encoder"), load)
 
 
 def find_part(model: str | Path, part: Literal["vae", "text_encoder", "transformer", "judge"]) -> Path:
@@ -216,7 +239,7 @@ def find_part(model: str | Path, part: Literal["vae", "text_encoder", "transform
     folder = _bundled() / "judge" if (str(model), part) == ("judge", "judge") else local_folder(model)
     if folder is None:
         raise unknown_model(model)
-    for place in (folder / "model" / part, folder / part):
+    for place in (standing_folder(folder / "model") / part, standing_folder(folder / part)):
         if place.is_dir():
             return place
     if (folder / RUN_CONFIG).is_file():
@@ -261,16 +284,20 @@ def unknown_model(model: str | Path) -> ModelError:
 
 def _part(folder: Path, name: str) -> Path:
     """The part's folder within a model's; the folder itself if it has no such part."""
+    folder = standing_folder(folder)
     return folder / name if (folder / name).is_dir() else folder
 
 
 def _open(openers: Mapping[str, Callable[[Path], OpenedT]], folder: Path) -> OpenedT:
+    check_manifest(folder, weights=False)
     path = folder / CONFIG_FILE
     tree = read_json(path, cure="give the folder of a whole model")
     return _choose(openers, tree.get("_class_name"), path)(folder)
 
 
 def _open_text_encoder(folder: Path, tokenizer_folder: Path) -> LazyTextEncoder:
+    for part in (folder, tokenizer_folder):
+        check_manifest(part, weights=False)
     path = folder / CONFIG_FILE
     tree = read_json(path, cure="give the folder of a text encoder")
     return _choose(_TEXT_ENCODERS, tree.get("model_type"), path)(folder, tokenizer_folder)

@@ -7,6 +7,7 @@ CPU, weights already in the requested dtype are never copied.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,16 +18,16 @@ from typing import Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vitascope.config import Config, parse_config
 from vitascope.errors import ModelError, reason
-from vitascope.files import read_json, replacing_folder, sha256
+from vitascope.files import read_json, replacing_folder, sha256, write_tensors
 from vitascope.kernels.device import CPU, META
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 CONFIG_FILE = "config.json"
+MANIFEST = "manifest.json"  # the SHA-256 of each JSON and safetensors file of its folder, subfolders excluded
 SHARD_INDEX = "{}.index.json"  # lists which shard holds which tensor
 VARIANTS = ("fp32", "bf16", "fp16")  # precisions in the names of weights files, the most exact one first
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
@@ -36,6 +37,68 @@ _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.b
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the SHA-256 of each JSON and safetensors file of a folder, subfolders excluded, to its manifest."""
+    digests = {path.name: sha256(path) for path in _listed_files(folder)}
+    (folder / MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+
+
+def copy_folder(source: Path, target: Path, copy_file: Callable[[str, str], object] = shutil.copyfile) -> None:
+    """Copy a folder's files with new modes, which follow the umask. `target` must not exist."""
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        if path.is_dir():
+            copy_folder(path, target / path.name, copy_file)
+        else:
+            copy_file(str(path), str(target / path.name))
+
+
+def copy_part(source: Path, target: Path) -> None:
+    """Copy one network's or tokenizer's folder, check the copy against its manifest, and add one if it has none.
+
+    Raises:
+        ModelError: a file is damaged.
+    """
+    copy_folder(source, target)
+    if not check_manifest(target):
+        write_manifest(target)
+
+
+def check_manifest(folder: Path, *, weights: bool = True, cure: str = "") -> dict[str, str]:
+    """Digests of a folder's files, checked against its manifest; empty for a folder without one.
+
+    With weights=False, safetensors files are neither read nor required. An error's message ends with `cure`.
+
+    Raises:
+        ModelError: a file is missing, damaged or not listed, or the manifest itself is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    cure = cure or f"copy the folder again; if you changed it yourself, delete {path}"
+    digests = read_json(path, cure=cure)
+    if not all(isinstance(digest, str) and Path(name).name == name for name, digest in digests.items()):
+        raise ModelError(f"{path} is damaged; {cure}")
+    if unlisted := [file for file in _listed_files(folder) if file.name not in digests]:
+        raise ModelError(f"{unlisted[0]} is not listed in {MANIFEST}; {cure}")
+    checked = {name: digest for name, digest in digests.items() if weights or not name.endswith(".safetensors")}
+    for name, digest in checked.items():
+        try:
+            found = sha256(folder / name)
+        except OSError as error:
+            raise ModelError(f"{folder / name} can't be read ({reason(error)}); {cure}") from None
+        if found != digest:
+            raise ModelError(f"{folder / name} is damaged: its SHA-256 is not the one in {MANIFEST}; {cure}")
+    return checked
+
+
+def _listed_files(folder: Path) -> list[Path]:
+    """Files that a manifest lists."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix in (".json", ".safetensors") and path.name != MANIFEST
+    )
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -117,7 +180,10 @@ class LazyNetwork(Generic[NetworkT]):
         """The file of each tensor, by its name in the file, all checked."""
         held = file_of_tensor(self.folder, self.weights_file)
         path = self.folder / self.weights_file
-        if self.digest is not None and (path not in held.values() or sha256(path) != self.digest):
+        digests = check_manifest(self.folder)
+        if self.digest is not None and (
+            path not in held.values() or self.digest != (digests.get(path.name) or sha256(path))
+        ):
             raise ModelError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG_FILE}; copy it again")
         files = {name: path for name, path in held.items() if name not in self.unused}
         _check_names(self.folder, files, self.maps)
@@ -162,19 +228,43 @@ def save_component(
     *,
     with_digest: bool = False,
 ) -> None:
-    """Write a network as a folder in diffusers' layout, replacing an existing one."""
+    """Write a network as a folder in diffusers' layout, replacing an existing one.
+
+    Raises:
+        FloatingPointError: a weight or a number of the config is not finite, or too large for `dtype`.
+    """
     state = network.state_dict()
     tensors = {
         tensor_map.name: tensor_map.to_theirs(state[ours].detach().to(CPU, dtype)).clone().contiguous()
         for ours, tensor_map in maps.items()
     }
+    check_finite(tensors, f"{folder} is not written")
     with replacing_folder(folder) as temporary:
-        save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_tensors(temporary / WEIGHTS_FILE, tensors, metadata={"format": "pt"})
         tree: dict[str, object] = {"_class_name": class_name}
         if with_digest:  # safetensors has no checksum of its own
             tree["_sha256"] = sha256(temporary / WEIGHTS_FILE)
-        text = json.dumps({**tree, **config}, indent=2)
+        try:
+            text = json.dumps({**tree, **config}, indent=2, allow_nan=False)
+        except ValueError:
+            raise FloatingPointError(f"{folder} is not written: its config has a number that is not finite") from None
         (temporary / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
+        write_manifest(temporary)
+
+
+def check_finite(tensors: Mapping[str, Tensor], consequence: str) -> None:
+    """Refuse tensors with NaN or infinity.
+
+    Raises:
+        FloatingPointError: a value is not finite; the message begins with `consequence` and names the tensor.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            number = int((~tensor.isfinite()).sum())
+            raise FloatingPointError(
+                f"{consequence}: {number} of the {tensor.numel()} values of {name} are not finite in {tensor.dtype}; "
+                "the last good checkpoint stays; train again with a lower learning_rate"
+            )
 
 
 def copy_weights(network: nn.Module, source: nn.Module, name: str) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from vitascope.config import Config
 from vitascope.errors import ModelError
+from vitascope.files import read_stable
 from vitascope.hub.weights import open_network
 from vitascope.judge.sentence import Sentence, Slot, attributes_of, next_slot, write
 from vitascope.judge.vocabulary import Vocabulary
@@ -103,7 +104,11 @@ class Judge(nn.Module):
         Raises:
             ModelError: config or weights are missing or damaged.
         """
-        return open_network(Path(folder), "Judge", JudgeConfig, cls).load(device).requires_grad_(False)
+
+        def load(part: Path) -> Judge:
+            return open_network(part, "Judge", JudgeConfig, cls).load(device)
+
+        return read_stable(Path(folder), load).requires_grad_(False)
 
     def forward(
         self, pixels: Float[Tensor, "b 3 t h w"], seconds: Float[Tensor, "b t"], words: Int64[Tensor, "b l"]

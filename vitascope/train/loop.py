@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitascope.data.clips import Clip
+from vitascope.errors import ModelError, reason
+from vitascope.files import lock_folder
+from vitascope.hub.weights import check_finite
 from vitascope.kernels.device import to_device
 from vitascope.train.events import open_events
 from vitascope.train.optimizer import load_optimizer_tensors, make_optimizers, optimizer_tensors, set_rate
@@ -165,8 +168,15 @@ class Trainer(Generic[BatchT]):
         Raises:
             ConfigError: the folder belongs to a run with another config.
             DatasetError: data that can't be trained on.
-            FloatingPointError: a loss or gradient that is not finite.
+            FloatingPointError: a loss, a gradient, a weight or an optimizer's state is not finite.
+            FolderInUseError: another command writes into the folder.
+            ModelError: a checkpoint of another network.
+            OSError: a file can't be written, such as on a full disk. The same command resumes the run later.
         """
+        with lock_folder(Path(folder), "checkpoints", "samples"):
+            return self._run(folder)
+
+    def _run(self, folder: str | Path) -> Path:
         config, run = self.task.config, Run(folder, self.task.config)
         checkpoint = run.resume()
         first_step = 0 if checkpoint is None else checkpoint.step
@@ -211,7 +221,7 @@ class Trainer(Generic[BatchT]):
             FloatingPointError: a loss or gradient that is not finite. No weight has changed.
         """
         began = waited_from = time.monotonic()
-        waited, losses, ids = 0.0, list[Loss](), list[str]()
+        waited, losses, ids, bad = 0.0, list[Loss](), list[str](), set[str]()
         set_rate(self.optimizers, self.task.config.rate(step))
         for optimizer in self._all_optimizers():
             optimizer.zero_grad()
@@ -225,9 +235,10 @@ class Trainer(Generic[BatchT]):
                 (loss.adversary if share == 1.0 else loss.adversary * share).backward()
             losses.append(replace(loss, total=loss.total.detach(), adversary=_detached(loss.adversary)))
             ids += batch.ids
+            bad |= _bad_ids(batch)
             waited_from = time.monotonic()
         norms = self._clip_gradients(sum(loss.weight for loss in losses) / losses[0].weight)
-        self._check_finite(step, losses, norms, ids)
+        self._check_finite(step, losses, norms, ids, bad)
         for optimizer in self._all_optimizers():
             optimizer.step()
         update_ema(self.ema, self.model, self.task.config.ema_decay, step)
@@ -245,7 +256,20 @@ class Trainer(Generic[BatchT]):
         return Checkpoint(step, {name: group for name, group in tensors.items() if group}, self.task.state())
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Return to a checkpoint's state."""
+        """Return to a checkpoint's state.
+
+        Raises:
+            ModelError: the checkpoint of another network.
+        """
+        try:
+            self._restore(checkpoint)
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"the checkpoint of step {checkpoint.step} doesn't fit this {self.task.name} ({reason(error)[:200]}); "
+                "move it out of the run's folder"
+            ) from None
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         tensors = checkpoint.tensors
         self.task.restore(checkpoint.state)
         for name, network in self.task.networks.items():
@@ -277,14 +301,20 @@ class Trainer(Generic[BatchT]):
         # a network without gradients, such as an adversary before its turn, has its norm 0 on the CPU
         return [nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM).to(self.device) for network in networks]
 
-    def _check_finite(self, step: int, losses: Sequence[Loss], norms: Sequence[Tensor], ids: Sequence[str]) -> None:
+    def _check_finite(
+        self, step: int, losses: Sequence[Loss], norms: Sequence[Tensor], ids: Sequence[str], bad: Set[str]
+    ) -> None:
         adversaries = [loss.adversary for loss in losses if loss.adversary is not None]
         values = torch.stack([*(loss.total for loss in losses), *adversaries, *norms])
         if not values.isfinite().all():  # the step's only wait for the device
+            for name, parameter in self.trained.named_parameters():
+                check_finite({name: parameter}, f"step {step} can't be computed after an earlier step")
+            ids = sorted(ids, key=lambda clip: clip not in bad)  # bad ones first
             named = ", ".join(ids[:NUM_NAMED]) + (f" and {len(ids) - NUM_NAMED} more" if len(ids) > NUM_NAMED else "")
             raise FloatingPointError(
                 f"step {step}: loss {' and '.join(str(loss.total.item()) for loss in losses)}, gradient norm "
-                f"{norms[0].item()}, clips {named}; no weight was changed: lower learning_rate, or check these clips"
+                f"{norms[0].item()}, clips {named}; no weight was changed: lower learning_rate, or check "
+                + (f"the data of {', '.join(sorted(bad)[:NUM_NAMED])}, which is not finite" if bad else "these clips")
             )
 
     def _introduce(self, folder: Path, first_step: int) -> None:
@@ -297,6 +327,15 @@ class Trainer(Generic[BatchT]):
             file=sys.stderr,
             flush=True,
         )
+
+
+def _bad_ids(batch: Batch) -> set[str]:
+    """Ids of clips whose rows in the batch's tensors, which are on the CPU, have NaN or infinity."""
+    bad = set[str]()
+    for value in vars(batch).values():
+        if isinstance(value, Tensor) and value.is_floating_point() and len(value) == len(batch.ids):
+            bad |= {clip for clip, row in zip(batch.ids, value, strict=True) if not row.isfinite().all()}
+    return bad
 
 
 def _detached(tensor: Tensor | None) -> Tensor | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 from collections import Counter
@@ -20,19 +21,23 @@ from typing import Any
 import torch
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vitascope.config import Config, dump_toml, load_config
 from vitascope.data.clips import Clip, counted, list_clips, split_validation
 from vitascope.errors import ConfigError, ModelError, reason
-from vitascope.files import load_json, parse_json, replacing_folder, sha256, write_text
+from vitascope.files import load_json, parse_json, replacing_folder, sync, write_tensors, write_text
+from vitascope.hub.weights import MANIFEST, check_finite, check_manifest, write_manifest
 from vitascope.kernels.device import autocast, is_cpu, resolve_device
 from vitascope.progress import announce, progress
 from vitascope.types import MAX_SEED, Dtype, TrainingPrecision
 
 # a resumed run may change these settings, which affect computation only
 FREE_TO_CHANGE = frozenset({"device", "compile", "recompute_blocks"})
+CHECKPOINT_NAME = re.compile("step_([0-9]{8})")
+METRICS = "metrics.jsonl"
+MAX_STEPS = 99_999_999  # eight digits in the names of checkpoints
 
 
 class RunConfig(Config):
@@ -45,7 +50,7 @@ class RunConfig(Config):
 
     data: str
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
-    steps: int = Field(default=10_000, ge=1)
+    steps: int = Field(default=10_000, ge=1, le=MAX_STEPS)
     device: str = "auto"
     precision: TrainingPrecision = "auto"
     accumulate: int = Field(default=1, ge=1, le=4096)
@@ -113,6 +118,7 @@ class Run:
 
     def __init__(self, folder: str | Path, config: RunConfig):
         self.folder, self.config = Path(folder), config
+        self._good = set[int]()  # steps of checkpoints that this process wrote or read
         saved = self.folder / "config.toml"
         if saved.exists() and _fixed(load_config(saved, type(config))) != _fixed(config):
             raise ConfigError(
@@ -124,41 +130,78 @@ class Run:
     def resume(self) -> Checkpoint | None:
         """Newest undamaged checkpoint, or None for a new run. Drops figures that were logged after it."""
         checkpoint = None
-        for folder in sorted((self.folder / "checkpoints").glob("step_*"), reverse=True):
+        for step, folder in reversed(self._checkpoints()):
             try:
                 checkpoint = read_checkpoint(folder)
+                if step > self.config.steps:
+                    raise ModelError(f"the run ends at step {self.config.steps}")
+                self._good.add(step)
                 break
             except ModelError as error:
+                checkpoint = None
                 print(f"skipping {folder}: {error}", file=sys.stderr)
         self._drop_figures_after(checkpoint.step if checkpoint else 0)
         return checkpoint
 
     def save(self, checkpoint: Checkpoint, keep: int = 2) -> Path:
-        """Write a checkpoint, then delete all but the newest `keep`."""
+        """Write a checkpoint, then delete earlier ones that are older than the `keep` newest undamaged ones.
+
+        Raises:
+            FloatingPointError: a weight or an optimizer's state is not finite. Nothing is written or deleted.
+            OSError: the checkpoint can't be written. Nothing is deleted.
+        """
+        for name, tensors in checkpoint.tensors.items():
+            check_finite(
+                {f"{name}.{key}": tensor for key, tensor in tensors.items() if tensor.is_floating_point()},
+                f"no checkpoint is written at step {checkpoint.step}",
+            )
         path = self.folder / "checkpoints" / f"step_{checkpoint.step:08d}"
+        if (self.folder / METRICS).exists():
+            sync(self.folder / METRICS)  # a checkpoint's figures are on disk before it
         with replacing_folder(path) as temporary:
             for name, tensors in checkpoint.tensors.items():
-                save_file(
-                    {key: value.contiguous() for key, value in tensors.items()}, temporary / f"{name}.safetensors"
-                )
+                write_tensors(temporary / f"{name}.safetensors", tensors)
             state = {"step": checkpoint.step, **checkpoint.state}
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
-            manifest = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
-            (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for old in sorted(path.parent.glob("step_*"))[:-keep]:
-            shutil.rmtree(old)
+            write_manifest(temporary)
+        self._good.add(checkpoint.step)
+        self._purge(checkpoint.step, keep)
         return path
+
+    def _checkpoints(self) -> list[tuple[int, Path]]:
+        """(step, folder) of all checkpoints, sorted. Folders with other names are not checkpoints."""
+        folder = self.folder / "checkpoints"
+        found = [(CHECKPOINT_NAME.fullmatch(path.name), path) for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted((int(match[1]), path) for match, path in found if match and path.is_dir())
+
+    def _purge(self, newest: int, keep: int) -> None:
+        """Delete checkpoints before the `keep` newest undamaged ones up to step `newest`."""
+        num_good = 0
+        for step, folder in reversed(self._checkpoints()):
+            if step > newest:
+                continue
+            if num_good >= keep:
+                shutil.rmtree(folder)
+            elif step in self._good or _is_good(folder):
+                num_good += 1
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def _drop_figures_after(self, step: int) -> None:
-        path = self.folder / "metrics.jsonl"
+        path = self.folder / METRICS
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             write_text(path, "".join(line for line in lines if _logged_step(line) <= step))
+
+
+def _is_good(folder: Path) -> bool:
+    try:
+        return bool(check_manifest(folder))
+    except ModelError:
+        return False
 
 
 def _logged_step(line: str) -> int | float:
@@ -179,14 +222,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         ModelError: a file is missing or damaged.
     """
+    digests = check_manifest(folder, cure="it is not used")
+    if not digests:
+        raise ModelError(f"{folder} is not a complete checkpoint: it has no {MANIFEST}")
     try:
-        manifest = load_json(folder / "manifest.json")
-        for name, digest in manifest.items():
-            if sha256(folder / name) != digest:
-                raise ModelError(f"{folder / name} is damaged: its SHA-256 is not the one in manifest.json")
         state = load_json(folder / "state.json")
-        tensors = {Path(name).stem: load_file(folder / name) for name in manifest if name.endswith(".safetensors")}
-        return Checkpoint(step=state.pop("step"), tensors=tensors, state=state)
+        step = state.pop("step")
+        if folder.name != f"step_{step:08d}":
+            raise ValueError(f"it holds step {step}")
+        tensors = {Path(name).stem: load_file(folder / name) for name in digests if name.endswith(".safetensors")}
+        return Checkpoint(step=step, tensors=tensors, state=state)
     except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{folder} is not a complete checkpoint: {reason(error)}") from None
 

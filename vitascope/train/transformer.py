@@ -23,7 +23,7 @@ from vitascope.errors import ConfigError
 from vitascope.files import replacing_folder, sha256
 from vitascope.generate.pipeline import Pipeline
 from vitascope.hub.registry import find_part, load_codec, load_text_encoder, load_transformer
-from vitascope.hub.weights import copy_weights, save_network
+from vitascope.hub.weights import copy_folder, copy_part, copy_weights, save_network, write_manifest
 from vitascope.kernels.device import CPU, to_device
 from vitascope.model.diffusion import velocity_loss
 from vitascope.model.text import PromptEncoder
@@ -221,11 +221,12 @@ def export(
         save_network(network, config.transformer, temporary / "transformer")
         for name, source in sources.items():
             if reuse and (folder / name).is_dir():
-                shutil.copytree(folder / name, temporary / name, copy_function=_link)
+                copy_folder(folder / name, temporary / name, _link)
             else:
-                shutil.copytree(source, temporary / name)
+                copy_part(source, temporary / name)
         text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
         (temporary / "model_index.json").write_text(text, encoding="utf-8")
+        write_manifest(temporary)
     return folder
 
 
@@ -235,7 +236,7 @@ def _link(source: str, target: str) -> str:
         os.link(source, target)
         return target
     except OSError:
-        return str(shutil.copy2(source, target))
+        return shutil.copyfile(source, target)
 
 
 def _by_noise_level(loss: Tensor, sigma: Tensor, target: Tensor) -> Figures:
