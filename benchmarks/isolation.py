@@ -88,7 +88,9 @@ def _serve(connection: Connection, make: Callable[[], Benchmark], backend: Backe
         work = getattr(benchmark, backend)
         while True:
             connection.recv()
-            connection.send(work().numpy())
+            result = work()
+            as_numpy = result.float() if result.dtype == torch.bfloat16 else result  # NumPy has no bfloat16
+            connection.send(as_numpy.numpy())
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
     except Exception as error:

@@ -126,6 +126,19 @@ def test_an_isolated_backend_that_fails_raises(outcome, message):
         benchmark.peer()
 
 
+def make_bfloat16_benchmark() -> Benchmark:
+    def work() -> torch.Tensor:
+        return torch.tensor([1.5], dtype=torch.bfloat16)
+
+    return Benchmark("half", work, work, 0.0, 1.0)
+
+
+def test_results_in_bfloat16_come_back_from_their_process():
+    """NumPy has no such format: the benchmark of a CPU with AMX ended in a traceback."""
+    with isolated(make_bfloat16_benchmark) as benchmark:
+        assert compare(benchmark, 1).difference == 0
+
+
 def test_an_isolated_benchmark_is_the_one_in_process(tmp_path):
     """Fails when one backend's weights overwrite the other's, or a benchmark can't be pickled."""
     with isolated(Suite(SCALES["tiny"], tmp_path).all()["steps"]) as benchmark:

@@ -21,6 +21,7 @@ from vitascope.hub.weights import save_network
 from vitascope.judge import train as training
 from vitascope.judge.augment import block_coded, blurred, degrade, smeared
 from vitascope.judge.batches import JudgeBatches, true_sentence
+from vitascope.judge.bundled import find_judge
 from vitascope.judge.calibration import slot_logits
 from vitascope.judge.grounding import actor_track
 from vitascope.judge.mirror import mirrored_words
@@ -95,6 +96,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(judge_config, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         training.train(judge_config, parted)
     assert metrics(parted)[-1]["step"] == 4
+    assert find_judge(parted) == parted / "judge"  # a stopped run is a judge
+    assert Judge.load(find_judge(parted)).config.tokens == Judge.load(find_judge(whole)).config.tokens
     training.train(judge_config, parted)
     assert metrics(whole) == metrics(parted)
     first, second = (read_checkpoint(run / "checkpoints" / "step_00000006") for run in (whole, parted))

@@ -16,10 +16,16 @@ import pytest
 import torch
 
 from tests.train.conftest import CODEC_CONFIG
+from vitascope import cli
+from vitascope.config import load_config
 from vitascope.errors import ConfigError
+from vitascope.hub.find import find_model
+from vitascope.hub.registry import load_codec
 from vitascope.train import codec, transformer
+from vitascope.train.codec import CodecTrainConfig
 from vitascope.train.loop import Trainer
 from vitascope.train.run import read_checkpoint
+from vitascope.video import read_video
 
 ROOT = Path(__file__).parents[2]
 CLOCKS = {"seconds", "tokens/s", "GFLOP/s", "data wait"}
@@ -73,6 +79,39 @@ def assert_same_run(a: Path, b: Path, last_step: int, weights: str) -> None:
 
 CODEC_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
 TRANSFORMER_WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
+
+
+def test_a_stopped_run_of_a_codec_is_a_codec(codec_config, tmp_path, monkeypatch, capsys):
+    """From the checkpoint after three steps; `evaluate codec` takes the run's folder too."""
+    run, data = tmp_path / "run", Path(load_config(codec_config, CodecTrainConfig).data)
+    interrupt_in_step(monkeypatch, 5)
+    with pytest.raises(KeyboardInterrupt):
+        codec.train(codec_config, run)
+    assert load_codec(find_model(run, part="vae")).latent_channels == 4
+    assert (
+        cli.main(["evaluate", "codec", "--model", str(run), str(data / "clips" / "000000.mp4"), "--device", "cpu"]) == 0
+    )
+    assert "PSNR" in capsys.readouterr().out
+
+
+def test_a_running_and_a_stopped_run_of_a_transformer_are_models(transformer_config, tmp_path, monkeypatch):
+    """Generated from in the middle of step 5, and after its interruption."""
+    run = tmp_path / "run"
+    original = Trainer.step
+
+    def step(trainer: Trainer, number: int) -> object:
+        if number == 4:
+            assert cli.main(["generate", "a red square", "--model", str(run), "-o", str(tmp_path / "running.mp4")]) == 0
+            raise KeyboardInterrupt
+        return original(trainer, number)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        transformer.train(transformer_config, run)
+    assert cli.main(["generate", "a red square", "--model", str(run), "-o", str(tmp_path / "stopped.mp4")]) == 0
+    assert cli.main(["info", str(run)]) == 0
+    running, stopped = (read_video(tmp_path / f"{name}.mp4").frames for name in ("running", "stopped"))
+    assert (running == stopped).all()
 
 
 @pytest.mark.repetitive
