@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import vitascope
 
 BUNDLED = Path(vitascope.__file__).parent / "models" / "playground"
+
+
+@pytest.mark.parametrize("page", [BUNDLED / "README.md", BUNDLED.parents[2] / "README.md"], ids=["card", "README"])
+def test_what_the_model_cannot_do_is_stated(page):
+    """Fails when a page promises what the model doesn't do: directions, transitions, the real world, text."""
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    for words in ("direction", '"walks to the right"', "hard cut", "`connect`", "never learned", "real people"):
+        assert words in text
+    for words in ("places", "written text", "sound", "steps every four frames"):
+        assert words in text
 
 
 def test_the_card_agrees_with_the_model():
