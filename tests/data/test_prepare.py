@@ -303,7 +303,7 @@ def shots(path: Path, lengths: list[int]) -> Path:
     return write_video(Video(np.stack(frames), 8.0), path, crf=4)
 
 
-@pytest.mark.parametrize("lengths", [[30], [7, 30], [20, 9, 14], [3, 9, 3, 18], [9, 9, 9], [10, 11, 12]])
+@pytest.mark.parametrize("lengths", [[30], [7, 30], [20, 9, 14], [3, 9, 3, 18], [9, 9, 9], [13, 1, 13], [10, 11, 12]])
 @pytest.mark.parametrize("num_frames", [5, 9, 17])
 def test_no_clip_straddles_a_cut(tmp_path, lengths, num_frames):
     shots(tmp_path / "mine" / "a.mp4", lengths)

@@ -93,6 +93,12 @@ def test_a_reference_is_shown_beside_the_grid_and_not_learned(transformer_config
     assert len(outside) - int(outside.sum()) == sum(maker.lengths)
 
 
+def test_a_clip_without_captions_has_the_empty_text(transformer_config, clips):
+    config = load_config(transformer_config, TransformerTrainConfig, ["text_dropout=0.0"])
+    silent = [replace(clip, captions=[]) for clip in clips]
+    assert make_batch(silent, config).pack.context_lengths == (2, 2, 2, 2)
+
+
 def test_text_is_dropped_in_its_share(transformer_config, clips):
     config = load_config(transformer_config, TransformerTrainConfig, ["text_dropout=0.25"])
     lengths = [length for seed in range(200) for length in make_batch(clips, config, seed).pack.context_lengths]

@@ -33,7 +33,7 @@ from vitascope.video.cuts import find_cuts
 
 CUT_STRENGTH = 1.6  # as in `evaluate coherence`: renders and footage have no weaker cuts
 CONTEXT = 16  # frames before a clip that cuts are judged by
-LOOKAHEAD = 2  # frames that follow the step that `cut_strengths` rates
+LOOKAHEAD = 4  # frames that follow a step of two frames that `cut_strengths` rates
 OUR_FILES = re.compile(r"([0-9a-f]{12}_[0-9]{4,})\.(json|mp4|png)")
 NO_MEDIA, SOUND = "not a picture or video", "sound only"
 # Suffixes of files that count as unusable media if their content isn't; other files are no media at all.
@@ -246,7 +246,7 @@ def _clips(path: Path, config: PrepareConfig, entry: Entry) -> Iterator[Video]:
     for chunk, is_last in _chunks(path, config):
         frames = chunk.frames if frames is None else np.concatenate([frames, chunk.frames])
         known = len(frames) if is_last else len(frames) - LOOKAHEAD
-        borders = [cut for cut in find_cuts(frames, CUT_STRENGTH) if start < cut < known]
+        borders = [cut for cut in first_frames_of_shots(frames) if start < cut < known]
         while start < known:
             cut = next((border for border in borders if border > start), None)
             stop = min(start + config.num_frames, known if cut is None else cut)
@@ -261,6 +261,20 @@ def _clips(path: Path, config: PrepareConfig, entry: Entry) -> Iterator[Video]:
             entry["cuts"] += start == cut
         surplus = max(0, start - CONTEXT)
         frames, start = frames[surplus:], start - surplus
+
+
+def first_frames_of_shots(frames: np.ndarray) -> list[int]:
+    """First frames of all shots but the first, from frames [t, h, w, 3]. Shots of a single frame are found too.
+
+    `find_cuts` takes single odd frames for flashes. Here they end a shot if the frames before and after them differ.
+    """
+    found = set(find_cuts(frames, CUT_STRENGTH))
+    for phase in (0, 1):
+        for step in find_cuts(frames[phase::2], CUT_STRENGTH):
+            after = phase + 2 * step
+            if found.isdisjoint((after - 1, after)):
+                found |= {after - 1, after}
+    return sorted(found)
 
 
 def _chunks(path: Path, config: PrepareConfig, max_chunks: int | None = None) -> Iterator[tuple[Video, bool]]:
