@@ -14,7 +14,7 @@ from tests.video.pictures import numbered, smooth
 from tests.video.test_reading import write_at
 from tests.video.test_shown import encode
 from vitascope.errors import MediaError, SizeError
-from vitascope.video import Video, read_video, reading, timing
+from vitascope.video import Video, clip, read_video, reading, timing
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[av.VideoFrame]:
 
 def test_a_length_in_the_header_is_checked_before_decoding(tmp_path: Path, decoded: list, monkeypatch) -> None:
     path = Video(numbered(30), 10.0).save(tmp_path / "clip.mp4")
-    monkeypatch.setattr(reading, "MAX_CLIP_FRAMES", 20)
+    monkeypatch.setattr(clip, "MAX_CLIP_FRAMES", 20)
     with pytest.raises(SizeError, match="or 20 frames; read a part"):
         read_video(path)
     with pytest.raises(SizeError, match="read a part"):
@@ -102,3 +102,12 @@ def test_a_large_photo_is_read(tmp_path: Path) -> None:
     content = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
     assert read_video(tmp_path / "photo.png", size=(30, 40)).frames.shape == (1, 30, 40, 3)
+
+
+def test_decoded_frames_are_released_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a frame's side data is read: PyAV's refers to its frame, and 17 frames of 4K kept 200 MB."""
+    frames: list[int] = []
+    original = clip.orientation
+    monkeypatch.setattr(clip, "orientation", lambda frame: frames.append(id(frame)) or original(frame))
+    assert read_video(Video(numbered(9), 10.0).save(tmp_path / "clip.mp4")).num_frames == 9
+    assert len(frames) == 1

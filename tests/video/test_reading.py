@@ -14,7 +14,7 @@ import pytest
 
 from tests.video.pictures import blue_corners, numbered, numbers, quadrants, smooth, write_png
 from vitascope.errors import MediaError, SizeError
-from vitascope.video import Video, read_duration, read_video, reading, timing, write_video
+from vitascope.video import Video, clip, read_duration, read_video, timing, write_video
 
 STILL = [".png", ".jpg", ".jpeg", ".webp"]
 
@@ -276,7 +276,7 @@ def test_mutated_files_read_or_fail_with_our_errors(tmp_path: Path, suffix: str)
 
 def test_more_than_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Video(numbered(9), 10.0).save(tmp_path / "clip.mp4")
-    monkeypatch.setattr(reading, "MAX_CLIP_BYTES", 5 * 32 * 32 * 3)
+    monkeypatch.setattr(clip, "MAX_CLIP_BYTES", 5 * 32 * 32 * 3)
     with pytest.raises(SizeError, match="read a part"):
         read_video(path)
     assert read_video(path, seconds=0.5).num_frames == 5

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitascope.video.clip import IMAGE_FPS as IMAGE_FPS
+    from vitascope.video.clip import MAX_CLIP_BYTES as MAX_CLIP_BYTES
     from vitascope.video.clip import MAX_FPS as MAX_FPS
     from vitascope.video.clip import MAX_PIXELS as MAX_PIXELS
     from vitascope.video.clip import MIN_FPS as MIN_FPS
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from vitascope.video.probing import probe as probe
     from vitascope.video.probing import read_comment as read_comment
     from vitascope.video.probing import read_duration as read_duration
-    from vitascope.video.reading import MAX_CLIP_BYTES as MAX_CLIP_BYTES
     from vitascope.video.reading import SEEK_FROM as SEEK_FROM
     from vitascope.video.reading import read_video as read_video
     from vitascope.video.sheet import contact_sheet as contact_sheet
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from vitascope.video.writing import write_video as write_video
 
 _MODULES = {
-    "clip": ("IMAGE_FPS", "MAX_FPS", "MAX_PIXELS", "MIN_FPS", "MIN_SIDE", "Video"),
+    "clip": ("IMAGE_FPS", "MAX_CLIP_BYTES", "MAX_FPS", "MAX_PIXELS", "MIN_FPS", "MIN_SIDE", "Video"),
     "probing": ("Probe", "probe", "read_comment", "read_duration"),
-    "reading": ("MAX_CLIP_BYTES", "SEEK_FROM", "read_video"),
+    "reading": ("SEEK_FROM", "read_video"),
     "sheet": ("contact_sheet",),
     "writing": ("GrowingVideo", "VideoWriter", "write_video"),
 }

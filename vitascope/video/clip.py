@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from vitascope.errors import SizeError
 from vitascope.types import Number
-from vitascope.video.pixels import resized
+from vitascope.video.pixels import colour_note, displayed_size, orientation, resized, upright_pixels
 
 MIN_SIDE = 16  # pixels; codecs refuse smaller pictures
 MAX_PIXELS = 64 * 2**20  # per frame; larger files are rejected before decoding
 MIN_FPS, MAX_FPS = 0.01, 1000.0
 IMAGE_FPS = 1.0  # nominal rate of a still picture
+MAX_CLIP_BYTES = 8 * 2**30  # of pixels in memory; read longer footage in parts
+MAX_CLIP_FRAMES = 2**16  # 36 minutes at 30 frames per second
+_STEP = 2**24  # bytes by which a clip of unknown length grows
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,3 +103,68 @@ def check_size(height: int, width: int, what: str) -> None:
         raise SizeError(f"{what} is {width}x{height}; the minimum is {MIN_SIDE}x{MIN_SIDE} pixels")
     if height * width > MAX_PIXELS:
         raise SizeError(f"{what} is {width}x{height}; the maximum is {MAX_PIXELS // 2**20} million pixels per frame")
+
+
+class Pictures:
+    """Decoded frames of a file, converted into one growing array [t, h, w, 3].
+
+    All have the first one's displayed size, or a given (height, width) `size`. `note` describes the colour conversion.
+    `expected` frames of the `stored` size are checked first.
+
+    Raises:
+        SizeError: also from `add`: the array exceeds the limits, or a frame is below 16x16 or above 64 Mpx.
+    """
+
+    def __init__(
+        self, path: Path, size: tuple[int, int] | None, stored: tuple[int, int], aspect: Fraction, expected: int
+    ) -> None:
+        self.note = ""
+        self._path, self._size, self._aspect, self._expected = path, size, aspect, expected
+        self._reformatter = VideoReformatter()
+        self._frames = np.empty((0, 0, 0, 3), np.uint8)
+        self._count, self._last = 0, None
+        height, width = size or stored
+        self._check(expected, height * width * 3)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, frame: av.VideoFrame) -> None:
+        """Convert and append a frame; the previous frame again is copied."""
+        if not self._count:
+            self._start(frame)
+        num_bytes = self._frames[0].nbytes
+        self._check(self._count + 1, num_bytes)
+        if self._count == len(self._frames):
+            more = max(1, min(self._count, _STEP // num_bytes), self._count // 16)
+            self._frames.resize((self._count + more, *self._frames.shape[1:]), refcheck=False)
+        if frame is self._last:
+            self._frames[self._count] = self._frames[self._count - 1]
+        else:
+            check_size(frame.height, frame.width, what=str(self._path))
+            if frame.rotation != self._rotation:
+                self._rotation, self._orientation = frame.rotation, orientation(frame)
+            height, width = self._frames.shape[1:3]
+            self._frames[self._count] = upright_pixels(frame, self._reformatter, (height, width), self._orientation)
+        self._count, self._last = self._count + 1, frame
+
+    def _start(self, frame: av.VideoFrame) -> None:
+        check_size(frame.height, frame.width, what=str(self._path))
+        # only here, because PyAV's side data refer to their frame and would keep it in memory
+        self._rotation, self._orientation = frame.rotation, orientation(frame)
+        height, width = self._size or displayed_size(frame, self._aspect, self._orientation)
+        check_size(height, width, what=str(self._path))
+        self.note = colour_note(frame)
+        ahead = max(1, min(self._expected, 64 * _STEP // (height * width * 3)))  # pages are taken when written
+        self._frames = np.empty((ahead, height, width, 3), np.uint8)
+
+    def finish(self) -> np.ndarray:
+        """The frames; the array is theirs alone."""
+        self._last = None
+        self._frames.resize((self._count, *self._frames.shape[1:]), refcheck=False)
+        return self._frames
+
+    def _check(self, count: int, num_bytes: int) -> None:
+        if count * num_bytes > MAX_CLIP_BYTES or count > MAX_CLIP_FRAMES:
+            limit = f"{MAX_CLIP_BYTES // 2**30} GiB of memory or {MAX_CLIP_FRAMES} frames"
+            raise SizeError(f"{self._path} exceeds {limit}; read a part with start= and seconds=")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -28,7 +28,18 @@ _BAND = 2**18  # pixels
 _MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9, 10: 9}
 
 
-def displayed_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
+class Orientation(NamedTuple):
+    """Swap rows and columns, then flip rows, then columns."""
+
+    swap: bool
+    flip_rows: bool
+    flip_columns: bool
+
+
+UPRIGHT = Orientation(swap=False, flip_rows=False, flip_columns=False)
+
+
+def displayed_size(frame: av.VideoFrame, aspect: Fraction, turned: Orientation) -> tuple[int, int]:
     """(height, width) of a frame with square pixels, upright. `aspect` is a stored pixel's width by its height.
 
     The shorter side of a pixel grows, so that no detail is lost.
@@ -38,14 +49,15 @@ def displayed_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
         width = round(width * aspect)
     else:
         height = round(height / aspect)
-    return (width, height) if _orientation(frame)[0] else (height, width)
+    return (width, height) if turned.swap else (height, width)
 
 
-def upright_pixels(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int]) -> np.ndarray:
-    """One frame as SDR, uint8 RGB [h, w, 3] of (height, width) `size`, rotated by its display matrix."""
-    swap, flip_rows, flip_columns = _orientation(frame)
-    height, width = size[::-1] if swap else size
-    transfer, primaries = colours = _light(frame)
+def upright_pixels(
+    frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], turned: Orientation = UPRIGHT
+) -> np.ndarray:
+    """One frame as SDR, uint8 RGB [h, w, 3] of (height, width) `size`, which holds after the turn."""
+    height, width = size[::-1] if turned.swap else size
+    colours = transfer, primaries = _light(frame)
     to_sdr = transfer in _HDR or primaries in _WIDE
     if frame.format.has_palette or any(part.is_alpha for part in frame.format.components):
         frame, to_sdr = _over_white(frame, reformatter, colours if to_sdr else None), False
@@ -63,9 +75,9 @@ def upright_pixels(frame: av.VideoFrame, reformatter: VideoReformatter, size: tu
         **alone,
     )
     rgb = _sdr(_plane(converted, 3), frame, colours) if to_sdr else _plane(converted, 3)
-    if swap:
+    if turned.swap:
         rgb = rgb.swapaxes(0, 1)
-    return rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    return rgb[:: -1 if turned.flip_rows else 1, :: -1 if turned.flip_columns else 1]
 
 
 def colour_note(frame: av.VideoFrame) -> str:
@@ -106,8 +118,8 @@ def _sdr(rgb: np.ndarray, frame: av.VideoFrame, colours: tuple[int, int]) -> np.
     return to_sdr(rgb, *colours, white=_WHITE_16[_range(frame)])
 
 
-def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """(swap rows and columns, then flip rows, flip columns) of a display matrix that rotates by quarter turns.
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """Orientation by a frame's display matrix, to the nearest quarter turn.
 
     Source: libavutil/display.h: x' = a x + c y, y' = b x + d y for the nine 32-bit numbers a b u c d v x y w.
     """
@@ -118,11 +130,11 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
         a, b, c, d = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
     else:
         if matrix is None or len(bytes(matrix)) < 36:
-            return False, False, False
+            return UPRIGHT
         a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), "=i4", 9).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        return False, d < 0, a < 0
-    return True, b < 0, c < 0
+        return Orientation(swap=False, flip_rows=d < 0, flip_columns=a < 0)
+    return Orientation(swap=True, flip_rows=b < 0, flip_columns=c < 0)
 
 
 def _matrix(frame: av.VideoFrame) -> int:

@@ -11,7 +11,7 @@ import av
 from av.error import FFmpegError
 
 from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MIN_FPS
-from vitascope.video.pixels import colour_note, displayed_size
+from vitascope.video.pixels import colour_note, displayed_size, orientation
 from vitascope.video.reading import decoder_of, is_image, opened, pixel_aspect, video_stream
 from vitascope.video.timing import INTERLACED, JUMP, may_restart, timed_frames
 
@@ -61,7 +61,7 @@ def probe(path: str | Path) -> Probe:
         if first is None:
             height, width, notes = stream.codec_context.height, stream.codec_context.width, ()
         else:
-            height, width = displayed_size(first.frame, pixel_aspect(stream))
+            height, width = displayed_size(first.frame, pixel_aspect(stream), orientation(first.frame))
             found = (colour_note(first.frame), INTERLACED if first.frame.interlaced_frame else "")
             notes = tuple(note for note in found if note)
         has_sound = bool(container.streams.audio)
@@ -140,7 +140,8 @@ def _counted(path: Path, size: int, modified: int) -> Packets:
     del size, modified  # parts of the cache's key
     with opened(path) as (container, _):
         stream = video_stream(container, path)
-        tick, jump = Fraction(stream.time_base or 0), JUMP if may_restart(container) else float("inf")
+        tick = Fraction(stream.time_base or 0)
+        usual, jump = _usual_ticks(stream), JUMP if may_restart(container) else float("inf")
         num_packets = num_stamped = ticks = 0
         parts: list[list[int]] = []  # first and last tick of each
         last: int | None = None
@@ -152,13 +153,18 @@ def _counted(path: Path, size: int, modified: int) -> Packets:
             num_stamped += 1
             if last is None or stamp < last or (stamp - last) * tick > jump:
                 parts.append([packet.pts, packet.pts])
-            parts[-1] = [min(parts[-1][0], packet.pts), max(parts[-1][1], packet.pts + (packet.duration or 0))]
+            parts[-1] = [min(parts[-1][0], packet.pts), max(parts[-1][1], packet.pts + (packet.duration or usual))]
             last = stamp
         ticks = sum(end - begin for begin, end in parts)
         if ticks <= 0:
             rate = Fraction(stream.guessed_rate or stream.base_rate or 0)
             return Packets(rate, num_packets / rate if rate else Fraction(0), 1)
     return Packets(num_stamped / (ticks * tick) if tick else Fraction(0), ticks * tick, len(parts))
+
+
+def _usual_ticks(stream: Any) -> int:
+    """Ticks of a frame at the average rate, for packets that don't state their duration; 0 if unknown."""
+    return round(1 / stream.average_rate / stream.time_base) if stream.average_rate and stream.time_base else 0
 
 
 def _packets(container: Any, stream: Any) -> Any:
@@ -183,5 +189,6 @@ def _last_end(container: Any, stream: Any) -> Fraction:
         container.seek(first + int(Fraction(container.duration, av.time_base) / tick), stream=stream)
     except (FFmpegError, OSError):
         return Fraction(0)
-    ends = [packet.pts + (packet.duration or 0) for packet in _packets(container, stream) if packet.pts is not None]
+    usual = _usual_ticks(stream)
+    ends = [packet.pts + (packet.duration or usual) for packet in _packets(container, stream) if packet.pts is not None]
     return max(ends, default=first) * tick - first * tick

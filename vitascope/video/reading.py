@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -14,18 +15,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
-import numpy as np
 from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
 
 from vitascope.errors import MediaError, SizeError, reason
 from vitascope.types import Number
-from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MAX_PIXELS, MIN_FPS, Video, check_size, exact_fps
-from vitascope.video.pixels import colour_note, displayed_size, upright_pixels
+from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MAX_PIXELS, MIN_FPS, Pictures, Video, check_size, exact_fps
 from vitascope.video.timing import SeekMissed, TimedFrame, deinterlaced, may_restart, shown_frames, timed_frames
 
-MAX_CLIP_BYTES = 8 * 2**30  # of pixels in memory; read longer footage in parts
-MAX_CLIP_FRAMES = 2**16  # 36 minutes at 30 frames per second
 SEEK_FROM = Fraction(1)  # seconds; earlier starts decode from the beginning
 
 # Work that a file may cause. Real footage has below 200 pixels per byte, still screens below 20,000.
@@ -33,7 +29,7 @@ LARGE_PIXELS = 4096 * 2304  # frames above it must have enough data for their pi
 _LARGE_PIXELS_PER_BYTE = 256
 _PIXELS_PER_BYTE, _FREE_PIXELS = 20_000, 2 * 10**9
 _FREE_SECONDS, _SLOWEST_PIXELS, _SLOWEST_BYTES = 6.0, 4e6, 1e6  # the slowest decoding and parsing, per second
-_THREAD_BYTES = 32 * 2**20  # of frames that are decoded at the same time
+_THREAD_BYTES = 16 * 2**20  # of frames that are decoded at the same time
 
 # Formats of pictures. FFmpeg's other formats are rejected, such as playlists (they open other files) and text art.
 _DEMUXERS = (
@@ -72,32 +68,53 @@ def read_video(
     path = Path(path)
     _check_request(fps, size, start, seconds, max_frames)
     begin = Fraction(start).limit_denominator(10**6)
-    for seek in (True, False) if begin >= SEEK_FROM else (False,):
-        with opened(path) as (container, effort):
-            stream = video_stream(container, path)
-            if seek and _restarts(container, path):
-                continue
-            if is_image(container, stream):
-                rate, count = exact_fps(fps or IMAGE_FPS), 1
-            else:
-                rate = exact_fps(fps) if fps else _average_rate(stream, path)
-                count = _num_wanted(rate, seconds, max_frames)
-            span = _declared_span(container, stream, path, begin, None if count is None else count / rate)
-            notes: list[str] = []
-            pictures = _Pictures(path, stream, size or (), math.floor(span * rate), notes)
-            effort.check_span(stream, span if seek else begin + span)
-            timed = timed_frames(container, stream, decoder_of(stream, effort), begin, seek)
-            shown = deinterlaced(effort.counting(timed), notes)
-            try:
-                for frame in shown_frames(shown, begin, rate, count, _slack(stream, fps, rate)):
-                    pictures.add(frame)
-                video = Video(pictures.finish(effort), float(rate))
-            except SeekMissed:
-                continue
-            if notes:
-                _log_once(f"{path} is {'; '.join(notes)}")
-            return video
-    raise AssertionError("decoding from the beginning never misses")
+    video = _read_part(path, fps, size, begin, seconds, max_frames, seek=True) if begin >= SEEK_FROM else None
+    if video is None:
+        video = _read_part(path, fps, size, begin, seconds, max_frames, seek=False)
+    assert video is not None, "decoding from the beginning never misses"
+    if video.height * video.width > 512 * 512:
+        gc.collect(1)  # PyAV's objects refer to each other, and would keep the decoder's frames
+    return video
+
+
+def _read_part(
+    path: Path,
+    fps: Number | None,
+    size: tuple[int, int] | None,
+    begin: Fraction,
+    seconds: Number | None,
+    max_frames: int | None,
+    seek: bool,
+) -> Video | None:
+    """The part from `begin`; None if `seek` is set and seeking fails."""
+    with opened(path) as (container, effort):
+        stream = video_stream(container, path)
+        if seek and _restarts(container, path):
+            return None
+        if is_image(container, stream):
+            rate, count = exact_fps(fps or IMAGE_FPS), 1
+        else:
+            rate = exact_fps(fps) if fps else _average_rate(stream, path)
+            count = _num_wanted(rate, seconds, max_frames)
+        span = _declared_span(container, stream, path, begin, None if count is None else count / rate)
+        stored = (stream.codec_context.height, stream.codec_context.width)
+        pictures = Pictures(path, size, stored, pixel_aspect(stream), expected=math.floor(span * rate))
+        effort.check_span(stream, span if seek else begin + span)
+        timed = timed_frames(container, stream, decoder_of(stream, effort), begin, seek)
+        notes: list[str] = []
+        shown = deinterlaced(effort.counting(timed), notes)
+        try:
+            for frame in shown_frames(shown, begin, rate, count, _slack(stream, fps, rate)):
+                pictures.add(frame)
+        except SeekMissed:
+            return None
+        if not len(pictures):
+            most = f"{effort.max_pixels / 1e6:.0f} million pixels, the limit for {effort.num_bytes} bytes"
+            raise MediaError(f"{path} has no decodable frame of up to {most}; convert it first")
+        video = Video(pictures.finish(), float(rate))
+    if notes := [note for note in (pictures.note, *notes) if note]:
+        _log_once(f"{path} is {'; '.join(notes)}")
+    return video
 
 
 class Effort:
@@ -337,65 +354,3 @@ def _declared_span(container: Any, stream: Any, path: Path, begin: Fraction, sec
 def _log_once(note: str) -> None:
     """Log a note on a file, but not again for the other parts that are read of it."""
     _log.warning("%s", note)
-
-
-class _Pictures:
-    """Frames in one growing uint8 array [t, h, w, 3] of the first frame's displayed size, or of a given size.
-
-    Raises:
-        SizeError: from `expect` and `add`: the array would exceed the limits.
-    """
-
-    def __init__(
-        self, path: Path, stream: Any, size: tuple[int, int] | tuple[()], expected: int, notes: list[str]
-    ) -> None:
-        self._path, self._stream, self._size, self._notes = path, stream, size, notes
-        self._reformatter = VideoReformatter()
-        self._frames = np.empty((0, 0, 0, 3), np.uint8)
-        self._count, self._expected, self._last = 0, expected, None
-        height, width = size or (stream.codec_context.height, stream.codec_context.width)
-        self._check(expected, height * width * 3)
-
-    def add(self, frame: av.VideoFrame) -> None:
-        """Convert and append a frame; the previous frame again is copied."""
-        if not self._count:
-            self._start(frame)
-        num_bytes = self._frames[0].nbytes
-        self._check(self._count + 1, num_bytes)
-        if self._count == len(self._frames):
-            more = max(1, min(self._count, 2**24 // num_bytes), self._count // 16)
-            self._frames.resize((self._count + more, *self._frames.shape[1:]), refcheck=False)
-        if frame is self._last:
-            self._frames[self._count] = self._frames[self._count - 1]
-        else:
-            height, width = self._frames.shape[1:3]
-            check_size(frame.height, frame.width, what=str(self._path))
-            self._frames[self._count] = upright_pixels(frame, self._reformatter, (height, width))
-        self._count, self._last = self._count + 1, frame
-
-    def _start(self, frame: av.VideoFrame) -> None:
-        check_size(frame.height, frame.width, what=str(self._path))
-        height, width = self._size or displayed_size(frame, pixel_aspect(self._stream))
-        check_size(height, width, what=str(self._path))
-        if note := colour_note(frame):
-            self._notes.append(note)
-        ahead = max(1, min(self._expected, 2**28 // (height * width * 3)))  # the system reserves it when it is used
-        self._frames = np.empty((ahead, height, width, 3), np.uint8)
-
-    def finish(self, effort: Effort) -> np.ndarray:
-        """The frames.
-
-        Raises:
-            MediaError: there are none.
-        """
-        self._last = None
-        if not self._count:
-            most = f"{effort.max_pixels / 1e6:.0f} million pixels, the limit for {effort.num_bytes} bytes"
-            raise MediaError(f"{self._path} has no decodable frame of up to {most}; convert it first")
-        self._frames.resize((self._count, *self._frames.shape[1:]), refcheck=False)
-        return self._frames
-
-    def _check(self, count: int, num_bytes: int) -> None:
-        if count * num_bytes > MAX_CLIP_BYTES or count > MAX_CLIP_FRAMES:
-            limit = f"{MAX_CLIP_BYTES // 2**30} GiB of memory or {MAX_CLIP_FRAMES} frames"
-            raise SizeError(f"{self._path} exceeds {limit}; read a part with start= and seconds=")
