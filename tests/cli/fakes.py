@@ -30,7 +30,7 @@ class FakePipeline:
         self.requests.append(request)
         is_image = isinstance(request, Generate) and request.num_frames == 1
         height, width = self.size
-        return types.SimpleNamespace(num_frames=1 if is_image else 2, height=height, width=width, fps=8.0)
+        return types.SimpleNamespace(num_frames=1 if is_image else 2, height=height, width=width, fps=8.0, sound=())
 
     def stream(
         self, timeline: Any, sampling: Sampling, on_progress: Callable[[int, int], None] | None = None

@@ -160,7 +160,7 @@ def frames(*unused):
     time.sleep(60)
 
 grid = types.SimpleNamespace(num_given_first=lambda timeline: 0)
-timeline = types.SimpleNamespace(num_frames=30, fps=8.0, height=32, width=48)
+timeline = types.SimpleNamespace(num_frames=30, fps=8.0, height=32, width=48, sound=())
 record(types.SimpleNamespace(stream=frames, grid=grid), Generate(prompt="a cat"), Path("cat.mp4"), timeline=timeline)
 """
 

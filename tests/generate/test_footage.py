@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitascope.generate.footage import fit_image, fit_video, pad_to
+from tests.video.stills import STILLS, write_frames
+from vitascope.generate.footage import fit_image, fit_video, is_image, pad_to
+from vitascope.generate.recording import makes_image
+from vitascope.generate.requests import Edit
 from vitascope.video import Video, write_video
 from vitascope.video.shape import FrameShape
 
@@ -47,3 +50,22 @@ def test_footage_of_the_right_size_is_not_copied() -> None:
     video = Video(np.zeros((5, 32, 48, 3), np.uint8), 8.0)
     assert pad_to(video, 32, 48) is video
     assert pad_to(video, 48, 64).frames.shape == (5, 48, 64, 3)
+
+
+@pytest.mark.parametrize(("name", "container", "codec", "pixels", "fps"), STILLS, ids=[still[0] for still in STILLS])
+def test_an_image_is_what_decodes_as_one_frame(tmp_path, name, container, codec, pixels, fps):
+    """Fails if the suffix or the header's duration decides. One frame shown for a second stays one frame."""
+    path = write_frames(tmp_path / name, container, codec, pixels, fps)
+    assert is_image(path)
+    assert makes_image(Edit(video=path, prompt="snow", strength=0.5))
+    assert fit_video(path, FrameShape(32, 32, 8.0)).num_frames == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "codec", "pixels"),
+    [("a.png", "apng", "apng", "rgb24"), ("a.gif", "gif", "gif", "rgb8"), ("a.jpg", "mp4", "libx264", "yuv420p")],
+)
+def test_two_frames_are_no_image_whatever_the_suffix(tmp_path, name, container, codec, pixels):
+    path = write_frames(tmp_path / name, container, codec, pixels, 8, num_frames=2)
+    assert not is_image(path)
+    assert not makes_image(Edit(video=path, prompt="snow", strength=0.5))

@@ -75,7 +75,7 @@ def generate(
         text = expanded(prompt, request.seed, has_pictures=has_pictures, is_image=frames == 1)
         return request.replaced(prompt=text)
 
-    make_videos(request, common, prompt, is_image=frames == 1, expand=fuller if expand else None)
+    make_videos(request, common, prompt, expand=fuller if expand else None)
 
 
 @with_common_options
@@ -175,7 +175,7 @@ def edit(
     if mask is not None:
         check_file(mask, "--mask")
     request = Edit(video=video, prompt=prompt, strength=strength, mask=mask, **common.fields())
-    make_videos(request, common, f"{video.stem} edited", is_image=video.suffix.lower() in STILL)
+    make_videos(request, common, f"{video.stem} edited")
 
 
 @with_common_options
@@ -213,16 +213,13 @@ def run(
 ) -> None:
     """Make the video of a stored request. See --dump-request; options given here replace its fields."""
     from vitascope.generate.recording import read_request
-    from vitascope.generate.requests import Edit, Generate, load_request
+    from vitascope.generate.requests import load_request
 
     check_file(file)
     is_file_of_request = file.suffix.lower() in (".json", ".toml")
     request = load_request(file) if is_file_of_request else read_request(file)
     request = request.replaced(**common.fields())
-    is_image = isinstance(request, Generate) and request.num_frames == 1
-    if isinstance(request, Edit) and isinstance(request.video, Path):
-        is_image = request.video.suffix.lower() in STILL
-    make_videos(request, common, file.stem, is_image=is_image, inputs=[file])
+    make_videos(request, common, file.stem, inputs=[file])
 
 
 def make_videos(
@@ -230,18 +227,19 @@ def make_videos(
     common: Common,
     name: str,
     *,
-    is_image: bool = False,
     inputs: list[Path] | None = None,
     expand: Callable[[Request], Request] | None = None,
 ) -> None:
     """Print the request, or generate its videos. `name` is the default file name; `expand` lengthens prompts."""
+    from vitascope.generate.recording import makes_image
+
     given = [*(inputs or []), *(each for each in request.footage() if isinstance(each, Path))]
     if common.dump_request:
         request = request if expand is None else expand(request)
         typer.echo(request.with_paths(Path.absolute).to_json())
         return
     outputs = plan_outputs(
-        common.out, name, request.seed, common.num_videos, common.sheet, is_image=is_image, inputs=given
+        common.out, name, request.seed, common.num_videos, common.sheet, is_image=makes_image(request), inputs=given
     )
     request = request if expand is None else expand(request)
     pipeline = vitascope.load(

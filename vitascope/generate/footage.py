@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 
 from vitascope.generate.requests import Media
 from vitascope.generate.sizes import fitted_size
-from vitascope.video import Video, read_duration, read_video
+from vitascope.video import SoundPart, Video, probe, read_duration, read_video
 from vitascope.video.shape import FrameShape
 
 MAX_SECONDS = 60.0  # longest part of a given video that is used
@@ -50,7 +51,7 @@ def fit_video(media: Media, shape: FrameShape, instant: float = 0.0) -> Video:
     head = media if isinstance(media, Video) else read_video(media, max_frames=1)
     found = FrameShape(head.height, head.width, float(head.fps))
     name = "the video" if isinstance(media, Video) else str(media)
-    if _is_still(media):
+    if is_image(media):
         _note_size(name, head, shape.height, shape.width)
     elif found != shape:
         _log.warning("%s is %s; fitted to %s", name, found, shape)
@@ -60,17 +61,35 @@ def fit_video(media: Media, shape: FrameShape, instant: float = 0.0) -> Video:
         return _cut(media, shape.fps, start, stop).fit(shape.height, shape.width)
     scale = max(shape.height / head.height, shape.width / head.width)
     cover = (max(shape.height, round(scale * head.height)), max(shape.width, round(scale * head.width)))
-    video = read_video(media, fps=shape.fps, size=cover, start=start, seconds=MAX_SECONDS)
+    max_frames = 1 if is_image(media) else None
+    video = read_video(media, fps=shape.fps, size=cover, start=start, seconds=MAX_SECONDS, max_frames=max_frames)
     return video.fit(shape.height, shape.width)
+
+
+def sound_of(media: Media, fitted: Video, instant: float = 0.0, at: float = 0.0) -> tuple[SoundPart, ...]:
+    """The sound of footage that `fit_video` fitted with the same instant, from second `at` of the result on.
+
+    Empty for footage in memory or without sound.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    if isinstance(media, Video) or not probe(media).has_sound or is_image(media):
+        return ()
+    return (SoundPart(Path(media), part_of(media, instant)[0], fitted.duration, at),)
+
+
+def is_image(media: Media) -> bool:
+    """True if the footage decodes as one frame, whatever its file's name and format.
+
+    Raises:
+        MediaError: a file that can't be read.
+    """
+    return (media if isinstance(media, Video) else read_video(media, max_frames=2)).num_frames == 1
 
 
 def _duration(media: Media) -> float:
     return media.duration if isinstance(media, Video) else read_duration(media)
-
-
-def _is_still(media: Media) -> bool:
-    """True if the footage is a single image, which has no meaningful frame rate."""
-    return media.num_frames == 1 if isinstance(media, Video) else read_duration(media) == 0
 
 
 def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
@@ -78,7 +97,7 @@ def _cut(video: Video, fps: float, start: float, stop: float) -> Video:
 
     A single frame stays one frame.
     """
-    count = 1 if _is_still(video) else max(1, round((stop - start) * fps))
+    count = 1 if is_image(video) else max(1, round((stop - start) * fps))
     times = start + np.arange(count) / fps
     shown = (times * float(video.fps) + 1e-6).astype(int)
     return Video(video.frames[np.minimum(shown, video.num_frames - 1)], fps)

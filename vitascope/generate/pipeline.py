@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -47,6 +48,8 @@ from vitascope.model.text import PromptEncoder, distinct_states
 from vitascope.model.transformer import Transformer
 from vitascope.types import MAX_STEPS, DtypeChoice, Number
 from vitascope.video import Video
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_SAMPLING = Sampling()
 Prompt = str | EncodedPrompt
@@ -188,7 +191,10 @@ class Pipeline:
         Raises:
             PromptError, SizeError, MediaError: as `planning.plan` and `stream`.
         """
-        return self.make(self.plan(request), request.sampling, on_progress)
+        timeline = self.plan(request)
+        for part in timeline.sound:
+            _log.warning("the sound of %s is left out of the video in memory; `recording.record` keeps it", part.path)
+        return self.make(timeline, request.sampling, on_progress)
 
     def plan(self, request: Request) -> Timeline:
         """The timeline of a request, see `planning.plan`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,7 +21,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from vitascope.errors import SizeError
-from vitascope.generate.footage import fit_image, fit_video, fitted_shape, freeze_frame, part_of
+from vitascope.generate.footage import fit_image, fit_video, fitted_shape, freeze_frame, part_of, sound_of
 from vitascope.generate.requests import Connect, Edit, Extend, Fill, Generate, Loop, Media, Request, Storyboard
 from vitascope.generate.rollout import MIN_WINDOW
 from vitascope.generate.sizes import check_shape, default_shape
@@ -102,7 +103,8 @@ def _generate(grid: LatentGrid, config: PipelineConfig, request: Generate) -> Ti
 
 def _extend(grid: LatentGrid, config: PipelineConfig, request: Extend) -> Timeline:
     shape = _shape(grid, config, request.video, request)
-    known = fit_video(request.video, shape, instant=0.0 if request.backward else math.inf)
+    instant = 0.0 if request.backward else math.inf
+    known = fit_video(request.video, shape, instant)
     step, num_made = grid.frames_per_cell, _num_frames(request.seconds, shape)
     num_frames = known.num_frames + num_made
     check_shape(shape, num_frames, config)
@@ -113,20 +115,25 @@ def _extend(grid: LatentGrid, config: PipelineConfig, request: Extend) -> Timeli
     else:
         first, hidden = _ending_whole(known, step)
         piece, tail = (0, grid.encode(first)), None
-    return _timeline(grid, request.prompt, shape, [piece], num_frames, hidden, tail)
+    sound = sound_of(request.video, known, instant, at=num_made / shape.fps if request.backward else 0.0)
+    return replace(_timeline(grid, request.prompt, shape, [piece], num_frames, hidden, tail), sound=sound)
 
 
 def _connect(grid: LatentGrid, config: PipelineConfig, request: Connect) -> Timeline:
     """Both videos take the first one's shape."""
     shape = _shape(grid, config, request.before, request)
     first, second = fit_video(request.before, shape, instant=math.inf), fit_video(request.after, shape)
-    return _bridge(grid, config, request.prompt, shape, first, second, request.seconds, shows_second=True)
+    timeline = _bridge(grid, config, request.prompt, shape, first, second, request.seconds, shows_second=True)
+    start_of_second = (timeline.num_frames - second.num_frames) / shape.fps
+    sound = sound_of(request.before, first, math.inf), sound_of(request.after, second, at=start_of_second)
+    return replace(timeline, sound=sum(sound, ()))
 
 
 def _loop(grid: LatentGrid, config: PipelineConfig, request: Loop) -> Timeline:
     shape = _shape(grid, config, request.video, request)
     clip = fit_video(request.video, shape)
-    return _bridge(grid, config, request.prompt, shape, clip, clip, request.seconds, shows_second=False)
+    timeline = _bridge(grid, config, request.prompt, shape, clip, clip, request.seconds, shows_second=False)
+    return replace(timeline, sound=sound_of(request.video, clip))
 
 
 def _fill(grid: LatentGrid, config: PipelineConfig, request: Fill) -> Timeline:
@@ -162,7 +169,8 @@ def _fill(grid: LatentGrid, config: PipelineConfig, request: Fill) -> Timeline:
             piece, tail = _last(grid, config, part, start)
             pieces.append(piece)
     hidden = range(1, 1 + spare) if first else range(spare)
-    return _timeline(grid, request.prompt, shape, pieces, clip.num_frames, hidden, tail)
+    timeline = _timeline(grid, request.prompt, shape, pieces, clip.num_frames, hidden, tail)
+    return replace(timeline, sound=sound_of(video, clip, instant))
 
 
 def _edit(grid: LatentGrid, config: PipelineConfig, request: Edit) -> Timeline:
@@ -178,7 +186,8 @@ def _edit(grid: LatentGrid, config: PipelineConfig, request: Edit) -> Timeline:
         given = ~_white_cells(fit_image(request.mask, shape.height, shape.width), grid).expand(given.shape).clone()
         if given.all():
             raise SizeError("the mask is black everywhere, so nothing would change; paint white what to regenerate")
-    return Timeline((prompt,), latent, given, *shape, num_frames=clip.num_frames, strength=request.strength)
+    sound = sound_of(request.video, clip)
+    return Timeline((prompt,), latent, given, *shape, clip.num_frames, strength=request.strength, sound=sound)
 
 
 def _bridge(

@@ -12,7 +12,8 @@ import numpy as np
 
 from vitascope.errors import ConfigError, MediaError, Terminated
 from vitascope.files import parse_json
-from vitascope.generate.requests import Request, parse_request
+from vitascope.generate.footage import is_image
+from vitascope.generate.requests import Edit, Generate, Request, parse_request
 from vitascope.video import GrowingVideo, Video, VideoWriter, read_comment
 from vitascope.video.formats import STILL
 
@@ -36,9 +37,9 @@ def record(
     """Generate a request into a file, and return up to NUM_SAMPLED of its frames.
 
     The suffix of `path` gives the format. A video's comment holds the request, with paths relative to the video; images
-    hold none. During generation, the frames so far are playable at `partial_path(path)`, which remains if the process
-    is killed. An interrupt writes the frames so far to `path`, unless they are only the given ones. `timeline` is the
-    request's plan, if it exists already.
+    hold none. The sound of given footage is copied to formats that hold sound. During generation, the frames so far are
+    playable at `partial_path(path)`, which remains if the process is killed. An interrupt writes the frames so far to
+    `path`, unless they are only the given ones. `timeline` is the request's plan, if it exists already.
 
     Raises:
         PromptError, SizeError, MediaError: as `planning.plan` and `Pipeline.stream`; also a file that can't be written.
@@ -49,11 +50,25 @@ def record(
         raise MediaError(f"{path} is an image and the request has {timeline.num_frames} frames; name a video")
     frames = pipeline.stream(timeline, request.sampling, on_progress)
     if is_still:
+        for part in timeline.sound:
+            _log.warning("%s is an image; the sound of %s is left out", path, part.path)
         picture = Video(np.concatenate(list(frames)), timeline.fps)
         picture.save(path)
         return picture
     comment = request.with_paths(lambda media: _relative(media, path.parent)).to_json()
     return _write(frames, timeline, path, comment, pipeline.grid.num_given_first(timeline))
+
+
+def makes_image(request: Request) -> bool:
+    """True if a request's result is one frame: it asks for one, or edits footage of one."""
+    if isinstance(request, Generate):
+        return request.num_frames == 1
+    if not isinstance(request, Edit):
+        return False
+    try:
+        return is_image(request.video)
+    except MediaError:  # planning reports it
+        return isinstance(request.video, Path) and request.video.suffix.lower() in STILL
 
 
 def read_request(path: str | Path) -> Request:
@@ -87,7 +102,7 @@ def _write(frames: Iterable[np.ndarray], timeline: Timeline, path: Path, comment
     sampled: list[np.ndarray] = []
     interruption: BaseException | None = None
     form = (path, timeline.fps, timeline.height, timeline.width)
-    with GrowingVideo(*form) as growing, VideoWriter(*form, comment=comment) as writer:
+    with GrowingVideo(*form) as growing, VideoWriter(*form, comment=comment, sound=timeline.sound) as writer:
         stored = writer.stored_size
         if stored != (timeline.height, timeline.width):
             size = f"{timeline.width}x{timeline.height}"

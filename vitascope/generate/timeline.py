@@ -17,7 +17,7 @@ from vitascope.generate.footage import pad_to
 from vitascope.kernels.device import CPU
 from vitascope.model.canvas import Pin, Shot
 from vitascope.model.patches import Patch
-from vitascope.video import Video
+from vitascope.video import SoundPart, Video
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Timeline:
     strength: float = 1.0
     shots: tuple[Shot, ...] = (Shot(),)
     tail: TailClip | None = None
+    sound: tuple[SoundPart, ...] = ()  # of given footage, at its place in the result
 
     def __post_init__(self) -> None:
         """Refuse a timeline with nothing to generate."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vitascope.video.reading import SEEK_FROM as SEEK_FROM
     from vitascope.video.reading import read_video as read_video
     from vitascope.video.sheet import contact_sheet as contact_sheet
+    from vitascope.video.sound import SoundPart as SoundPart
     from vitascope.video.writing import GrowingVideo as GrowingVideo
     from vitascope.video.writing import VideoWriter as VideoWriter
     from vitascope.video.writing import write_video as write_video
@@ -33,6 +34,7 @@ _MODULES = {
     "probing": ("Probe", "probe", "read_comment", "read_duration"),
     "reading": ("SEEK_FROM", "read_video"),
     "sheet": ("contact_sheet",),
+    "sound": ("SoundPart",),
     "writing": ("GrowingVideo", "VideoWriter", "write_video"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -9,12 +9,18 @@ from typing import NamedTuple
 
 
 class Encoding(NamedTuple):
-    """FFmpeg's container and codec of a format; `options(crf)` are encoder options for a quality, 0 (best) to 51."""
+    """FFmpeg's container and codec of a format; `options(crf)` are encoder options for a quality, 0 (best) to 51.
+
+    `sound` is the encoder of sound, empty if the format holds none; packets of the codecs `sounds_copied` are copied.
+    """
 
     container: str
     codec: str
     options: Callable[[int], dict[str, str]]
     container_options: dict[str, str]
+    sound: str = ""
+    sounds_copied: frozenset[str] = frozenset()
+    sound_delay: int = 0  # frames by which FFmpeg shows the first frame late
 
     def stored_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) in the file: H.264 needs even sizes for its chroma planes."""
@@ -33,14 +39,20 @@ def _vp9(crf: int) -> dict[str, str]:
 
 _AT_ONCE = {"movflags": "+faststart"}  # index first, so that players start before the download ends
 
+_IN_MP4 = ("aac", frozenset({"aac", "mp3", "mp3float", "ac3", "alac"}))
+_IN_MKV = ("aac", frozenset({"opus", "vorbis", "flac"}))
+_IN_WEBM = ("libopus", frozenset({"opus", "vorbis"}))
+
 # Videos and animations
 MOVING = {
-    ".mp4": Encoding("mp4", "libx264", _x264, _AT_ONCE),
-    ".m4v": Encoding("mp4", "libx264", _x264, _AT_ONCE),
-    ".mov": Encoding("mov", "libx264", _x264, _AT_ONCE),
-    ".mkv": Encoding("matroska", "libx264", _x264, {}),
-    ".webm": Encoding("webm", "libvpx-vp9", _vp9, {}),
-    ".avi": Encoding("avi", "libx264", lambda crf: {**_x264(crf), "bf": "0"}, {}),  # AVI can't store reordered frames
+    ".mp4": Encoding("mp4", "libx264", _x264, _AT_ONCE, *_IN_MP4),
+    ".m4v": Encoding("mp4", "libx264", _x264, _AT_ONCE, *_IN_MP4),
+    ".mov": Encoding("mov", "libx264", _x264, _AT_ONCE, *_IN_MP4),
+    ".mkv": Encoding("matroska", "libx264", _x264, {}, *_IN_MKV),
+    ".webm": Encoding("webm", "libvpx-vp9", _vp9, {}, *_IN_WEBM),
+    ".avi": Encoding(
+        "avi", "libx264", lambda crf: {**_x264(crf), "bf": "0"}, {}, "pcm_s16le", sound_delay=1
+    ),  # AVI can't store reordered frames
     ".gif": Encoding("gif", "gif", lambda crf: {}, {}),
 }
 # A fragmented MP4, playable while it grows: one fragment per frame, no frame delay

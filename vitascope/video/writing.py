@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -20,6 +20,9 @@ from vitascope.types import Number
 from vitascope.video.clip import Video, check_size, exact_fps
 from vitascope.video.formats import GROWING, MOVING, STILL, Encoding, ffmpeg_url, partial_path
 from vitascope.video.pixels import full_yuv, limited_yuv, palette_graph
+
+if TYPE_CHECKING:
+    from vitascope.video.sound import SoundPart, SoundTrack
 
 
 def write_video(video: Video, path: str | Path, *, crf: int = 18) -> Path:
@@ -45,18 +48,27 @@ class VideoWriter:
     """Writer of a video in constant memory: `with VideoWriter(...) as writer: writer.write(frames)`.
 
     The file appears at `path` when the block ends; an error or interrupt inside it leaves no file. `comment` is stored
-    in the file's metadata, in formats that support it.
+    in the file's metadata, in formats that support it. `sound` lists the sound of given footage to copy; formats
+    without sound log that it is left out.
 
     Raises:
         MediaError, SizeError: as `write_video`; also when the block ends without a frame.
     """
 
     def __init__(
-        self, path: str | Path, fps: Number, height: int, width: int, crf: int = 18, *, comment: str = ""
+        self,
+        path: str | Path,
+        fps: Number,
+        height: int,
+        width: int,
+        crf: int = 18,
+        *,
+        comment: str = "",
+        sound: Sequence[SoundPart] = (),
     ) -> None:
         self.path = Path(path)
         self.num_frames = 0
-        self._comment = comment
+        self._comment, self._sound = comment, sound
         self._fps = exact_fps(fps)
         self._size = (height, width)
         self._crf = crf
@@ -70,6 +82,8 @@ class VideoWriter:
             temporary = stack.enter_context(replacing(self.path))
             self._encoder = Encoder(temporary, self._encoding, self._fps, self._size, self._crf, self._comment)
             stack.callback(self._encoder.close_quietly)
+            if self._sound:
+                self._encoder.add_sound(self._sound, self.path)
             self._stack = stack.pop_all()
         return self
 
@@ -155,8 +169,17 @@ class Encoder:
         except BaseException:
             self.close_quietly()
             raise
+        self._track: SoundTrack | None = None
         self._reformatter = VideoReformatter()
         self._palettes = palette_graph(*size) if encoding.codec == "gif" else None
+
+    def add_sound(self, parts: Sequence[SoundPart], path: Path) -> None:
+        """Copy the sound of given footage; call it before the first frame. Logs name the file `path`."""
+        from vitascope.video.sound import SoundTrack  # deferred: most videos have no sound
+
+        delay = self._encoding.sound_delay / float(self._fps)
+        delayed = [part._replace(at=part.at + delay) for part in parts]
+        self._track = SoundTrack(self._output, self._encoding, delayed, str(path))
 
     def encode(self, rgb: np.ndarray) -> None:
         """Append one uint8 frame [h, w, 3] of the encoder's size."""
@@ -164,10 +187,19 @@ class Encoder:
         frame.pts, frame.time_base = self._num_frames, 1 / self._fps
         self._output.mux(self._stream.encode(frame))
         self._num_frames += 1
+        if self._track is not None:
+            self._track.write_until(self._seconds)
+
+    @property
+    def _seconds(self) -> Fraction:
+        """Time at which the last frame ends."""
+        return (self._num_frames + self._encoding.sound_delay) / self._fps
 
     def finish(self) -> None:
-        """Flush the encoder and close the file."""
+        """Flush the encoders and close the file."""
         self._output.mux(self._stream.encode(None))
+        if self._track is not None:
+            self._track.write_until(self._seconds, is_end=True)
         self._output.close()
 
     def close_quietly(self) -> None:
