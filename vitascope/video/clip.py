@@ -24,7 +24,7 @@ MAX_CLIP_FRAMES = 2**16  # 36 minutes at 30 frames per second
 _STEP = 2**24  # bytes by which a clip of unknown length grows
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Video:
     """A video in memory: `frames` is uint8 RGB [t, h, w, 3] with t >= 1, `fps` its constant rate.
 
@@ -42,6 +42,17 @@ class Video:
             raise SizeError(f"frames are {dtype} {list(shape)}; a video has uint8 [t, h, w, 3] with t, h, w >= 1")
         exact_fps(self.fps)
         object.__setattr__(self, "fps", float(self.fps))
+
+    def __repr__(self) -> str:
+        """Size, length and rate; not the pixels."""
+        frames = "1 frame" if self.num_frames == 1 else f"{self.num_frames} frames"
+        return f"Video({frames} of {self.width}x{self.height} at {float(self.fps):g} per second)"
+
+    def _repr_html_(self) -> str:
+        """A player, or an image for one frame, as notebooks show it."""
+        from vitascope.video.sheet import notebook_html  # deferred: writing imports this module
+
+        return notebook_html(self)
 
     @property
     def num_frames(self) -> int:

@@ -1,14 +1,23 @@
-"""Contact sheets: several videos in one image."""
+"""Contact sheets, several videos in one image, and videos in notebooks."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from vitascope.errors import MediaError, SizeError
-from vitascope.video.clip import IMAGE_FPS, Video
+from vitascope.video.clip import IMAGE_FPS, MIN_SIDE, Video
+from vitascope.video.pixels import resized
+from vitascope.video.writing import write_video
+
+MAX_NOTEBOOK_BYTES = 16 * 2**20  # of a video in a notebook's file
+MAX_NOTEBOOK_PIXELS = 2**30  # values of frames; encoding more takes minutes
+NOTEBOOK_FRAMES, NOTEBOOK_SIDE = 8, 256  # of the image that stands for larger videos
 
 
 def contact_sheet(
@@ -50,6 +59,35 @@ def contact_sheet(
         rows.append(row)
     margin = np.full((gap, rows[0].shape[1], 3), 255, np.uint8)
     return Video(np.concatenate([margin, *rows])[None], IMAGE_FPS)
+
+
+def notebook_html(video: Video) -> str:
+    """The video as an HTML element that plays it without other files; one frame as an image.
+
+    Videos that are too large for a notebook become an image of some of their frames.
+    """
+    small = -(-MIN_SIDE // min(video.height, video.width))
+    if small > 1:  # codecs refuse smaller frames
+        video = Video(video.frames.repeat(small, axis=1).repeat(small, axis=2), video.fps)
+    height, width = video.height, video.width
+    if video.num_frames > 1 and video.frames.size <= MAX_NOTEBOOK_PIXELS:
+        content = _stored(video, ".mp4")
+        if len(content) <= MAX_NOTEBOOK_BYTES:
+            source = f"data:video/mp4;base64,{base64.b64encode(content).decode()}"
+            options = f'width="{width}" height="{height}" controls loop autoplay muted playsinline'
+            return f'<video src="{source}" {options}></video>'
+    num_frames = min(video.num_frames, NOTEBOOK_FRAMES)
+    scale = min(1.0, NOTEBOOK_SIDE / max(height, width)) if num_frames > 1 else 1.0
+    rows, columns = max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale))
+    chosen = np.linspace(0, video.num_frames - 1, num_frames).round().astype(int)
+    frames = resized(video.frames[chosen], rows, columns)
+    image = Video(np.concatenate(list(frames), axis=1)[None], IMAGE_FPS)
+    return f'<img src="data:image/png;base64,{base64.b64encode(_stored(image, ".png")).decode()}" alt="{video!r}">'
+
+
+def _stored(video: Video, suffix: str) -> bytes:
+    with TemporaryDirectory() as folder:
+        return write_video(video, Path(folder) / f"video{suffix}").read_bytes()
 
 
 def _strip(video: Video, num_frames: int, scale: int) -> np.ndarray:
