@@ -16,6 +16,7 @@ from vitascope.config import load_config
 from vitascope.data import prepare
 from vitascope.data.captioned_files import by_language, find_captioned_files
 from vitascope.data.clips import Clip, list_clips
+from vitascope.data.ledger import is_unchanged, read_stamp, version
 from vitascope.data.prepare import PrepareConfig, prepare_videos
 from vitascope.errors import ConfigError, DatasetError, MediaError
 from vitascope.video import Video, read_video, write_video
@@ -212,6 +213,16 @@ def test_changed_pixels_are_cut_again_whatever_the_files_times(folder, tmp_path,
     assert [clip.num_frames for clip in clips_of(out, "e.mp4")] == [9]
     assert abs(float(clips_of(out, "e.mp4")[0].read().frames.mean()) - 90) < 3
     assert {clip.id: clip.fingerprint() for clip in list_clips(out) if clip.source != "e.mp4"} == others
+
+
+def test_a_file_changed_within_its_time_stamp_is_in_doubt(tmp_path):
+    """Equal stamps prove nothing if the entry is hardly newer than the file: the digest decides."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"before")
+    entry = version(path, read_stamp(path))
+    assert is_unchanged(entry, path)
+    assert not is_unchanged({**entry, "sha256": "0" * 64}, path)
+    assert is_unchanged({**entry, "sha256": "0" * 64, "at_ns": entry["at_ns"] + 10**10}, path)
 
 
 def test_a_touched_file_is_not_cut_again(folder, tmp_path, monkeypatch):
