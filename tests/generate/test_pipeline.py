@@ -147,6 +147,8 @@ def test_a_request_replaces_the_models_solver_and_shift(pipeline):
     for wrong in ({"solver": "ddim"}, {"shift": 0.0}, {"shift": float("nan")}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             pipeline.generate(PROMPT, **wrong)
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            pipeline.sample(canvas(random(4, 3, 4, 4), [0]), PROMPT, num_steps=1, **wrong)
 
 
 def test_what_is_not_given_is_not_looked_at(pipeline):

@@ -46,7 +46,7 @@ from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import add_noise, shift_factor, sigma_schedule
 from vitascope.model.text import PromptEncoder, distinct_states
 from vitascope.model.transformer import Transformer
-from vitascope.types import MAX_STEPS, DtypeChoice, Number
+from vitascope.types import MAX_SHIFT, MAX_STEPS, DtypeChoice, Number
 from vitascope.video import Video
 
 _log = logging.getLogger(__name__)
@@ -287,10 +287,12 @@ class Pipeline:
         Raises:
             PromptError: an overlong prompt.
             SizeError: a number of steps outside 1 to MAX_STEPS.
-            ConfigError: an unknown solver.
+            ConfigError: an unknown solver, or a shift out of range.
         """
         if not 1 <= num_steps <= MAX_STEPS:
             raise SizeError(f"{num_steps} sampling steps: must be 1 to {MAX_STEPS}")
+        if shift is not None and not 0 < shift <= MAX_SHIFT:
+            raise ConfigError(f"the shift must be above 0 and up to {MAX_SHIFT:g}, got {shift}")
         prompts = [prompt] if isinstance(prompt, str | EncodedPrompt) else list(prompt)
         config = self.config if shift is None else self.config.model_copy(update={"shift": float(shift)})
         sigmas = _levels(config, canvas.num_grid_tokens, math.ceil(strength * num_steps), strength)
