@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import types
 from pathlib import Path
@@ -82,3 +84,19 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.C
     captured = capsys.readouterr().err
     assert captured == "vitascope: error: device 'tpu': give auto, cpu, cuda, cuda:N or mps\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_full_disk_is_one_line_with_the_cure(number, monkeypatch, capsys):
+    """Fails when the line names no file, or not what to do."""
+    module = types.ModuleType("train")
+
+    def train(config: Path, run: Path, overrides: list[str]) -> Path:
+        raise OSError(number, os.strerror(number), "runs/a/checkpoints")
+
+    vars(module)["train"] = train
+    monkeypatch.setitem(sys.modules, MODULES["codec"], module)
+    assert cli.main(["train", "codec", "configs/small.toml"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'runs/a/checkpoints'" in line
+    assert line.endswith("; free some space, then run the same command again")

@@ -27,6 +27,7 @@ from vitascope.cli.models import export, info
 from vitascope.cli.train import train
 from vitascope.cli.verb import Verb
 from vitascope.errors import Terminated, VitascopeError
+from vitascope.files import DISK_FULL
 from vitascope.kernels.allocator import keep_freed_memory
 
 app = typer.Typer(
@@ -111,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, FloatingPointError) as error:  # FloatingPointError: training diverged
-        return _complain(str(error), 1)
+        is_full = isinstance(error, OSError) and error.errno in DISK_FULL
+        return _complain(f"{error}{'; free some space, then run the same command again' if is_full else ''}", 1)
     return 0
 
 

@@ -15,6 +15,7 @@ import typer
 import vitascope
 from vitascope.cli.options import MAX_SEED, refuse
 from vitascope.errors import reason
+from vitascope.files import remove_leftovers
 from vitascope.progress import progress
 from vitascope.video.formats import MOVING, STILL, partial_path
 
@@ -125,7 +126,7 @@ def _check_name(path: Path) -> None:
 
 
 def _check_writable(paths: Sequence[Path]) -> None:
-    """Refuse paths that can't be written, before the work."""
+    """Refuse paths that can't be written, before the work; remove what killed commands left next to them."""
     for path in paths:
         _check_name(path)
         if path.is_dir():
@@ -134,6 +135,8 @@ def _check_writable(paths: Sequence[Path]) -> None:
             refuse(f"no folder {path.parent}; make it first")
         if not os.access(path.parent, os.W_OK):
             refuse(f"the folder {path.parent} can't be written to")
+    for folder in {path.parent for path in paths}:
+        remove_leftovers(folder)
 
 
 def _save_sheet(videos: Sequence[vitascope.Video], path: Path) -> None:
