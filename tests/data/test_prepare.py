@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.video.tones import write_tone
 from vitascope.cli import main
 from vitascope.config import load_config
 from vitascope.data import prepare
@@ -519,3 +520,14 @@ def test_a_folder_without_media_is_refused(tmp_path, capsys):
     first, second = capsys.readouterr().err.splitlines()
     assert "no video or image in" in first
     assert "no folder" in second
+
+
+def test_sound_that_is_left_out_is_noted(tmp_path):
+    """Also by a run that has nothing to do. Fails when sound is dropped without a word."""
+    (tmp_path / "mine").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_tone(tmp_path / "mine" / name, (0.0, 0.5))
+    shots(tmp_path / "mine" / "silent.mp4", [17])
+    for _ in range(2):
+        prepared = prepare_videos(tmp_path / "mine", tmp_path / "data", CONFIG)
+        assert "note: 2 x has sound, which is left out: datasets hold none" in str(prepared)

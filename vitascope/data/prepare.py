@@ -28,7 +28,7 @@ from vitascope.data.ledger import LEDGER, Entry, Ledger, is_unchanged, read_stam
 from vitascope.data.sources import SOURCES
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError
 from vitascope.files import load_json, lock_folder, write_text
-from vitascope.video import Video, read_video, write_video
+from vitascope.video import Video, probe, read_video, write_video
 from vitascope.video.cuts import find_cuts
 
 CUT_STRENGTH = 1.6  # as in `evaluate coherence`: renders and footage have no weaker cuts
@@ -36,6 +36,7 @@ CONTEXT = 16  # frames before a clip that cuts are judged by
 LOOKAHEAD = 4  # frames that follow a step of two frames that `cut_strengths` rates
 OUR_FILES = re.compile(r"([0-9a-f]{12}_[0-9]{4,})\.(json|mp4|png)")
 NO_MEDIA, SOUND = "not a picture or video", "sound only"
+SOUND_LEFT_OUT = "has sound, which is left out: datasets hold none"
 # Suffixes of files that count as unusable media if their content isn't; other files are no media at all.
 MEDIA = re.compile(
     r"\.(mp4|m4v|mov|qt|mkv|webm|avi|divx|mpe?g|m2v|wmv|asf|flv|f4v|3gp|3g2|ogv|mts|m2ts|vob|mxf"
@@ -156,6 +157,7 @@ def _prepare_videos(
             on_progress(number, len(found.files))
     ledger.tidy()
     entries = [(file, ledger.done[file.name]) for file in found.files]
+    notes.update(SOUND_LEFT_OUT for _, entry in entries if entry.get("has_sound"))
     prepared = Prepared(
         num_clips=sum(entry["clips"] for _, entry in entries),
         num_sources=total,
@@ -223,10 +225,10 @@ def _prepare(file: CaptionedFile, out: Path, config: PrepareConfig) -> Entry:
     while True:
         try:
             video = next(videos, None)
+            if video is None:
+                return {**entry, "has_sound": bool(entry["clips"]) and probe(file.path).has_sound}
         except (MediaError, SizeError) as error:
             return {**entry, "problem": _kind(error, file.path), "message": str(error)}
-        if video is None:
-            return entry
         record = _record_path(file, out, entry["clips"])
         write_video(video, media_path(record, video.num_frames), crf=CRF)
         _write_record(record, video, file)
