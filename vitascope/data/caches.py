@@ -167,7 +167,7 @@ def _read_shard(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if metadata.get("sha256") != _digest(tensors):
             raise ValueError("its SHA-256 is missing or differs")
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:  # RuntimeError: too large to map
         print(f"{path} is damaged ({reason(error)}); encoding it again", file=sys.stderr)
         return {}, {}
     return tensors, metadata

@@ -232,7 +232,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             raise ValueError(f"it holds step {step}")
         tensors = {Path(name).stem: load_file(folder / name) for name in digests if name.endswith(".safetensors")}
         return Checkpoint(step=step, tensors=tensors, state=state)
-    except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder} is not a complete checkpoint: {reason(error)}") from None
 
 
