@@ -174,7 +174,7 @@ def test_datasets_and_runs_are_made_by_earlier_commands(name: str) -> None:
         for path in re.findall(r"(?:\bdata=|\binit=|--model |--real |prepare shards )((?:data|runs)/\S+)", step):
             assert any(path == each or path.startswith(f"{each}/") for each in made), step
         made |= set(re.findall(r"(?:--out|-o) (\S+)", step))
-        made |= {f"runs/{stem}" for stem in re.findall(r"train \w+ \S*?([\w-]+)\.toml", step)}
+        made |= {f"runs/{stem}" for stem in re.findall(r"train \w+ (?:\S*/)?([\w-]+)", step)}
 
 
 def test_steps_keep_here_documents_and_continued_lines_whole() -> None:

@@ -13,7 +13,7 @@ from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ConfigError, ModelError
 from vitascope.files import sha256
 from vitascope.hub.registry import load_codec
-from vitascope.hub.weights import MANIFEST, WEIGHTS_FILE, open_network, save_network, torch_dtype
+from vitascope.hub.weights import MANIFEST, WEIGHTS_FILE, content_digest, open_network, save_network, torch_dtype
 
 CONFIG = CodecConfig(latent_channels=4, base_width=8)
 
@@ -106,3 +106,19 @@ def test_what_weights_are_held_in():
     assert torch_dtype("bfloat16") == torch.bfloat16
     with pytest.raises(ModelError, match="'half' of weights: give one of float32, bfloat16"):
         torch_dtype("half")
+
+
+def test_caches_are_named_after_all_that_a_folder_holds(tmp_path):
+    """Latents of two codecs whose configs are equal must not share a cache."""
+    digests = set()
+    for name, content in (
+        ("config.json", "{}"),
+        ("a.safetensors", "1"),
+        ("a.safetensors", "2"),
+        ("b.safetensors", "2"),
+    ):
+        (tmp_path / name).write_text(content)
+        digests.add(content_digest(tmp_path))
+    (tmp_path / "README.md").write_text("no part of the network")
+    assert len(digests) == 4
+    assert content_digest(tmp_path) in digests

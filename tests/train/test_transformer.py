@@ -263,6 +263,7 @@ def test_latents_kept_beside_the_clips_belong_to_one_normalisation(
     config = json.loads((halved / "config.json").read_text())
     config["latent_std"] = [2 * deviation for deviation in config["latent_std"]]
     (halved / "config.json").write_text(json.dumps(config))
+    (halved / "manifest.json").unlink()
     seen: list[Tensor] = []
     maker = transformer.BatchMaker
     monkeypatch.setattr(

@@ -6,6 +6,7 @@ CPU, weights already in the requested dtype are never copied.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import defaultdict
@@ -43,6 +44,12 @@ def write_manifest(folder: Path) -> None:
     """Write the SHA-256 of each JSON and safetensors file of a folder, subfolders excluded, to its manifest."""
     digests = {path.name: sha256(path) for path in _listed_files(folder)}
     (folder / MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+
+
+def content_digest(*folders: Path) -> str:
+    """SHA-256 of the names and contents of some folders' JSON and safetensors files, subfolders excluded."""
+    files = [f"{path.name} {sha256(path)}" for folder in folders for path in _listed_files(folder)]
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()
 
 
 def copy_folder(source: Path, target: Path, copy_file: Callable[[str, str], object] = shutil.copyfile) -> None:

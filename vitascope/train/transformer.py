@@ -20,10 +20,10 @@ from vitascope.data.caches import ClipEncoder, EncodedClip
 from vitascope.data.clips import Clip, Reader, pick
 from vitascope.data.packing import PackLoader, utilisation
 from vitascope.errors import ConfigError
-from vitascope.files import replacing_folder, sha256
+from vitascope.files import replacing_folder
 from vitascope.generate.pipeline import Pipeline
 from vitascope.hub.registry import find_part, load_codec, load_text_encoder, load_transformer
-from vitascope.hub.weights import copy_folder, copy_part, copy_weights, save_network, write_manifest
+from vitascope.hub.weights import content_digest, copy_folder, copy_part, copy_weights, save_network, write_manifest
 from vitascope.kernels.device import CPU, to_device
 from vitascope.model.diffusion import velocity_loss
 from vitascope.model.text import PromptEncoder
@@ -170,10 +170,10 @@ class TransformerTask:
     def _encode(self, clips: Sequence[Clip], name: str) -> list[EncodedClip]:
         """Encoded clips, cached in the dataset's folder. Unreadable ones are left out."""
         config, data = self.config, Path(self.config.data)
-        # the codec's config holds the weights' digest and the normalisation of latents
         vae, text_encoder = find_part(config.vae, "vae"), find_part(config.text_encoder, "text_encoder")
-        latents = f"latents-{sha256(vae / 'config.json')[:12]}"
-        texts = f"text-{sha256(text_encoder / 'model.safetensors')[:12]}"
+        tokenizers = [folder for folder in (_tokenizer(text_encoder),) if folder.is_dir()]
+        latents = f"latents-{content_digest(vae)[:12]}"
+        texts = f"text-{content_digest(text_encoder, *tokenizers)[:12]}"
         encoder = ClipEncoder(
             self.codec, data / latents / name, self.text_encoder, data / texts / name, config.captions_per_language
         )
