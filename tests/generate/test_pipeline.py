@@ -312,6 +312,7 @@ def test_a_model_of_another_system_is_refused(model_folder, tmp_path):
 def test_a_transformer_in_the_codecs_place_is_refused(model_folder, tmp_path):
     folder = copy_of(model_folder, tmp_path)
     shutil.copy(folder / "transformer" / "config.json", folder / "vae" / "config.json")
+    (folder / "vae" / "manifest.json").unlink()
     with pytest.raises(ModelError, match="describes 'VitascopeTransformer'; known here: VitascopeCodec"):
         Pipeline.load(folder)
 
