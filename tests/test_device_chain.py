@@ -44,7 +44,7 @@ REQUESTS: dict[str, tuple[Request, int]] = {
 @pytest.fixture(scope="module")
 def elsewhere(model_folder: Path) -> Pipeline:
     """A small model whose networks are on the meta device."""
-    pipeline = Pipeline.load(model_folder, weights=False).to(META)
+    pipeline = Pipeline.load(model_folder, device="cpu", dtype="float32").to(META)
     pipeline.config = pipeline.config.model_copy(update={"history_noise": 0.1, "guidance_ramp": 2})
     assert {each.device.type for each in (*pipeline.codec.buffers(), *pipeline.transformer.parameters())} == {"meta"}
     return pipeline

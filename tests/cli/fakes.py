@@ -16,6 +16,7 @@ class FakePipeline:
 
     def __init__(self) -> None:
         self.config = types.SimpleNamespace(fps=8.0)
+        self.codec = types.SimpleNamespace(stride=types.SimpleNamespace(time=4))
         self.num_given = 0  # frames
         self.size = (16, 16)
         self.grid = types.SimpleNamespace(num_given_first=lambda timeline: self.num_given)

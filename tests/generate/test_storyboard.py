@@ -195,13 +195,13 @@ def test_a_file_says_all_of_it_and_images_lie_beside_it(tmp_path: Path):
         ("seconds = 2", "seconds = -2", "shots.0.seconds: Input should be greater than 0"),
         ("seconds = 2", "seconds = nan", "shots.0.seconds: Input should be"),
         ("seconds = 2", "seconds = 1e300", "shots.0.seconds: Input should be less than or equal to 18000"),
-        ("seconds = 2", "", "shots.0.seconds: Field required"),
+        ("seconds = 2", "", "shots.0.seconds: is missing"),
         ('"它在跳"', '" "', "shots.1.text: is empty; describe the shot"),
-        ('"它在跳"', "3", "shots.1.text: Input should be a valid string"),
-        ('text = "它在跳"', "", "shots.1.text: Field required"),
+        ('"它在跳"', '["它在跳"]', "shots.1.text: Input should be a valid string"),
+        ('text = "它在跳"', "", "shots.1.text: is missing"),
         ("猫.png", "dog.png", "shots.0.image: no file"),
         ('image = "猫.png"', "cut = false", "shots.0 has no shot before it"),
-        ("[[shots]]", "[[scenes]]", "shots: Field required"),
+        ("[[shots]]", "[[scenes]]", "shots: is missing"),
     ],
 )
 def test_each_kind_of_mistake_is_one_line_with_file_key_and_reason(tmp_path: Path, old: str, new: str, said: str):

@@ -103,7 +103,7 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that ask for a device get the meta device, whose values nobody can check."""
     monkeypatch.setattr("vitascope.train.run.resolve_device", lambda name: META)
 
-    def stack(trainer: Trainer, step: int, losses: Sequence[Loss], norms: Sequence[Tensor], ids: Sequence[str]) -> None:
+    def stack(trainer: Trainer, step: int, losses: Sequence[Loss], norms: Sequence[Tensor], *clips: object) -> None:
         """The part of the check that needs no values."""
         torch.stack([*(loss.total for loss in losses), *norms])
 

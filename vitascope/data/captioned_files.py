@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vitascope.data.records import caption_problem
 from vitascope.errors import DatasetError
 from vitascope.files import load_json, parse_json, read_small
 
@@ -257,6 +256,8 @@ def _texts(value: Any) -> list[str]:
 
 def _clean(texts: list[str], problems: Counter[str]) -> list[str]:
     """Captions that can be prompts, with single spaces; the others are counted by reason."""
+    from vitascope.data.records import caption_problem  # deferred: it imports PyTorch, --help lists the sources
+
     found = [(text, caption_problem(text)) for text in texts]
     problems.update(problem for _, problem in found if problem is not None)
     return [" ".join(text.split()) for text, problem in found if problem is None]

@@ -40,7 +40,7 @@ from vitascope.hub.card import PipelineConfig
 from vitascope.hub.find import find_model
 from vitascope.hub.registry import load_model
 from vitascope.hub.weights import torch_dtype
-from vitascope.kernels.device import CPU, META, device_of, resolve_device, resolve_precision
+from vitascope.kernels.device import CPU, device_of, resolve_device, resolve_precision
 from vitascope.kernels.int8 import check_eight_bit, is_eight_bit, quantize_
 from vitascope.model.canvas import Canvas
 from vitascope.model.diffusion import add_noise, shift_factor, sigma_schedule
@@ -76,6 +76,7 @@ class Pipeline:
         self.grid = LatentGrid(self.codec, transformer.config.patch)
         self.device = device_of(transformer)
         self.offload = False
+        self.has_weights = True
 
     @classmethod
     def load(
@@ -108,7 +109,7 @@ class Pipeline:
         if precision == "int8" and weights:
             quantize_(pipeline.transformer, pipeline.transformer.int8_rules)
             quantize_(pipeline.codec, pipeline.codec.int8_rules)
-        pipeline.device, pipeline.offload = where, offload
+        pipeline.device, pipeline.offload, pipeline.has_weights = where, offload, weights
         return pipeline
 
     def to(self, device: str | torch.device, *, offload: bool = False) -> Pipeline:
@@ -363,7 +364,7 @@ class Pipeline:
         Raises:
             ModelError: the pipeline was loaded with weights=False.
         """
-        if device_of(self.transformer) == META:
+        if not self.has_weights:
             raise ModelError(f"model {self.config.name!r} was loaded without its weights; load it with weights=True")
 
     def num_passes(self) -> int:

@@ -26,7 +26,7 @@ from torch import Tensor
 from vitascope.config import validation_message
 from vitascope.errors import ModelError, PromptError, reason
 from vitascope.files import MAX_JSON_BYTES, read_json, read_small
-from vitascope.kernels.device import CPU, META, without_autocast
+from vitascope.kernels.device import CPU, without_autocast
 from vitascope.types import MAX_CHARACTERS
 
 _CHARSMAP = re.compile(r'"precompiled_charsmap"\s*:\s*"([^"]*)"')
@@ -167,8 +167,6 @@ class TextEncoder:
         Raises:
             PromptError: a prompt of more than `max_tokens` tokens.
         """
-        if self.device == META:
-            raise ModelError("the text encoder was loaded without its weights; load it with weights=True")
         ids = [self._token_ids(prompt) for prompt in prompts]
         by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         states: dict[int, Tensor] = {}
