@@ -55,7 +55,7 @@ def check(program: str, arguments: list[str]) -> None:
             assert set(extras.split(",")) <= set(project["optional-dependencies"]), "no such extra"
     elif program == "python":
         script, *options = arguments
-        assert script in ("-c", "-m") or (ROOT / script).is_file(), "no such script"
+        assert script in ("-", "-c", "-m") or (ROOT / script).is_file(), "no such script"
         if script == "scripts/dev.py":
             dev.parse(options)
     else:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitascope.codec.streaming import encode_video, latent_shape
 from vitascope.codec.video_codec import VideoCodec
-from vitascope.errors import ModelError, SizeError
+from vitascope.errors import SizeError
 from vitascope.generate.footage import pad_to
 from vitascope.kernels.device import CPU
 from vitascope.model.canvas import Pin, Shot
@@ -90,8 +90,6 @@ class LatentGrid:
 
     def encode(self, video: Video) -> Float[Tensor, "c t h w"]:
         """The latent of a video that begins at the timeline's start, on the CPU."""
-        if any(parameter.is_meta for parameter in self.codec.parameters()):
-            raise ModelError("the codec was loaded without its weights; load the model with weights=True")
         _, rows, columns = self.shape(1, video.height, video.width)
         stride = self.codec.stride
         return encode_video(self.codec, pad_to(video, rows * stride.rows, columns * stride.columns)).to(CPU)
