@@ -5,23 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
-from jaxtyping import config
 
+import tests.typechecks  # noqa: F401 (jaxtyping's import hook looks it up)
 from scripts.dev import RENDER_PROBE
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores: idle OpenMP threads must sleep, not spin
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-@pytest.fixture(autouse=True)
-def _without_repeated_type_checks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No checks of shapes and types in tests marked `repetitive`: other tests check the same functions."""
-    config.update("jaxtyping_disable", request.node.get_closest_marker("repetitive") is not None)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

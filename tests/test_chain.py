@@ -22,7 +22,6 @@ def figures(run: Path, name: str) -> list[float]:
     return [record[name] for record in records if name in record]
 
 
-@pytest.mark.repetitive
 @pytest.mark.rendering
 def test_render_train_and_generate(tmp_path):
     """Fails if a network doesn't learn: with a learning rate of 1e-9 both comparisons are off."""

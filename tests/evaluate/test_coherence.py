@@ -22,8 +22,7 @@ from vitascope.worlds.solids.rotations import about_y
 from vitascope.worlds.solids.sampling import sample_scene
 from vitascope.worlds.solids.stage import Lighting, Solid, solid, stage_of
 
-# without type checks: tests/cli/test_evaluate_verbs.py runs the same functions with them
-pytestmark = [pytest.mark.rendering, pytest.mark.repetitive]
+pytestmark = pytest.mark.rendering
 
 GREY: RGB = (0.30, 0.36, 0.42)
 ROLL_FPS, SPEED, RADIUS = 12.0, 1.2, 0.35  # frames a second, metres a second, metres

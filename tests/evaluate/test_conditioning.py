@@ -27,8 +27,7 @@ from vitascope.judge.sentence import describe
 from vitascope.video import Video
 from vitascope.video.shape import VideoShape
 
-# without type checks: tests/cli/test_evaluate_verbs.py runs the same functions with them
-pytestmark = [pytest.mark.rendering, pytest.mark.repetitive]
+pytestmark = pytest.mark.rendering
 SHAPE, STEP = VideoShape(17, 8.0, 48, 48, 0.0), 4
 
 

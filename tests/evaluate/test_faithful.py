@@ -9,8 +9,7 @@ from vitascope.judge.network import Judge
 from vitascope.video import Video
 from vitascope.video.shape import VideoShape
 
-# without type checks: tests/cli/test_evaluate_verbs.py runs the same functions with them
-pytestmark = [pytest.mark.rendering, pytest.mark.repetitive]
+pytestmark = pytest.mark.rendering
 SHAPE = VideoShape(17, 8.0, 64, 64, 0.0)
 
 

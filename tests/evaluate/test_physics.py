@@ -27,8 +27,7 @@ from vitascope.worlds.solids.cast import PALETTE
 from vitascope.worlds.solids.laboratory import render_experiment
 from vitascope.worlds.solids.physics import simulate
 
-# without type checks: tests/cli/test_evaluate_verbs.py runs the same functions with them
-pytestmark = [pytest.mark.rendering, pytest.mark.repetitive]
+pytestmark = pytest.mark.rendering
 
 
 @pytest.fixture(scope="module")

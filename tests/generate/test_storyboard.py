@@ -233,7 +233,6 @@ def test_a_long_storyboard_comes_as_it_is_made(pipeline: Pipeline):
     assert sum(event for event in events if isinstance(event, int)) == 28
 
 
-@pytest.mark.repetitive
 def test_a_minute_of_shots_is_made_in_flat_memory(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
     """Twelve shots in sixty windows: each window gets only its own shots, and memory stays constant.
 

@@ -20,13 +20,11 @@ from vitascope.hub.weights import MANIFEST, check_manifest, save_network
 BUNDLED = Path(vitascope.__file__).parent / "models"
 
 
-@pytest.mark.repetitive
 def test_a_damaged_bit_in_any_file_is_refused_or_harmless(tmp_path):
     """A model, a checkpoint and caches. Fails when a file is left out of the manifest, or a cache has no digest."""
     assert bitflips.run(tmp_path, trials=14, seed=0) == []
 
 
-@pytest.mark.repetitive
 def test_a_save_interrupted_at_any_moment_leaves_the_old_or_the_new_version(tmp_path):
     """Fails without a sync before a rename, or when the old version goes first."""
     saves = interrupts.make_saves(tmp_path / "sources")

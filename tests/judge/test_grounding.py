@@ -114,7 +114,6 @@ def test_a_window_shows_actors_where_it_has_them():
     assert small.framed(Window(0.5, 0.0, 0.5)).area.max() == pytest.approx(0.0036)
 
 
-@pytest.mark.repetitive
 def test_a_head_learns_to_read_tokens():
     """Fails when tokens are taken in another order than the encoder's: labels then fit no token."""
     torch.manual_seed(0)

@@ -46,7 +46,6 @@ def shuffled(attributes: dict[str, Any], order: list[int]) -> dict[str, Any]:
     return {**attributes, "actors": [attributes["actors"][k] for k in order], "shots": shots}
 
 
-@pytest.mark.repetitive
 def test_five_hundred_scenes_come_back_from_their_sentences() -> None:
     """Fails when an attribute is left out, a partner points elsewhere, or the order of slots differs."""
     for scene in SCENES:

@@ -56,7 +56,6 @@ def train_step(trainer: Trainer, step: int, batch: Any) -> dict[str, float]:
     return trainer.update(step, [(batch, step_generator(0, step))])()
 
 
-@pytest.mark.repetitive
 def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
     """Fails when video and words don't belong together, or attention to the video is cut: clips share no words then."""
     overrides = ["steps=240", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
@@ -79,7 +78,6 @@ def metrics(run: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in record.items() if key not in {"seconds", "data wait"}} for record in records]
 
 
-@pytest.mark.repetitive
 def test_an_interrupted_run_goes_on_bit_for_bit(judge_config, tmp_path, monkeypatch):
     """Fails if an optimizer's state, the average or a generator is not part of what is restored."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"
@@ -289,7 +287,6 @@ def test_a_judge_that_saw_changes_over_fewer_frames_can_be_gone_on_with(judge_co
         load_compatible(other.model, begun.model)
 
 
-@pytest.mark.repetitive
 def test_what_tokens_show_is_learned_too(judge_config):
     """Fails when the loss on tokens doesn't reach the encoder, counts nothing, or its own layers aren't trained."""
     config = load_config(judge_config, JudgeTrainConfig, ["caption_weight=0", "learning_rate=0.02", "degraded=0"])

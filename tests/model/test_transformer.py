@@ -376,7 +376,6 @@ def test_recomputing_blocks_gives_the_same_gradients():
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.repetitive
 @pytest.mark.parametrize("prediction", ["clean", "velocity"])
 def test_one_batch_can_be_learned_by_heart(prediction):
     """Learning through the whole path: noise, network, loss on the made frames, gradient."""

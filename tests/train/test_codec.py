@@ -30,9 +30,8 @@ from vitascope.train.loop import Trainer
 from vitascope.train.run import step_generator
 
 
-@pytest.mark.repetitive
 def test_one_clip_is_learned_by_heart(codec_config, drawn_dataset):
-    config = load_config(codec_config, CodecTrainConfig, ["steps=80", "learning_rate=5e-3", "codec.base_width=16"])
+    config = load_config(codec_config, CodecTrainConfig, ["steps=80", "learning_rate=5e-3"])
     trainer, video = Trainer(CodecTask(config, [])), list_clips(drawn_dataset)[0].read()
     video = type(video)(video.frames[:5], video.fps)
     before = psnr(video.frames, reconstruct(trainer.ema, video).frames)

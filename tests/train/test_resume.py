@@ -114,7 +114,6 @@ def test_a_running_and_a_stopped_run_of_a_transformer_are_models(transformer_con
     assert (running == stopped).all()
 
 
-@pytest.mark.repetitive
 @pytest.mark.parametrize(
     "overrides",
     [[], ["loss.adversarial=0.1", "loss.adversarial_from=0.2"], ["codec.linear_path=true", "accumulate=2"]],
@@ -131,7 +130,6 @@ def test_an_interrupted_codec_run_goes_on_bit_for_bit(codec_config, tmp_path, mo
     assert_same_run(whole, parted, 6, CODEC_WEIGHTS)
 
 
-@pytest.mark.repetitive
 def test_an_interrupted_transformer_run_goes_on_bit_for_bit_in_the_next_epoch(
     transformer_config, tmp_path, monkeypatch
 ):
@@ -155,7 +153,6 @@ def whole_codec_run(drawn_dataset: Path, tmp_path_factory: pytest.TempPathFactor
     return folder / "run"
 
 
-@pytest.mark.repetitive
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
 def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(codec_config, whole_codec_run, tmp_path):
     killed = tmp_path / "killed"
@@ -172,7 +169,6 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_for_bit(codec_con
     assert_same_run(whole_codec_run, killed, 6, CODEC_WEIGHTS)
 
 
-@pytest.mark.repetitive
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(codec_config, whole_codec_run, tmp_path, capsys):
     damaged = tmp_path / "damaged"
     shutil.copytree(whole_codec_run, damaged)

@@ -44,7 +44,6 @@ def make_batch(clips: list[EncodedClip], config: TransformerTrainConfig, seed: i
 ALL_FIRST = ["patterns.first_frame=1.0", "patterns.beginning=0.0", "patterns.independent=0.0"]
 
 
-@pytest.mark.repetitive
 def test_one_batch_is_learned_by_heart(transformer_config, clips):
     overrides = ["steps=150", "learning_rate=1e-2", "transformer.num_layers=2", "noise.mean=1.0"]
     config = load_config(transformer_config, TransformerTrainConfig, overrides)

@@ -15,8 +15,6 @@ from vitascope.worlds.solids.camera import project, unproject, view
 from vitascope.worlds.solids.motion import Pose, ShotMotion
 from vitascope.worlds.solids.scene import Action, Scene
 
-pytestmark = pytest.mark.repetitive  # hundreds of scenes; test_render.py calls the same functions
-
 SIZES = ((64, 64), (48, 80), (80, 48), (48, 64), (64, 48))  # (height, width)
 SHOT = shot_of(Action("spin"))
 

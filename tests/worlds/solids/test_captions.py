@@ -48,8 +48,6 @@ from vitascope.worlds.solids.words import (
     Motion,
 )
 
-pytestmark = pytest.mark.repetitive  # hundreds of scenes; test_render.py calls the same functions
-
 SCENES = scenes(500)[:150]
 PARTICIPLES = {
     "bounce": "bouncing",

@@ -15,8 +15,6 @@ from vitascope.worlds.solids.rotations import about_x, about_y, about_z, from_qu
 from vitascope.worlds.solids.scene import Action, Actor, Scene, Shot
 from vitascope.worlds.solids.words import CHARACTERS, OBJECTS, SOLO, Kind, Motion
 
-pytestmark = pytest.mark.repetitive  # hundreds of scenes; test_render.py calls the same functions
-
 DRAWS = [np.random.default_rng(seed) for seed in range(12)]
 STILL = shot_of(Action("spin"))
 TIMES = np.arange(0, 2.11, 0.05)  # a clip of 17 frames at 8 a second

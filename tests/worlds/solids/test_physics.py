@@ -17,8 +17,6 @@ from vitascope.worlds.solids.physics import (
     simulate,
 )
 
-pytestmark = pytest.mark.repetitive  # hundreds of scenes; test_render.py calls the same functions
-
 RATE = 100.0
 
 

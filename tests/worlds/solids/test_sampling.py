@@ -31,8 +31,6 @@ from vitascope.worlds.solids.words import (
     WEATHERS,
 )
 
-pytestmark = pytest.mark.repetitive  # hundreds of scenes; test_render.py calls the same functions
-
 
 def rounded(value: Any) -> Any:
     if isinstance(value, float):
