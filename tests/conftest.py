@@ -13,6 +13,8 @@ from scripts.dev import RENDER_PROBE
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores: idle OpenMP threads must sleep, not spin
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    cores_each = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores_each)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
