@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from vitascope.errors import FolderInUseError, ModelError
 from vitascope.files import (
-    MAX_JSON_DEPTH,
+    MAX_DEPTH,
     load_json,
     lock_folder,
     parse_json,
@@ -232,7 +232,7 @@ def test_json_of_unknown_origin_is_read(tmp_path):
     [
         ("[" * 100_000, "nested"),
         ('{"a":' * 500 + "1" + "}" * 500, "nested"),
-        ("[" * (MAX_JSON_DEPTH + 1) + "]" * (MAX_JSON_DEPTH + 1), "nested"),
+        ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested"),
         ("NaN", "NaN"),
         ("[-Infinity]", "Infinity"),
         ("1e999", "too large"),

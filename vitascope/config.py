@@ -15,10 +15,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vitascope.errors import ConfigError, reason
-from vitascope.files import read_small
+from vitascope.files import MAX_DEPTH, TOO_DEEP, read_small, walk
 
 MAX_TOML_BYTES = 1 << 20
-MAX_TOML_DEPTH = 64  # nested tables and arrays, as in `files.MAX_JSON_DEPTH`
 _INTEGERS = range(-(2**63), 2**63)  # TOML 1.0, section "Integer": others can't be represented everywhere
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_DOTS = 1000  # in a line: tomllib's time grows with the square of a key's length
@@ -145,23 +144,10 @@ def _parse_toml(text: str) -> dict[str, Any]:
     try:
         tree = tomllib.loads(text)
     except RecursionError:
-        raise ValueError(f"more than {MAX_TOML_DEPTH} nested tables or arrays") from None
-    level: list[Any] = [tree]
-    for _ in range(MAX_TOML_DEPTH):
-        level = [part for node in level for part in _parts(node)]
-        for node in level:
-            if isinstance(node, int) and node not in _INTEGERS:
-                raise ValueError("an integer has more than 64 bits")
-    if any(isinstance(node, (dict, list)) for node in level):
-        raise ValueError(f"more than {MAX_TOML_DEPTH} nested tables or arrays")
+        raise ValueError(TOO_DEEP) from None
+    if any(isinstance(node, int) and node not in _INTEGERS for node in walk(tree)):
+        raise ValueError("an integer has more than 64 bits")
     return tree
-
-
-def _parts(node: object) -> Iterator[Any]:
-    if isinstance(node, dict):
-        yield from node.values()
-    elif isinstance(node, list):
-        yield from node
 
 
 def _leaves(node: object, key: str = "") -> Iterator[tuple[str, object]]:
@@ -196,8 +182,8 @@ def _apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) 
     if not equals or not dotted.strip():
         raise ConfigError(f"override {shown} is not of the form key=value; write such as optimizer.lr=1e-4")
     *parents, leaf = dotted.strip().split(".")
-    if len(parents) >= MAX_TOML_DEPTH:
-        raise ConfigError(f"override {shown}: more than {MAX_TOML_DEPTH} nested sections")
+    if len(parents) >= MAX_DEPTH:
+        raise ConfigError(f"override {shown}: more than {MAX_DEPTH} nested sections")
     node, wanted = tree, kind
     for parent in parents:
         node, wanted = node.setdefault(parent, {}), _annotation(wanted, parent)

@@ -28,7 +28,8 @@ LOCKED_BYTE = 1 << 20  # on Windows; other processes can't read a locked byte
 READ_ATTEMPTS = 20
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_JSON_BYTES = 64 << 20
-MAX_JSON_DEPTH = 64  # nested lists and objects; deeper ones exhaust the stack of what reads them
+MAX_DEPTH = 64  # nested lists and tables in JSON and TOML; deeper ones exhaust the stack of what reads them
+TOO_DEEP = f"more than {MAX_DEPTH} nested lists or tables"
 
 _OURS = re.compile(r"\.[0-9a-f]{16}\.tmp(\.\w+)?")  # temporary files and folders
 _LEFTOVER = re.compile(r"\..+\.tmp(\.\w+)?|\.tmp\w{6}")  # also those of safetensors and of earlier versions
@@ -329,15 +330,27 @@ def parse_json(text: str | bytes) -> Any:
         text = text if isinstance(text, str) else text.decode("utf-8-sig")
         value = json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
-        raise ValueError(f"more than {MAX_JSON_DEPTH} nested lists or objects") from None
-    level = [value]
-    for _ in range(MAX_JSON_DEPTH):
-        level = [part for node in level for part in _parts(node)]
-    if any(isinstance(node, (dict, list)) for node in level):
-        raise ValueError(f"more than {MAX_JSON_DEPTH} nested lists or objects")
+        raise ValueError(TOO_DEEP) from None
+    for _ in walk(value):  # checks the depth
+        pass
     if "\\ud" in text.lower():  # a surrogate's escape; half of a pair can't be encoded
         json.dumps(value, ensure_ascii=False).encode()
     return value
+
+
+def walk(tree: Any) -> Iterator[Any]:
+    """Yield a parsed JSON or TOML value and all values in it, level by level.
+
+    Raises:
+        ValueError: more than 64 levels.
+    """
+    level = [tree]
+    for _ in range(MAX_DEPTH):
+        yield from level
+        level = [part for node in level for part in _parts(node)]
+    if any(isinstance(node, (dict, list)) for node in level):
+        raise ValueError(TOO_DEEP)
+    yield from level
 
 
 def load_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:

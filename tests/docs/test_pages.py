@@ -44,7 +44,8 @@ def test_named_files_exist(page: Path) -> None:
 
 def test_files_named_in_the_code_exist() -> None:
     """Docstrings and messages refer to pages; a renamed page must not leave them behind."""
-    sources = [path for folder in ("vitascope", "scripts") for path in (ROOT / folder).rglob("*.[pt][yo]*")]
+    files = [path for folder in ("vitascope", "scripts") for path in (ROOT / folder).rglob("*")]
+    sources = [path for path in files if path.suffix in (".py", ".pyi", ".toml")]
     named = {name for path in sources for name in re.findall(r"docs/[\w/.-]+\.md", path.read_text(encoding="utf-8"))}
     assert named, "no page is named in the code; is the pattern still right?"
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]

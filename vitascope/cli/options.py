@@ -140,7 +140,10 @@ Guidance = Annotated[
 SolverName = Annotated[
     str | None,
     typer.Option(
-        "--solver", metavar="NAME", callback=check_solver, help="Use this solver: euler, heun, multistep, unipc."
+        "--solver",
+        metavar="NAME",
+        callback=check_solver,
+        help="Use this solver, such as unipc; a wrong name lists all.",
     ),
 ]
 Shift = Annotated[

@@ -125,8 +125,8 @@ def _connect(grid: LatentGrid, config: PipelineConfig, request: Connect) -> Time
     first, second = fit_video(request.before, shape, instant=math.inf), fit_video(request.after, shape)
     timeline = _bridge(grid, config, request.prompt, shape, first, second, request.seconds, shows_second=True)
     start_of_second = (timeline.num_frames - second.num_frames) / shape.fps
-    sound = sound_of(request.before, first, math.inf), sound_of(request.after, second, at=start_of_second)
-    return replace(timeline, sound=sum(sound, ()))
+    sound = sound_of(request.before, first, math.inf) + sound_of(request.after, second, at=start_of_second)
+    return replace(timeline, sound=sound)
 
 
 def _loop(grid: LatentGrid, config: PipelineConfig, request: Loop) -> Timeline:

@@ -13,7 +13,7 @@ from av.error import FFmpegError
 from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MIN_FPS
 from vitascope.video.pixels import colour_note, displayed_size, orientation
 from vitascope.video.reading import decoder_of, is_image, opened, pixel_aspect, video_stream
-from vitascope.video.timing import INTERLACED, JUMP, may_restart, timed_frames
+from vitascope.video.timing import INTERLACED, JUMP, may_restart, packets_with_content, timed_frames
 
 Kind = Literal["video", "animation", "image"]
 
@@ -145,7 +145,7 @@ def _counted(path: Path, size: int, modified: int) -> Packets:
         num_packets = num_stamped = ticks = 0
         parts: list[list[int]] = []  # first and last tick of each
         last: int | None = None
-        for packet in _packets(container, stream):
+        for packet in packets_with_content(container, stream):
             num_packets += 1
             stamp = packet.dts if packet.dts is not None else packet.pts
             if packet.pts is None or stamp is None:
@@ -167,22 +167,10 @@ def _usual_ticks(stream: Any) -> int:
     return round(1 / stream.average_rate / stream.time_base) if stream.average_rate and stream.time_base else 0
 
 
-def _packets(container: Any, stream: Any) -> Any:
-    """Yield a stream's packets with content; a truncated container ends them."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, FFmpegError, OSError):
-            return
-        if packet.size:
-            yield packet
-
-
 def _last_end(container: Any, stream: Any) -> Fraction:
     """End of a stream's last packet from its first, by a seek to the container's end; 0 if that fails."""
     tick = Fraction(stream.time_base or 0)
-    first = next((packet.pts for packet in _packets(container, stream) if packet.pts is not None), None)
+    first = next((packet.pts for packet in packets_with_content(container, stream) if packet.pts is not None), None)
     if first is None or not container.duration or not tick:
         return Fraction(0)
     try:
@@ -190,5 +178,9 @@ def _last_end(container: Any, stream: Any) -> Fraction:
     except (FFmpegError, OSError):
         return Fraction(0)
     usual = _usual_ticks(stream)
-    ends = [packet.pts + (packet.duration or usual) for packet in _packets(container, stream) if packet.pts is not None]
+    ends = [
+        packet.pts + (packet.duration or usual)
+        for packet in packets_with_content(container, stream)
+        if packet.pts is not None
+    ]
     return max(ends, default=first) * tick - first * tick

@@ -22,7 +22,7 @@ from jaxtyping import Float32
 from vitascope.errors import VitascopeError, reason
 from vitascope.video.formats import Encoding
 from vitascope.video.reading import decoder_of, opened, video_stream
-from vitascope.video.timing import timed_frames
+from vitascope.video.timing import packets_with_content, timed_frames
 
 _RATE = 48000  # samples per second, for sources whose rate an encoder lacks
 _RATES = (48000, 44100, 32000, 24000, 16000)
@@ -117,7 +117,7 @@ class SoundTrack:
             source = container.streams.audio[0]
             stream = self._output.add_stream_from_template(source)
             shift, last = round(origin / source.time_base), None
-            for packet in _packets(container, source):
+            for packet in packets_with_content(container, source):
                 if packet.pts is None or packet.dts is None or (last is not None and packet.dts <= last):
                     continue
                 last = packet.dts
@@ -186,7 +186,7 @@ def _decoded(part: SoundPart, rate: int) -> Float32[np.ndarray, "c n"]:
 
 def _frames(container: Any, source: Any, resampler: Any) -> Iterator[Any]:
     """Yield resampled frames; damaged packets are skipped."""
-    for packet in [*_packets(container, source), None]:
+    for packet in [*packets_with_content(container, source), None]:
         try:
             frames = source.codec_context.decode(packet)
         except _FAILURES:
@@ -194,18 +194,6 @@ def _frames(container: Any, source: Any, resampler: Any) -> Iterator[Any]:
         for frame in frames:
             yield from resampler.resample(frame)
     yield from resampler.resample(None)
-
-
-def _packets(container: Any, source: Any) -> Iterator[Any]:
-    """Yield a stream's packets with content; a truncated container ends them."""
-    packets = container.demux(source)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, FFmpegError, OSError):
-            return
-        if packet.size:
-            yield packet
 
 
 def _origin(container: Any, effort: Any, path: Path) -> Fraction:

@@ -94,6 +94,18 @@ def _decodable(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFr
             return
 
 
+def packets_with_content(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield a stream's packets with content; a truncated container ends them."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, FFmpegError, OSError):
+            return
+        if packet.size:
+            yield packet
+
+
 def deinterlaced(timed: Iterable[TimedFrame], notes: list[str]) -> Iterator[TimedFrame]:
     """Yield the frames as they are or, from the first interlaced one on, through a deinterlacer.
 
