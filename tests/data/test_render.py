@@ -19,8 +19,10 @@ import pytest
 
 from vitascope.config import parse_config
 from vitascope.data import render as dataset
+from vitascope.data.maps import read_maps
+from vitascope.data.production import missing_clips
 from vitascope.data.render import RenderConfig, render_dataset
-from vitascope.errors import ConfigError, RenderError
+from vitascope.errors import ConfigError, DatasetError, RenderError
 from vitascope.video import read_video
 from vitascope.worlds.solids.captions import captions
 from vitascope.worlds.solids.sampling import sample_scene
@@ -102,6 +104,40 @@ def test_a_record_says_what_its_media_shows(reference: Path) -> None:
         assert len(record["truth"]["frames"]) == record["num_frames"]
         assert all(len(frame["actors"]) == len(scene.actors) for frame in record["truth"]["frames"])
     assert json.loads((reference / "dataset.json").read_text())["num_clips"] == 5
+
+
+@rendering
+def test_maps_are_stored_next_to_the_clips_and_change_nothing_else(reference: Path, tmp_path: Path) -> None:
+    """And a clip that lost its maps is rendered again. Checked to fail: when the record is written without them."""
+    settings = config(truth=["masks", "flow"])
+    render_dataset(settings, tmp_path, num_workers=1)
+    for k in range(5):
+        maps, drawn = read_maps(tmp_path / "clips" / f"{k:06d}.maps.npz"), dataset.draw_clip(settings, k)
+        assert maps.depth is None
+        assert maps.flow is not None
+        assert drawn.maps.flow is not None
+        assert (maps.masks == drawn.maps.masks).all()
+        assert maps.flow == pytest.approx(drawn.maps.flow, rel=1e-3, abs=1e-3)
+        (tmp_path / "clips" / f"{k:06d}.maps.npz").unlink()
+        record = json.loads((tmp_path / "clips" / f"{k:06d}.json").read_text())
+        assert record.pop("maps") == ["masks", "flow"]
+        assert record == json.loads((reference / "clips" / f"{k:06d}.json").read_text())
+    assert missing_clips(tmp_path, 5) == [0, 1, 2, 3, 4]
+    with pytest.raises(ConfigError, match="other settings \\(truth\\)"):
+        render_dataset(config(), tmp_path, num_workers=1)
+
+
+def test_damaged_maps_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "000000.maps.npz"
+    with pytest.raises(DatasetError, match="render the clip again"):
+        read_maps(path)
+    for content in (b"", b"PK\x03\x04 no archive", b"\x80\x04K\x01."):  # the last is a pickle
+        path.write_bytes(content)
+        with pytest.raises(DatasetError, match="render the clip again"):
+            read_maps(path)
+    np.savez(path, masks=np.zeros((2, 4), np.float64))
+    with pytest.raises(DatasetError, match="holds no masks"):
+        read_maps(path)
 
 
 @rendering

@@ -40,6 +40,12 @@ class Split(StrEnum):
     held_out = "held_out"
 
 
+Truth = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MAP,...", help="Store ground truth per pixel as ID.maps.npz: masks, depth, flow, or several."
+    ),
+]
 SplitOption = Annotated[Split | None, typer.Option(help="Choose ordinary combinations or only held-out ones.")]
 
 
@@ -55,6 +61,7 @@ def render(
     fps: MixedRates = None,
     image_share: ImageShare = None,
     split: SplitOption = None,
+    truth: Truth = None,
     variety: Annotated[
         float | None,
         typer.Option(
@@ -70,7 +77,7 @@ def render(
     from vitascope.config import load_config, parse_config
     from vitascope.data.render import RenderConfig, render_dataset
 
-    given = _production(clips, seed, size, frames, fps, image_share, split)
+    given = _production(clips, seed, size, frames, fps, image_share, split, truth)
     if variety is not None:
         given["variety"] = variety
     if config is not None:
@@ -142,6 +149,7 @@ def prepare_emoji(
     fps: MixedRates = None,
     image_share: ImageShare = None,
     split: SplitOption = None,
+    truth: Truth = None,
     workers: Workers = None,
 ) -> None:
     """Make captioned clips of Microsoft's animated emoji on painted backdrops."""
@@ -150,7 +158,7 @@ def prepare_emoji(
     from vitascope.data.production import ProductionConfig
     from vitascope.data.render_emoji import prepare_emoji as prepare_clips
 
-    given = _production(clips, seed, size, frames, fps, image_share, split)
+    given = _production(clips, seed, size, frames, fps, image_share, split, truth)
     config = parse_config(given, ProductionConfig, source="prepare emoji")
     with progress(str(out)) as on_progress:
         prepare_clips(source, out, config, workers or os.cpu_count() or 1, on_progress)
@@ -182,6 +190,7 @@ def _production(
     fps: list[float] | None,
     image_share: float | None,
     split: Split | None,
+    truth: str | None,
 ) -> dict[str, Any]:
     """Fields of a `ProductionConfig` for the options that were set."""
     options = {
@@ -192,6 +201,7 @@ def _production(
         "fps": fps,
         "image_share": image_share,
         "split": split.value if split else None,
+        "truth": truth.split(",") if truth else None,
     }
     return _given(options)
 

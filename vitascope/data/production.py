@@ -23,10 +23,12 @@ from pydantic import Field, field_validator
 from vitascope.config import Config
 from vitascope.data.clips import media_path
 from vitascope.data.layout import CRF, parse_size
+from vitascope.data.maps import maps_path, write_maps
 from vitascope.errors import RenderError
 from vitascope.files import load_json
 from vitascope.video import Video, VideoWriter, write_video
 from vitascope.video.shape import VideoShape
+from vitascope.worlds.frame import Frame, TruthMap, stack_maps
 from vitascope.worlds.splits import Split
 
 MAX_ASPECT = 4  # in narrower pictures the camera is so far away that the actors are tiny
@@ -46,6 +48,7 @@ class ProductionConfig(Config):
     fps: tuple[float, ...] = (8.0,)
     split: Split = "train"
     held_out_share: float = Field(0.1, ge=0, lt=1)
+    truth: tuple[TruthMap, ...] = ()  # ground truth per pixel, stored next to each clip
 
     @field_validator("sizes")
     @classmethod
@@ -77,6 +80,10 @@ class ProductionConfig(Config):
             raise ValueError("the list is empty; give at least one value")
         return values
 
+    def settings(self) -> dict[str, Any]:
+        """The fields as `dataset.json` holds them; `truth` is null without maps, as in older folders."""
+        return {**self.model_dump(mode="json"), "truth": list(self.truth) or None}
+
     def scene_seed(self, k: int) -> int:
         """Seed of clip k's scene, from the dataset's seed and k alone."""
         return self.seed * 10_000_000 + k
@@ -103,20 +110,22 @@ def missing_clips(out: Path, num_clips: int) -> list[int]:
     return [k for k in range(num_clips) if not _is_made(record_path(out, k))]
 
 
-def write_frames(
-    frames: Iterable[tuple[np.ndarray, dict[str, Any]]], record: Path, shape: VideoShape
-) -> list[dict[str, Any]]:
-    """Write frames (uint8 [h, w, 3]) to a clip's media file as they arrive; return the ground truth of each."""
+def write_frames(frames: Iterable[Frame], record: Path, shape: VideoShape) -> list[dict[str, Any]]:
+    """Write frames to a clip's media file as they arrive, and their maps; return the ground truth of each."""
     path = media_path(record, shape.num_frames)
     if shape.is_image:
-        ((pixels, truth),) = frames
-        write_video(Video(pixels[None], shape.fps), path)
-        return [truth]
-    truths = []
-    with VideoWriter(path, shape.fps, shape.height, shape.width, CRF) as writer:
-        for pixels, truth in frames:
-            writer.write(pixels)
-            truths.append(truth)
+        (frame,) = frames
+        write_video(Video(frame.pixels[None], shape.fps), path)
+        truths, maps = [frame.truth], [frame.maps]
+    else:
+        truths, maps = [], []
+        with VideoWriter(path, shape.fps, shape.height, shape.width, CRF) as writer:
+            for frame in frames:
+                writer.write(frame.pixels)
+                truths.append(frame.truth)
+                maps.append(frame.maps)
+    if any(each is not None for each in maps[0]):
+        write_maps(stack_maps(maps), maps_path(record))
     return truths
 
 
@@ -157,8 +166,9 @@ def _is_made(record: Path) -> bool:
     """True if a clip is complete: its record is readable and its media file exists."""
     try:
         found = load_json(record)
-        return media_path(record, found["num_frames"]).is_file()
-    except (OSError, ValueError, TypeError, LookupError):
+        is_complete = not found.get("maps") or maps_path(record).is_file()
+        return is_complete and media_path(record, found["num_frames"]).is_file()
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from pydantic import Field, model_validator
 from vitascope.data.layout import claim
 from vitascope.data.production import OnProgress, ProductionConfig, missing_clips, produce, record_path, write_frames
 from vitascope.files import lock_folder, write_text
+from vitascope.video.shape import VideoShape
+from vitascope.worlds.frame import Frame, RenderedClip, as_clip
 from vitascope.worlds.solids.captions import captions, storyboards
 from vitascope.worlds.solids.render import render_frames
 from vitascope.worlds.solids.sampling import count_combinations, sample_scene
@@ -50,26 +53,28 @@ def render_dataset(
         missing = missing_clips(out, config.num_clips)
         if missing:
             check_renderer()
-        claim(out, {"world_version": WORLD_VERSION, **config.model_dump(mode="json")}, may_grow="num_clips")
+        claim(out, {"world_version": WORLD_VERSION, **config.settings()}, may_grow="num_clips")
         produce(partial(render_clip, config, out=out), missing, config.num_clips, num_workers, on_progress)
     return out
 
 
+def draw_clip(config: RenderConfig, k: int) -> RenderedClip:
+    """Clip k in memory, before compression, with the maps that `config.truth` names.
+
+    It depends on the config and k alone: the same in every process, on one graphics driver. Render from one thread.
+
+    Raises:
+        RenderError: the renderer is missing.
+    """
+    _, shape, frames = _frames(config, k)
+    return as_clip(list(frames), shape.fps)
+
+
 def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
     """Render and write clip k, and return the path of its record."""
-    shape = config.draw_shape(k)
-    scene = sample_scene(config.scene_seed(k), config.split, config.held_out_share, config.variety, shape.seconds)
-    num_frames, fps, height, width, start = shape
-    draw = partial(render_frames, scene, num_frames=num_frames, fps=fps, height=height, width=width)
+    scene, shape, frames = _frames(config, k)
+    num_frames, fps, height, width, _ = shape
     path = record_path(out, k)
-    if shape.is_image:
-        frames = [next(draw(start=start))]
-        if not all(
-            actor["area"] for actor in frames[0].truth["actors"]
-        ):  # an actor is hidden or has left; all are visible at time 0
-            frames = [next(draw(start=0.0))]
-    else:
-        frames = draw(start=start)
     truth = write_frames(frames, path, shape)
     record = {
         "id": path.stem,
@@ -82,10 +87,25 @@ def render_clip(config: RenderConfig, k: int, out: Path) -> Path:
         **shot_fields(scene, num_frames),
         "attributes": scene.attributes(),
         "scene": scene.as_dict(),
+        **({"maps": list(config.truth)} if config.truth else {}),
         "truth": {"fps": fps, "frames": truth},
     }
     write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
     return path
+
+
+def _frames(config: RenderConfig, k: int) -> tuple[Scene, VideoShape, Iterable[Frame]]:
+    """Scene, shape and frames of clip k."""
+    shape = config.draw_shape(k)
+    scene = sample_scene(config.scene_seed(k), config.split, config.held_out_share, config.variety, shape.seconds)
+    num_frames, fps, height, width, start = shape
+    draw = partial(render_frames, scene, num_frames=num_frames, fps=fps, height=height, width=width, maps=config.truth)
+    if not shape.is_image:
+        return scene, shape, draw(start=start)
+    frame = next(draw(start=start))
+    if not all(actor["area"] for actor in frame.truth["actors"]):
+        frame = next(draw(start=0.0))  # an actor is hidden or has left; all are visible at time 0
+    return scene, shape, [frame]
 
 
 def shot_fields(scene: Scene, num_frames: int) -> dict[str, Any]:

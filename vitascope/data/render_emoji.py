@@ -14,8 +14,9 @@ from vitascope.data.production import OnProgress, ProductionConfig, missing_clip
 from vitascope.errors import ConfigError
 from vitascope.files import lock_folder, write_text
 from vitascope.worlds.emoji.captions import captions
-from vitascope.worlds.emoji.drawing import draw_frames
+from vitascope.worlds.emoji.drawing import draw_frames, draw_scene
 from vitascope.worlds.emoji.scene import EMOJI_VERSION, Scene, has_combinations, sample_scene
+from vitascope.worlds.frame import RenderedClip
 
 
 def prepare_emoji(
@@ -47,9 +48,20 @@ def prepare_emoji(
     provenance = {"kind": "emoji", "emoji_version": EMOJI_VERSION, "characters": digest(characters)}
     make = partial(prepare_clip, config, source=source, out=out)
     with lock_folder(out, "clips"):
-        claim(out, {**provenance, **config.model_dump(mode="json")}, may_grow="num_clips")
+        claim(out, {**provenance, **config.settings()}, may_grow="num_clips")
         produce(make, missing_clips(out, config.num_clips), config.num_clips, num_workers, on_progress)
     return out
+
+
+def draw_clip(config: ProductionConfig, k: int, source: Path) -> RenderedClip:
+    """Clip k in memory, before compression, with the maps that `config.truth` names; from config, k and emoji alone.
+
+    Raises:
+        DatasetError, MediaError: as `prepare_emoji`.
+    """
+    shape = config.draw_shape(k)
+    scene = sample_scene(find_characters(source), config.scene_seed(k), config.split, config.held_out_share)
+    return draw_scene(scene, shape, config.truth)
 
 
 def prepare_clip(config: ProductionConfig, k: int, source: Path, out: Path) -> Path:
@@ -57,7 +69,7 @@ def prepare_clip(config: ProductionConfig, k: int, source: Path, out: Path) -> P
     shape = config.draw_shape(k)
     scene = sample_scene(find_characters(source), config.scene_seed(k), config.split, config.held_out_share)
     path = record_path(out, k)
-    truth = write_frames(draw_frames(scene, shape), path, shape)
+    truth = write_frames(draw_frames(scene, shape, config.truth), path, shape)
     record = {
         "id": path.stem,
         "seed": scene.seed,
@@ -68,6 +80,7 @@ def prepare_clip(config: ProductionConfig, k: int, source: Path, out: Path) -> P
         "captions": captions(scene, is_image=shape.is_image),
         "attributes": scene.attributes(),
         "scene": _as_dict(scene),
+        **({"maps": list(config.truth)} if config.truth else {}),
         "truth": {"fps": shape.fps, "frames": truth},
     }
     write_text(path, json.dumps(record, ensure_ascii=False) + "\n")

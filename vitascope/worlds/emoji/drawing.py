@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +15,9 @@ from vitascope.worlds.emoji.animation import Animation, Picture, read_animation
 from vitascope.worlds.emoji.backdrops import Light, paint
 from vitascope.worlds.emoji.painting import EYE_HEIGHT
 from vitascope.worlds.emoji.scene import LEAST_ZOOM, PAN, Actor, Pose, Scene, Viewport, pose, room_of, viewport
-from vitascope.worlds.frame import Frame
+from vitascope.worlds.frame import NO_MAPS, Frame, Maps, RenderedClip, TruthMap, as_clip, check_maps
 
+Coordinate = TypeVar("Coordinate", float, np.ndarray)
 DENSITY = 1.15  # backdrop pixels per frame pixel: enough for the largest zoom
 
 
@@ -42,6 +43,16 @@ class FrameGeometry:
         """Width / height."""
         return self.width / self.height
 
+    def seen(self, row: Coordinate, column: Coordinate, look: Viewport) -> tuple[Coordinate, Coordinate]:
+        """(row, column) in a view's frame of a (row, column) in the scene, where the still camera shows it."""
+        row = 0.5 * self.height + (row - 0.5 * self.height - look.y * self.unit) * look.zoom
+        return row, 0.5 * self.width + (column - 0.5 * self.width - look.x * self.unit) * look.zoom
+
+    def unseen(self, row: Coordinate, column: Coordinate, look: Viewport) -> tuple[Coordinate, Coordinate]:
+        """Inverse of `seen`."""
+        row = 0.5 * self.height + (row - 0.5 * self.height) / look.zoom + look.y * self.unit
+        return row, 0.5 * self.width + (column - 0.5 * self.width) / look.zoom + look.x * self.unit
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -58,44 +69,108 @@ class Placement:
     foot: tuple[float, float]
     pivot: tuple[float, float]
 
-    def place(self, row: float, column: float) -> tuple[float, float]:
+    def place(self, row: Coordinate, column: Coordinate) -> tuple[Coordinate, Coordinate]:
         """(row, column) in the frame of a (row, column) in the source picture."""
         down, right = row - self.pivot[0], column - self.pivot[1]
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         row, column = self.pivot[0] + cos * down + sin * right, self.pivot[1] + cos * right - sin * down
         return self.row + self.scale * (row - self.foot[0]), self.column + self.scale * (column - self.foot[1])
 
+    def unplace(self, row: Coordinate, column: Coordinate) -> tuple[Coordinate, Coordinate]:
+        """Inverse of `place`."""
+        down = (row - self.row) / self.scale + self.foot[0] - self.pivot[0]
+        right = (column - self.column) / self.scale + self.foot[1] - self.pivot[1]
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        return self.pivot[0] + cos * down - sin * right, self.pivot[1] + sin * down + cos * right
 
-def draw_frames(scene: Scene, shape: VideoShape) -> Iterator[Frame]:
-    """Yield the frames of a scene.
+
+_Arrangement = tuple[Viewport, list[tuple[Pose, Picture, Placement]]]  # the view, and each actor at a time
+_Layer = tuple[slice, slice, np.ndarray]  # rows and columns of the frame, and the opacity [h, w] there
+
+
+def draw_scene(scene: Scene, shape: VideoShape, maps: Collection[TruthMap] = ()) -> RenderedClip:
+    """The clip of a scene, with its ground truth and the named maps.
+
+    Raises:
+        MediaError, ConfigError: as `draw_frames`.
+    """
+    return as_clip(list(draw_frames(scene, shape, maps)), shape.fps)
+
+
+def draw_frames(scene: Scene, shape: VideoShape, maps: Collection[TruthMap] = ()) -> Iterator[Frame]:
+    """Yield the frames of a scene. `maps` names ground truth per pixel (see `Maps`); pixels don't depend on it.
+
+    Depth is that of the actors' planes; the backdrop's is infinite. Flow is the motion of those planes and of the
+    camera, without the animation inside an actor's picture.
 
     Raises:
         MediaError: a character's file can't be decoded.
+        ConfigError: an unknown map.
     """
+    check_maps(maps)
     stage = FrameGeometry(shape.height, shape.width)
     backdrop = _Panorama(scene, stage)
     animations = [read_animation(actor.character.path) for actor in scene.actors]
     for index in range(shape.num_frames):
         seconds = shape.start + index / shape.fps
-        look = viewport(scene, seconds, stage.aspect)
+        look, cast = _arrange(scene, animations, seconds, stage)
         canvas = backdrop.seen(look)
-        people: dict[int, tuple[Pose, Picture, Placement]] = {}
-        for number, actor in enumerate(scene.actors):
-            at = pose(scene, actor, seconds, stage.aspect)
-            picture = animations[number].at(seconds + actor.phase)
-            people[number] = at, picture, _placement(scene, actor, at, animations[number], stage, look)
-        from_far = sorted(people, key=lambda number: -people[number][0].depth)
+        from_far = sorted(range(len(cast)), key=lambda number: -cast[number][0].depth)
         for number in from_far:
-            _, picture, where = people[number]
+            _, picture, where = cast[number]
             _cast_shadow(canvas, animations[number], picture, where, backdrop.light)
-        for number in from_far:
-            _, picture, where = people[number]
-            _blend(canvas, picture, where, backdrop.light)
+        layers = [(number, _blend(canvas, *cast[number][1:], backdrop.light)) for number in from_far]
         truth = {
-            "actors": [_truth(picture, where, at, stage) for at, picture, where in people.values()],
+            "actors": [_truth(picture, where, at, stage) for at, picture, where in cast],
             "camera": {"x": round(look.x, 4), "y": round(look.y, 4), "zoom": round(look.zoom, 4)},
         }
-        yield Frame((canvas.clip(0, 1) * 255 + 0.5).astype(np.uint8), truth)
+        drawn = NO_MAPS
+        if maps:
+            after = _arrange(scene, animations, seconds + 1 / shape.fps, stage)
+            drawn = _draw_maps(maps, stage, layers, (look, cast), after)
+        yield Frame((canvas.clip(0, 1) * 255 + 0.5).astype(np.uint8), truth, drawn)
+
+
+def _arrange(scene: Scene, animations: Sequence[Animation], seconds: float, stage: FrameGeometry) -> _Arrangement:
+    look = viewport(scene, seconds, stage.aspect)
+    cast = []
+    for actor, animation in zip(scene.actors, animations, strict=True):
+        at = pose(scene, actor, seconds, stage.aspect)
+        where = _placement(scene, actor, at, animation, stage, look)
+        cast.append((at, animation.at(seconds + actor.phase), where))
+    return look, cast
+
+
+def _draw_maps(
+    maps: Collection[TruthMap],
+    stage: FrameGeometry,
+    layers: Sequence[tuple[int, _Layer | None]],
+    now: _Arrangement,
+    later: _Arrangement,
+) -> Maps:
+    """The named maps of a frame from its layers, back to front: each an actor's number, rows, columns and opacity."""
+    look, cast = now
+    shares = np.zeros((len(cast) + 1, stage.height, stage.width), np.float32)
+    shares[0] = 1
+    for number, layer in layers:
+        if layer is not None:
+            rows, columns, opacity = layer
+            shares[:, rows, columns] *= 1 - opacity
+            shares[number + 1, rows, columns] += opacity
+    owners = shares.argmax(axis=0)
+    depth = np.array([np.inf, *(at.depth for at, _, _ in cast)], np.float32)[owners]
+    row, column = np.mgrid[: stage.height, : stage.width] + 0.5
+    ends = [stage.seen(*stage.unseen(row, column, look), later[0])]
+    ends += [
+        then.place(*where.unplace(row, column)) for (_, _, where), (_, _, then) in zip(cast, later[1], strict=True)
+    ]
+    to_row, to_column = (np.choose(owners, [end[axis] for end in ends]) for axis in (0, 1))
+    flow = np.stack([to_column - column, to_row - row], axis=-1).astype(np.float32)
+    return Maps(
+        masks=owners.astype(np.uint8) if "masks" in maps else None,
+        depth=depth if "depth" in maps else None,
+        flow=flow if "flow" in maps else None,
+    )
 
 
 class _Panorama:
@@ -136,10 +211,11 @@ def _placement(
     column = 0.5 * stage.width + at.x / at.depth * stage.unit
     foot = (float(bottom), 0.5 * (left + right))
     spins = actor.motion == "spin"
+    seen_row, seen_column = stage.seen(row, column, look)
     return Placement(
-        row=0.5 * stage.height + (row - 0.5 * stage.height - look.y * stage.unit) * look.zoom,
-        ground=0.5 * stage.height + (ground - 0.5 * stage.height - look.y * stage.unit) * look.zoom,
-        column=0.5 * stage.width + (column - 0.5 * stage.width - look.x * stage.unit) * look.zoom,
+        row=seen_row,
+        ground=stage.seen(ground, column, look)[0],
+        column=seen_column,
         scale=look.zoom * size / max(bottom - top, right - left),
         angle=at.angle,
         foot=foot,
@@ -170,8 +246,8 @@ def _cast_shadow(canvas: np.ndarray, animation: Animation, picture: Picture, whe
     canvas[top:bottom, left:right] *= 1 - strength * fall_off[..., None]
 
 
-def _blend(canvas: np.ndarray, picture: Picture, where: Placement, light: Light) -> None:
-    """Blend an actor's picture onto the canvas with subpixel accuracy."""
+def _blend(canvas: np.ndarray, picture: Picture, where: Placement, light: Light) -> _Layer | None:
+    """Blend an actor's picture onto the canvas with subpixel accuracy; return its part of the frame, if any."""
     from PIL import Image
 
     height, width = canvas.shape[:2]
@@ -190,15 +266,17 @@ def _blend(canvas: np.ndarray, picture: Picture, where: Placement, light: Light)
     last_row = min(height, math.floor(top + scale * padded.height))
     last_column = min(width, math.floor(left + scale * padded.width))
     if first_row >= last_row or first_column >= last_column:
-        return
+        return None
     box = ((first_column - left) / scale, (first_row - top) / scale)
     box += ((last_column - left) / scale, (last_row - top) / scale)
     size = (last_column - first_column, last_row - first_row)
     # Bilinear keeps subpixel positions; Hamming's steeper filter shifts pictures by up to 0.3 pixels
     patch = np.asarray(padded.resize(size, Image.Resampling.BILINEAR, box=box), np.float32) / 255
-    under = canvas[first_row:last_row, first_column:last_column]
+    rows, columns = slice(first_row, last_row), slice(first_column, last_column)
+    under = canvas[rows, columns]
     under *= 1 - patch[..., 3:]
     under += patch[..., :3] * np.asarray(light.tint, np.float32)
+    return rows, columns, patch[..., 3]
 
 
 def _truth(picture: Picture, where: Placement, at: Pose, stage: FrameGeometry) -> dict[str, Any]:

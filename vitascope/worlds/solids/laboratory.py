@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vitascope.video import Video
+from vitascope.worlds.frame import RenderedClip
 from vitascope.worlds.language import Language
 from vitascope.worlds.solids.camera import FIELD_OF_VIEW, View, project
 from vitascope.worlds.solids.cast import BUILDS, PALETTE
 from vitascope.worlds.solids.physics import Experiment, Law, Trajectory
-from vitascope.worlds.solids.render import RenderedClip
 from vitascope.worlds.solids.rig import rig_solids
 from vitascope.worlds.solids.rotations import from_quaternion
 from vitascope.worlds.solids.stage import Lighting, Solid, solid, stage_of

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from vitascope.errors import SizeError
-from vitascope.video import Video
-from vitascope.worlds.frame import Frame
+from vitascope.worlds.frame import NO_MAPS, Frame, RenderedClip, TruthMap, as_clip, check_maps
 from vitascope.worlds.solids.accessories import accessory_parts, expression_parts
 from vitascope.worlds.solids.camera import View, project, view
 from vitascope.worlds.solids.cast import BUILDS, MATERIALS, PALETTE, PLASTIC, Part
@@ -21,42 +20,52 @@ from vitascope.worlds.solids.rig import rig_solids
 from vitascope.worlds.solids.rotations import to_quaternion
 from vitascope.worlds.solids.scene import Actor, Scene, Shot
 from vitascope.worlds.solids.stage import MAX_SIDE, Lighting, Solid, solid, stage_of
-
-
-@dataclass(frozen=True)
-class RenderedClip:
-    """A clip and its ground truth: `fps` and `frames`."""
-
-    video: Video
-    truth: dict[str, Any]
+from vitascope.worlds.solids.surfaces import draw_maps
 
 
 def render_scene(
-    scene: Scene, *, num_frames: int, fps: float, height: int, width: int, start: float = 0.0
+    scene: Scene,
+    *,
+    num_frames: int,
+    fps: float,
+    height: int,
+    width: int,
+    start: float = 0.0,
+    maps: Collection[TruthMap] = (),
 ) -> RenderedClip:
-    """The clip of a scene from `start` seconds, with its ground truth.
+    """The clip of a scene from `start` seconds, with its ground truth and the named maps.
 
     Raises:
-        RenderError, SizeError: as `render_frames`.
+        RenderError, SizeError, ConfigError: as `render_frames`.
     """
-    frames = list(render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start))
-    pixels = np.stack([frame.pixels for frame in frames])
-    return RenderedClip(Video(pixels, fps), {"fps": fps, "frames": [frame.truth for frame in frames]})
+    frames = render_frames(scene, num_frames=num_frames, fps=fps, height=height, width=width, start=start, maps=maps)
+    return as_clip(list(frames), fps)
 
 
 def render_frames(
-    scene: Scene, *, num_frames: int, fps: float, height: int, width: int, start: float = 0.0
+    scene: Scene,
+    *,
+    num_frames: int,
+    fps: float,
+    height: int,
+    width: int,
+    start: float = 0.0,
+    maps: Collection[TruthMap] = (),
 ) -> Iterator[Frame]:
     """Yield the frames of a scene from `start` seconds, in constant memory.
 
-    Cuts are at fixed shares of the clip's length. Every shot but the first begins at its own time 0.
+    Cuts are at fixed shares of the clip's length. Every shot but the first begins at its own time 0. `maps` names
+    ground truth per pixel (see `Maps`); pixels don't depend on it. Flow in the last frame of a shot is the motion that
+    the shot would continue with.
 
     Raises:
         RenderError: MuJoCo, EGL or OSMesa is missing.
         SizeError: a side above 8192 pixels, or below 1.
+        ConfigError: an unknown map.
     """
     if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
         raise SizeError(f"can't render {width}x{height} pixels; each side must be 1 to {MAX_SIDE}, choose another size")
+    check_maps(maps)
     beginnings = scene.first_frames(num_frames)
     ends = [*beginnings[1:], num_frames]
     for number, (shot, beginning, end) in enumerate(zip(scene.shots, beginnings, ends, strict=True)):
@@ -64,11 +73,13 @@ def render_frames(
         shot_motion = ShotMotion(scene.actors, shot, first + (end - beginning) / fps)
         for index in range(beginning, end):
             seconds = first + (index - beginning) / fps
-            pixels, truth = _draw(scene, shot, shot_motion, seconds, start + index / fps, height, width)
-            yield Frame(pixels, {"shot": number, **truth, "contacts": _contacts(shot_motion, seconds, 1 / fps)})
+            moment = _Moment(scene, shot, shot_motion, seconds, width / height)
+            later = _Moment(scene, shot, shot_motion, seconds + 1 / fps, width / height) if "flow" in maps else None
+            pixels, truth, drawn = _draw(moment, later, start + index / fps, height, width, maps)
+            yield Frame(pixels, {"shot": number, **truth, "contacts": _contacts(shot_motion, seconds, 1 / fps)}, drawn)
 
 
-def solids(scene: Scene, shot: Shot, shot_motion: ShotMotion, poses: Sequence[Pose]) -> Iterator[Solid]:
+def solids(scene: Scene, shot: Shot, poses: Sequence[Pose]) -> Iterator[Solid]:
     """Solids of all actors in their poses, and of the experiment's rig."""
     for number, (actor, at) in enumerate(zip(scene.actors, poses, strict=True)):
         surface = MATERIALS[actor.material].finish
@@ -101,18 +112,33 @@ def actor_parts(actor: Actor) -> tuple[tuple[bool, Part], ...]:
     return (*((True, part) for part in build.parts((red, green, blue))), *((False, part) for part in extras))
 
 
+class _Moment:
+    """Poses, camera and solids at a time of a shot; `aspect` is width / height."""
+
+    def __init__(self, scene: Scene, shot: Shot, shot_motion: ShotMotion, seconds: float, aspect: float):
+        self.scene, self.shot, self.aspect = scene, shot, aspect
+        self.poses = shot_motion.poses(seconds)
+        subject = (float(self.poses[0].foot[0]), scene.actors[0].height)
+        self.look = view(shot, seconds, aspect, subject)
+
+    def solids(self) -> list[Solid]:
+        return list(solids(self.scene, self.shot, self.poses))
+
+
 def _draw(
-    scene: Scene, shot: Shot, shot_motion: ShotMotion, seconds: float, clock: float, height: int, width: int
+    moment: _Moment, later: _Moment | None, clock: float, height: int, width: int, maps: Collection[TruthMap]
 ) -> Frame:
-    stage = stage_of(shot.place, scene.time)
+    scene = moment.scene
+    stage = stage_of(moment.shot.place, scene.time)
     lighting = Lighting(scene.ground_shade, *scene.light, foggy=scene.weather == "fog")
-    poses = shot_motion.poses(seconds)
-    subject = (float(poses[0].foot[0]), scene.actors[0].height)
-    look = view(shot, seconds, width / height, subject)
-    stage.arrange(solids(scene, shot, shot_motion, poses), lighting, look, width / height)
+    stage.arrange(moment.solids(), lighting, moment.look, moment.aspect)
     pixels, owners = stage.picture(height, width), stage.owners(height, width)
     pixels = postprocess(pixels, scene.weather, scene.style, scene.seed, clock)
-    return Frame(pixels, _frame_truth(scene, poses, look, owners))
+    drawn = NO_MAPS
+    if maps:
+        after = None if later is None else (later.look, later.solids())
+        drawn = draw_maps(stage, maps, height, width, moment.look, after)
+    return Frame(pixels, _frame_truth(scene, moment.poses, moment.look, owners), drawn)
 
 
 def _frame_truth(scene: Scene, poses: list[Pose], look: View, owners: np.ndarray) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
 from vitascope.errors import RenderError
 from vitascope.worlds.solids.camera import FIELD_OF_VIEW, View, camera_axes
@@ -29,7 +29,6 @@ NEAR, FAR = 0.05, 80.0
 
 FOG = (0.6, 7.0)  # start as a share of the distance to the actors; end in metres behind them
 MAX_SOLIDS = 1000
-NO_ACTOR = 254  # segmentation id of the environment
 
 Point = Float[np.ndarray, " 3"]
 
@@ -56,6 +55,16 @@ class Lighting(NamedTuple):
     azimuth: float  # of the sun, radians
     elevation: float
     foggy: bool = False
+
+
+class Surfaces(NamedTuple):
+    """Solid visible at each sample, as its index in `Stage.solids` (-1: sky), and its depth in metres (sky: infinite).
+
+    Depth is the distance along the camera's axis.
+    """
+
+    solids: Int[np.ndarray, "h w"]
+    depth: Float32[np.ndarray, "h w"]
 
 
 class Haze(NamedTuple):
@@ -87,6 +96,7 @@ class Stage:
         self.context = engine.MjrContext(self.model, engine.mjtFontScale.mjFONTSCALE_50)
         self.context.shadowClip = 3.0
         self.scene = engine.MjvScene(self.model, maxgeom=MAX_SOLIDS)
+        self.solids: list[Solid | None] = []  # of the arranged frame; None is the ground
         self.ground, self.grain = self.model.material("ground").id, self.model.material("grain").id
         self.cone = self.model.mesh("cone").id
         vertices = self.model.mesh_vert  # MuJoCo's compiler moves a mesh's origin to its centre of mass
@@ -117,15 +127,43 @@ class Stage:
 
     def owners(self, height: int, width: int) -> Int[np.ndarray, "h w"]:
         """Number of the actor visible at each pixel of the arranged frame; -1 for none."""
+        return self.owners_of(self._visible(height, width))
+
+    def owners_of(self, solids: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+        """Numbers of the actors that the solids of an index array belong to; -1 for none."""
+        owners = [-1 if each is None or each.owner is None else each.owner for each in self.solids]
+        return np.array([*owners, -1])[solids]  # the last entry is the sky's
+
+    def surfaces(self, height: int, width: int) -> Surfaces:
+        """Visible surfaces of the arranged frame, for one sample per pixel of this size. Glass counts as opaque."""
+        geoms = self.scene.geoms[: self.scene.ngeom]
+        clear = [geom for geom in geoms if geom.transparent]
+        opacities = [float(geom.rgba[3]) for geom in clear]
+        for geom in clear:  # transparent geoms write no depth
+            geom.rgba[3], geom.transparent = 1.0, 0
+        distances = np.empty((height, width), np.float32)
+        solids = self._visible(height, width, distances)
+        for geom, opacity in zip(clear, opacities, strict=True):
+            geom.rgba[3], geom.transparent = opacity, 1
+        depth = NEAR / np.maximum(1 - distances[::-1] * (1 - NEAR / FAR), NEAR / FAR)
+        depth[solids < 0] = np.inf
+        return Surfaces(solids, depth)
+
+    def _visible(
+        self, height: int, width: int, distances: Float32[np.ndarray, "h w"] | None = None
+    ) -> Int[np.ndarray, "h w"]:
+        """Index of the solid visible at each pixel; -1 for the sky. Also fills `distances` from the depth buffer."""
         flags, kept = self.mujoco.mjtRndFlag, self.scene.flags.copy()
         self.scene.flags[flags.mjRND_SHADOW] = self.scene.flags[flags.mjRND_SKYBOX] = 0
         self.scene.flags[flags.mjRND_SEGMENT] = self.scene.flags[flags.mjRND_IDCOLOR] = 1
-        pixels = self._read(height, width)
+        pixels = self._read(height, width, distances)
         self.scene.flags[:] = kept
-        owners = pixels[..., 0].astype(int) - 1
-        return np.where(owners == NO_ACTOR, -1, owners)
+        return pixels[..., 0].astype(int) + 256 * pixels[..., 1].astype(int) - 1
 
-    def _read(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    def _read(
+        self, height: int, width: int, distances: Float32[np.ndarray, "h w"] | None = None
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Render and read the pixels, top row first; `distances` receives the depth buffer, bottom row first."""
         self.gl.make_current()  # other code in this process may use OpenGL, too
         self._set_haze()
         self.mujoco.mjr_resizeOffscreen(width, height, self.context)
@@ -133,11 +171,12 @@ class Stage:
         pixels = np.empty((height, width, 3), np.uint8)
         self.mujoco.mjr_setBuffer(self.mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
         self.mujoco.mjr_render(rectangle, self.scene, self.context)
-        self.mujoco.mjr_readPixels(pixels, None, rectangle, self.context)
+        self.mujoco.mjr_readPixels(pixels, distances, rectangle, self.context)
         return pixels[::-1]
 
     def _lay_out(self, solids: Iterable[Solid], lighting: Lighting) -> None:
         self.scene.ngeom = 0
+        self.solids = [None]
         plane = self.mujoco.mjtGeom.mjGEOM_PLANE
         ground = self._add(plane, np.array([60, 60, 0.1]), np.zeros(3), np.eye(3), lighting.ground_shade)
         ground.matid = self.ground
@@ -165,14 +204,13 @@ class Stage:
             geom.rgba[3], geom.transparent = finish.opacity, 1
         if finish.grain:
             geom.matid = self.grain
-        if solid.owner is not None:
-            geom.segid = solid.owner
+        self.solids.append(solid)
 
     def _add(self, kind: Any, size: np.ndarray, centre: np.ndarray, rotation: Matrix, colour: RGB) -> Any:
         geom = self.scene.geoms[self.scene.ngeom]
         rgba = np.array([*colour, 1.0], np.float32)
         self.mujoco.mjv_initGeom(geom, kind, size, centre, rotation.reshape(-1), rgba)
-        geom.specular, geom.segid = 0.0, NO_ACTOR
+        geom.specular, geom.segid = 0.0, self.scene.ngeom
         self.scene.ngeom += 1
         return geom
 
