@@ -62,7 +62,7 @@ def choose_samples(stage: Stage, height: int, width: int) -> Samples:
     votes = (owners[..., :, None] == owners[..., None, :]).sum(axis=-1)
     chosen = (votes - np.minimum(depth, FAR) / (2 * FAR)).argmax(axis=-1)[..., None]
     offsets = (np.stack(np.divmod(chosen[..., 0], SUPERSAMPLING), axis=-1) + 0.5) / SUPERSAMPLING
-    places = rearrange(np.mgrid[:height, :width], "axis h w -> h w axis") + offsets
+    places = rearrange(np.mgrid[:height, :width], "coordinate h w -> h w coordinate") + offsets
     solids, owners, depth = (np.take_along_axis(each, chosen, axis=-1)[..., 0] for each in (solids, owners, depth))
     return Samples(solids, owners, depth, places)
 
