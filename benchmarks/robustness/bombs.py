@@ -32,9 +32,9 @@ def write_bombs(folder: Path, names: list[str] | None = None) -> Iterator[Path]:
             yield folder / name
 
 
-def check_bombs(names: list[str] | None = None) -> dict[str, Trial]:
+def check_bombs(names: list[str] | None = None, *, apart: bool = True) -> dict[str, Trial]:
     """Trials of the bombs by name: a read at full size."""
-    with TemporaryDirectory() as folder, WatchedReader() as reader:
+    with TemporaryDirectory() as folder, WatchedReader(apart=apart) as reader:
         paths = list(write_bombs(Path(folder), names))
         trials: dict[str, Trial] = {}
         with progress("bombs") as step:
@@ -51,12 +51,13 @@ def is_refused(trial: Trial) -> bool:
 
 def main() -> int:
     """Print each trial and the number of bombs refused; the exit code is 1 if any wasn't."""
-    argparse.ArgumentParser(description="Check that media bombs are refused.").parse_args()
-    trials = check_bombs()
+    parser = argparse.ArgumentParser(description="Check that media bombs are refused.")
+    parser.add_argument("--here", action="store_true", help="Decode in the process that reads, for comparison.")
+    trials = check_bombs(apart=not parser.parse_args().here)
     for name, trial in trials.items():
         print(
             f"{'ok  ' if is_refused(trial) else 'FAIL'} {name:24} {trial.outcome:8} {trial.seconds:6.3f} s "
-            f"{trial.overhead / 2**20:6.1f} MiB  {trial.message[-90:]}"
+            f"{trial.overhead / 2**20:6.1f} MiB, decoding {trial.decoding / 2**20:6.1f} MiB  {trial.message[-90:]}"
         )
     refused = sum(map(is_refused, trials.values()))
     print(f"{refused} of {len(trials)} bombs refused within {SECONDS:g} s and 64 MiB")

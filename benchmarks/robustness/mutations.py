@@ -108,11 +108,11 @@ MUTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = 
 }
 
 
-def run_trials(trials: int, seed: int, keep: Path | None = None) -> list[tuple[str, str, Trial]]:
+def run_trials(trials: int, seed: int, keep: Path | None = None, *, apart: bool = True) -> list[tuple[str, str, Trial]]:
     """(kind, mutation, outcome) of each trial; kinds and mutations take turns. `keep` receives files that failed."""
     rng = np.random.default_rng(seed)
     found: list[tuple[str, str, Trial]] = []
-    with TemporaryDirectory() as folder, WatchedReader() as reader, progress("mutations") as step:
+    with TemporaryDirectory() as folder, WatchedReader(apart=apart) as reader, progress("mutations") as step:
         samples = {kind: write_sample(Path(folder) / f"sample{kind}").read_bytes() for kind in KINDS}
         for number in range(trials):
             kind = list(KINDS)[number % len(KINDS)]
@@ -136,8 +136,9 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="Write files that failed here.")
+    parser.add_argument("--here", action="store_true", help="Decode in the process that reads, for comparison.")
     arguments = parser.parse_args()
-    found = run_trials(arguments.trials, arguments.seed, arguments.keep)
+    found = run_trials(arguments.trials, arguments.seed, arguments.keep, apart=not arguments.here)
     for kind in KINDS:
         outcomes = Counter(trial.outcome for each, _, trial in found if each == kind)
         print(f"{kind:6} {sum(outcomes.values()):5} trials: {dict(sorted(outcomes.items()))}")
@@ -147,7 +148,9 @@ def main() -> int:
     print(
         f"{len(failures)} failures in {len(found)} trials of {len(KINDS)} kinds; slowest "
         f"{max(trial.seconds for *_, trial in found):.2f} s, most memory beyond the result "
-        f"{max(trial.overhead for *_, trial in found) / 2**20:.0f} MiB"
+        f"{max(trial.overhead for *_, trial in found) / 2**20:.0f} MiB, of which decoding "
+        f"{max(trial.decoding for *_, trial in found) / 2**20:.0f} MiB at most; median "
+        f"{1000 * float(np.median([trial.seconds for *_, trial in found])):.1f} ms"
     )
     return int(bool(failures))
 

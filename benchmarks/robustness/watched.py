@@ -1,6 +1,7 @@
 """Reading of media in a process of its own, watched: crashes, hangs, untyped errors and memory are counted.
 
-Memory is the peak of the resident set above its value before the call, less the pixels returned. Linux only.
+Memory is the peak of the resident set above its value before the call, less the pixels returned, of the process that
+reads and of the one that decodes for it. Linux only.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ Outcome = Literal["read", "refused", "untyped", "crashed", "hung"]
 
 
 class Trial(NamedTuple):
-    """Outcome of a call, its message, seconds, and bytes of memory beyond the result."""
+    """Outcome of a call, its message, seconds, and bytes of memory beyond the result: in all, and when decoding."""
 
     outcome: Outcome
     message: str
     seconds: float
     overhead: int
+    decoding: int = 0
 
     @property
     def failed(self) -> bool:
@@ -36,7 +38,13 @@ class Trial(NamedTuple):
 
 
 class WatchedReader:
-    """A child process that reads media files one at a time, restarted after a crash or a hang."""
+    """A child process that reads media files one at a time, restarted after a crash or a hang.
+
+    Without `apart`, it also decodes them itself.
+    """
+
+    def __init__(self, *, apart: bool = True) -> None:
+        self._apart = apart
 
     def __enter__(self) -> WatchedReader:
         self._start()
@@ -62,7 +70,7 @@ class WatchedReader:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._apart), daemon=True)
         self._process.start()
         theirs.close()
         if not self._connection.poll(60):
@@ -79,14 +87,18 @@ class WatchedReader:
         return self._process.exitcode
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, apart: bool) -> None:
     import logging
     import resource
 
-    from vitascope.video import probe, read_video
+    from vitascope.video import probe, process, read_video
+
+    if not apart:
+        process.can_start = lambda: False
 
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE, _MAX_ADDRESS_SPACE))
+    _decoder()
     connection.send("ready")
     with suppress(EOFError, KeyboardInterrupt):
         while True:
@@ -100,11 +112,12 @@ def _serve(connection: Connection) -> None:
             connection.send(_measured(call))
 
 
-def _measured(call: Callable[[], int]) -> tuple[Outcome, str, float, int]:
+def _measured(call: Callable[[], int]) -> tuple[Outcome, str, float, int, int]:
     from vitascope.errors import VitascopeError
 
     gc.collect()
-    before = _reset_peak()
+    decoder = _decoder()
+    before, decoding_before = _reset_peak(), 0 if decoder is None else _reset_peak(decoder)
     begun, result, message = time.perf_counter(), 0, ""
     outcome: Outcome = "read"
     try:
@@ -114,17 +127,34 @@ def _measured(call: Callable[[], int]) -> tuple[Outcome, str, float, int]:
     except BaseException as error:
         outcome, message = "untyped", f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - begun
-    return outcome, message, seconds, max(0, _status("VmHWM") - before - result)
+    decoding = 0
+    if decoder is not None:
+        with suppress(OSError, RuntimeError):  # it was ended
+            decoding = max(0, _status("VmHWM", decoder) - decoding_before)
+    overhead = max(0, _status("VmHWM") - before - result)
+    return outcome, message, seconds, overhead + decoding, decoding
 
 
-def _reset_peak() -> int:
-    """Reset the peak of the resident set, and return the present value in bytes."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _status("VmRSS")
+def _decoder() -> int | None:
+    """Number of the process that will decode, started if there is none; None if this one decodes."""
+    from vitascope.video import probe, process
+
+    if not process.can_start():
+        return None
+    if not process.idle_processes():
+        with suppress(Exception):
+            probe("/")
+    return process.idle_processes()[-1]
 
 
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+def _reset_peak(process: int | str = "self") -> int:
+    """Reset the peak of the resident set of a process, and return the present value in bytes."""
+    Path(f"/proc/{process}/clear_refs").write_text("5", encoding="ascii")
+    return _status("VmRSS", process)
+
+
+def _status(name: str, process: int | str = "self") -> int:
+    for line in Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {name}")
+    raise RuntimeError(f"/proc/{process}/status has no {name}")

@@ -38,13 +38,16 @@ def test_a_crash_a_hang_and_memory_are_noticed(monkeypatch: pytest.MonkeyPatch) 
     assert [trial.failed for trial in outcomes] == [True, True, True, True, False]
 
 
-def _misbehave(connection) -> None:
+def _misbehave(connection, apart: bool) -> None:
     import os
     import time
 
     import numpy as np
 
     from vitascope.errors import MediaError
+    from vitascope.video import process
+
+    process.can_start = lambda: False
 
     def call() -> int:
         if name == "crash":

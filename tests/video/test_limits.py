@@ -14,7 +14,9 @@ from tests.video.pictures import numbered, smooth
 from tests.video.test_reading import write_at
 from tests.video.test_shown import encode
 from vitascope.errors import MediaError, SizeError
-from vitascope.video import Video, clip, read_video, reading, timing
+from vitascope.video import Video, clip, conversion, opening, read_video, timing
+
+pytestmark = pytest.mark.usefixtures("decoded_here")
 
 
 @pytest.fixture
@@ -50,8 +52,8 @@ def test_a_gap_of_hours_is_refused_whole_and_read_in_parts(tmp_path: Path, decod
 def test_pixels_are_checked_against_bytes_before_decoding(tmp_path: Path, decoded: list, monkeypatch) -> None:
     """Fails when only single frames have a limit: many frames of a tiny file cost as much."""
     path = Video(np.zeros((30, 64, 64, 3), np.uint8), 10.0).save(tmp_path / "clip.mp4")
-    monkeypatch.setattr(reading, "_FREE_PIXELS", 0)
-    monkeypatch.setattr(reading, "_PIXELS_PER_BYTE", 20 * 64 * 64 // path.stat().st_size)
+    monkeypatch.setattr(opening, "_FREE_PIXELS", 0)
+    monkeypatch.setattr(opening, "_PIXELS_PER_BYTE", 20 * 64 * 64 // path.stat().st_size)
     with pytest.raises(SizeError, match="bytes for 0 million pixels"):
         read_video(path)
     assert decoded == []
@@ -60,8 +62,8 @@ def test_pixels_are_checked_against_bytes_before_decoding(tmp_path: Path, decode
 
 def test_large_frames_need_data(tmp_path: Path, decoded: list, monkeypatch) -> None:
     path = encode(tmp_path / "clip.mp4", np.zeros((6, 128, 128, 3), np.uint8))
-    monkeypatch.setattr(reading, "LARGE_PIXELS", 100 * 100)
-    monkeypatch.setattr(reading, "_LARGE_PIXELS_PER_BYTE", 2 * 128 * 128 // path.stat().st_size + 1)
+    monkeypatch.setattr(opening, "LARGE_PIXELS", 100 * 100)
+    monkeypatch.setattr(opening, "_LARGE_PIXELS_PER_BYTE", 2 * 128 * 128 // path.stat().st_size + 1)
     with pytest.raises(SizeError, match="convert it to a smaller size"):
         read_video(path)
     assert decoded == []
@@ -70,7 +72,7 @@ def test_large_frames_need_data(tmp_path: Path, decoded: list, monkeypatch) -> N
 
 def test_decoding_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Video(smooth(12), 10.0).save(tmp_path / "clip.mp4")
-    monkeypatch.setattr(reading, "_FREE_SECONDS", -1.0)
+    monkeypatch.setattr(opening, "_FREE_SECONDS", -1.0)
     with pytest.raises(SizeError, match="takes too long to decode"):
         read_video(path)
 
@@ -107,7 +109,7 @@ def test_a_large_photo_is_read(tmp_path: Path) -> None:
 def test_decoded_frames_are_released_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a frame's side data is read: PyAV's refers to its frame, and 17 frames of 4K kept 200 MB."""
     frames: list[int] = []
-    original = clip.orientation
-    monkeypatch.setattr(clip, "orientation", lambda frame: frames.append(id(frame)) or original(frame))
+    original = conversion.orientation
+    monkeypatch.setattr(conversion, "orientation", lambda frame: frames.append(id(frame)) or original(frame))
     assert read_video(Video(numbered(9), 10.0).save(tmp_path / "clip.mp4")).num_frames == 9
     assert len(frames) == 1

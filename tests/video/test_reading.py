@@ -83,6 +83,7 @@ def test_a_part_is_the_same_part_whether_sought_or_decoded(tmp_path: Path, suffi
     assert numbers(part) == list(range(first, first + 7))
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_a_late_start_does_not_decode_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when `start` decodes from the beginning: 25 s at key frames of half a second."""
     frames = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8).repeat(50, axis=0)
@@ -274,6 +275,7 @@ def test_mutated_files_read_or_fail_with_our_errors(tmp_path: Path, suffix: str)
             read_video(tmp_path / f"bad{suffix}", max_frames=20)
 
 
+@pytest.mark.usefixtures("decoded_here")
 def test_more_than_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Video(numbered(9), 10.0).save(tmp_path / "clip.mp4")
     monkeypatch.setattr(clip, "MAX_CLIP_BYTES", 5 * 32 * 32 * 3)

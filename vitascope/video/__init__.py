@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from vitascope.video.clip import MIN_FPS as MIN_FPS
     from vitascope.video.clip import MIN_SIDE as MIN_SIDE
     from vitascope.video.clip import Video as Video
+    from vitascope.video.decoding import SEEK_FROM as SEEK_FROM
     from vitascope.video.probing import Probe as Probe
     from vitascope.video.probing import probe as probe
     from vitascope.video.probing import read_comment as read_comment
     from vitascope.video.probing import read_duration as read_duration
-    from vitascope.video.reading import SEEK_FROM as SEEK_FROM
     from vitascope.video.reading import read_video as read_video
     from vitascope.video.sheet import contact_sheet as contact_sheet
     from vitascope.video.sound import SoundPart as SoundPart
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "clip": ("IMAGE_FPS", "MAX_CLIP_BYTES", "MAX_FPS", "MAX_PIXELS", "MIN_FPS", "MIN_SIDE", "Video"),
     "probing": ("Probe", "probe", "read_comment", "read_duration"),
-    "reading": ("SEEK_FROM", "read_video"),
+    "decoding": ("SEEK_FROM",),
+    "reading": ("read_video",),
     "sheet": ("contact_sheet",),
     "sound": ("SoundPart",),
     "writing": ("GrowingVideo", "VideoWriter", "write_video"),

@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from vitascope.errors import SizeError
 from vitascope.types import Number
-from vitascope.video.pixels import colour_note, displayed_size, orientation, resized, upright_pixels
+from vitascope.video.pixels import resized
 
 MIN_SIDE = 16  # pixels; codecs refuse smaller pictures
 MAX_PIXELS = 64 * 2**20  # per frame; larger files are rejected before decoding
@@ -116,66 +115,58 @@ def check_size(height: int, width: int, what: str) -> None:
         raise SizeError(f"{what} is {width}x{height}; the maximum is {MAX_PIXELS // 2**20} million pixels per frame")
 
 
-class Pictures:
-    """Decoded frames of a file, converted into one growing array [t, h, w, 3].
-
-    All have the first one's displayed size, or a given (height, width) `size`. `note` describes the colour conversion.
-    `expected` frames of the `stored` size are checked first.
+def check_clip(path: Path, count: int, num_bytes: int) -> None:
+    """Reject clips of `count` frames of `num_bytes` that exceed memory.
 
     Raises:
-        SizeError: also from `add`: the array exceeds the limits, or a frame is below 16x16 or above 64 Mpx.
+        SizeError: more than 8 GiB, or more than 65,536 frames.
+    """
+    if count * num_bytes > MAX_CLIP_BYTES or count > MAX_CLIP_FRAMES:
+        limit = f"{MAX_CLIP_BYTES // 2**30} GiB of memory or {MAX_CLIP_FRAMES} frames"
+        raise SizeError(f"{path} exceeds {limit}; read a part with start= and seconds=")
+
+
+class Pictures:
+    """Frames that `decode_video` emits, collected in one growing array [t, h, w, 3].
+
+    Raises:
+        SizeError: the array exceeds the limits.
     """
 
-    def __init__(
-        self, path: Path, size: tuple[int, int] | None, stored: tuple[int, int], aspect: Fraction, expected: int
-    ) -> None:
-        self.note = ""
-        self._path, self._size, self._aspect, self._expected = path, size, aspect, expected
-        self._reformatter = VideoReformatter()
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._frames = np.empty((0, 0, 0, 3), np.uint8)
-        self._count, self._last = 0, None
-        height, width = size or stored
-        self._check(expected, height * width * 3)
+        self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, frame: av.VideoFrame) -> None:
-        """Convert and append a frame; the previous frame again is copied."""
-        if not self._count:
-            self._start(frame)
-        num_bytes = self._frames[0].nbytes
-        self._check(self._count + 1, num_bytes)
-        if self._count == len(self._frames):
-            more = max(1, min(self._count, _STEP // num_bytes), self._count // 16)
-            self._frames.resize((self._count + more, *self._frames.shape[1:]), refcheck=False)
-        if frame is self._last:
-            self._frames[self._count] = self._frames[self._count - 1]
-        else:
-            check_size(frame.height, frame.width, what=str(self._path))
-            if frame.rotation != self._rotation:
-                self._rotation, self._orientation = frame.rotation, orientation(frame)
-            height, width = self._frames.shape[1:3]
-            self._frames[self._count] = upright_pixels(frame, self._reformatter, (height, width), self._orientation)
-        self._count, self._last = self._count + 1, frame
-
-    def _start(self, frame: av.VideoFrame) -> None:
-        check_size(frame.height, frame.width, what=str(self._path))
-        # only here, because PyAV's side data refer to their frame and would keep it in memory
-        self._rotation, self._orientation = frame.rotation, orientation(frame)
-        height, width = self._size or displayed_size(frame, self._aspect, self._orientation)
-        check_size(height, width, what=str(self._path))
-        self.note = colour_note(frame)
-        ahead = max(1, min(self._expected, 64 * _STEP // (height * width * 3)))  # pages are taken when written
-        self._frames = np.empty((ahead, height, width, 3), np.uint8)
+    def receive(self, head: list[Any]) -> np.ndarray | None:
+        """Place in memory for the pixels that `head` describes; None if it comes without pixels."""
+        kind, *numbers = head
+        if kind == "block":
+            top, left, rows, columns = numbers
+            return self._frames[self._count - 1, top : top + rows, left : left + columns]
+        if kind == "start":
+            self._start(*numbers)
+            return None
+        self._grow()
+        if kind == "repeat":
+            self._frames[self._count - 1] = self._frames[self._count - 2]
+        return None
 
     def finish(self) -> np.ndarray:
         """The frames; the array is theirs alone."""
-        self._last = None
         self._frames.resize((self._count, *self._frames.shape[1:]), refcheck=False)
         return self._frames
 
-    def _check(self, count: int, num_bytes: int) -> None:
-        if count * num_bytes > MAX_CLIP_BYTES or count > MAX_CLIP_FRAMES:
-            limit = f"{MAX_CLIP_BYTES // 2**30} GiB of memory or {MAX_CLIP_FRAMES} frames"
-            raise SizeError(f"{self._path} exceeds {limit}; read a part with start= and seconds=")
+    def _start(self, height: int, width: int, expected: int) -> None:
+        check_size(height, width, what=str(self._path))
+        ahead = max(1, min(expected, 64 * _STEP // (height * width * 3)))  # pages are taken when written
+        self._frames = np.empty((ahead, height, width, 3), np.uint8)
+        self._count = 0
+
+    def _grow(self) -> None:
+        num_bytes = self._frames.itemsize * int(np.prod(self._frames.shape[1:]))
+        check_clip(self._path, self._count + 1, num_bytes)
+        if self._count == len(self._frames):
+            more = max(1, min(self._count, _STEP // num_bytes), self._count // 16)
+            self._frames.resize((self._count + more, *self._frames.shape[1:]), refcheck=False)
+        self._count += 1

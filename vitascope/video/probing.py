@@ -11,8 +11,10 @@ import av
 from av.error import FFmpegError
 
 from vitascope.video.clip import IMAGE_FPS, MAX_FPS, MIN_FPS
+from vitascope.video.decoding import decoder_of, is_image, pixel_aspect, video_stream
+from vitascope.video.opening import opened
 from vitascope.video.pixels import colour_note, displayed_size, orientation
-from vitascope.video.reading import decoder_of, is_image, opened, pixel_aspect, video_stream
+from vitascope.video.process import run_apart
 from vitascope.video.timing import INTERLACED, JUMP, may_restart, packets_with_content, timed_frames
 
 Kind = Literal["video", "animation", "image"]
@@ -51,6 +53,12 @@ def probe(path: str | Path) -> Probe:
         MediaError: the file is missing, unreadable or without pictures.
         SizeError: its frames are below 16x16, above 64 Mpx, or too large for the file's bytes.
     """
+    *facts, notes = run_apart("probing.probe_here", Path(path))
+    return Probe(*facts, notes=tuple(notes))
+
+
+def probe_here(path: str | Path) -> Probe:
+    """As `probe`, in this process."""
     path = Path(path)
     with opened(path) as (container, effort):
         stream = video_stream(container, path)
@@ -67,7 +75,7 @@ def probe(path: str | Path) -> Probe:
         has_sound = bool(container.streams.audio)
     kind: Kind = "image" if still else "animation" if name in ("gif", "apng") else "video"
     fps = IMAGE_FPS if still else rate if MIN_FPS <= rate <= MAX_FPS else 0.0
-    return Probe(kind, read_duration(path), height, width, fps, has_sound, notes)
+    return Probe(kind, duration_here(path), height, width, fps, has_sound, notes)
 
 
 def read_duration(path: str | Path) -> float:
@@ -76,6 +84,11 @@ def read_duration(path: str | Path) -> float:
     Raises:
         MediaError: the file is missing, unreadable or without pictures.
     """
+    return run_apart("probing.duration_here", Path(path))
+
+
+def duration_here(path: str | Path) -> float:
+    """As `read_duration`, in this process."""
     path = Path(path)
     with opened(path) as (container, _):
         stream = video_stream(container, path)
@@ -97,6 +110,11 @@ def read_comment(path: str | Path) -> str:
     Raises:
         MediaError: no such file, or one that can't be read.
     """
+    return run_apart("probing.comment_here", Path(path))
+
+
+def comment_here(path: str | Path) -> str:
+    """As `read_comment`, in this process."""
     with opened(Path(path)) as (container, _):
         tags = {key.lower(): value for key, value in container.metadata.items()}
     return str(tags.get("comment", ""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +21,12 @@ from jaxtyping import Float32
 
 from vitascope.errors import VitascopeError, reason
 from vitascope.video.formats import Encoding
-from vitascope.video.reading import decoder_of, opened, video_stream
-from vitascope.video.timing import packets_with_content, timed_frames
+from vitascope.video.process import run_apart
+from vitascope.video.sound_source import COPY, COPY_DELAY
+from vitascope.video.timing import packets_with_content
 
 _RATE = 48000  # samples per second, for sources whose rate an encoder lacks
 _RATES = (48000, 44100, 32000, 24000, 16000)
-_SEEK_MARGIN = Fraction(1, 2)  # seconds before a part, for decoders that need earlier packets
-_RESYNC = 0.04  # seconds; smaller gaps between decoded frames are rounding errors of timestamps
 _FAILURES = (FFmpegError, OSError, ValueError, VitascopeError)
 
 _log = logging.getLogger(__name__)
@@ -95,8 +94,7 @@ class SoundTrack:
         return "stereo" if len(self._samples) == 2 else "mono"
 
     def _open_encoder(self, encoding: Encoding, parts: Sequence[SoundPart]) -> None:
-        with opened(parts[0].path) as (container, _):
-            rate = container.streams.audio[0].codec_context.sample_rate
+        rate = run_apart("sound_source.sample_rate", parts[0].path)
         self._rate = rate if rate in _RATES and encoding.sound != "libopus" else _RATE
         self._samples = _laid_out([(part, _decoded(part, self._rate)) for part in parts], self._rate)
         if not self._samples.size:
@@ -108,40 +106,28 @@ class SoundTrack:
         part = parts[0]
         if len(parts) > 1 or part.start or part.at:
             return False
-        with opened(part.path) as (container, effort):
-            source = container.streams.audio[0]
-            if source.codec_context.name not in encoding.sounds_copied or not _can_store(source, encoding):
-                return False
-            origin = _origin(container, effort, part.path)
-        with opened(part.path) as (container, effort):
-            source = container.streams.audio[0]
-            stream = self._output.add_stream_from_template(source)
-            shift, last = round(origin / source.time_base), None
-            for packet in packets_with_content(container, source):
-                if packet.pts is None or packet.dts is None or (last is not None and packet.dts <= last):
-                    continue
-                last = packet.dts
-                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                if packet.pts * source.time_base >= part.seconds:
-                    break
-                if (packet.pts + (packet.duration or 0)) * source.time_base > -_SEEK_MARGIN:
-                    packet.stream = stream
+        content: list[np.ndarray] = []
+        accepted = sorted(encoding.sounds_copied)
+        run_apart(
+            "sound_source.copy_sound",
+            part.path,
+            accepted,
+            encoding.container,
+            part.seconds,
+            receive=lambda head: content.append(np.empty(head[0], np.uint8)) or content[-1],
+        )
+        if not content:
+            return False
+        with av.open(io.BytesIO(content[0].tobytes()), "r", format=COPY) as copy:
+            source = copy.streams.audio[0]
+            self._stream = self._output.add_stream_from_template(source)
+            shift = round(COPY_DELAY / Fraction(source.time_base or 1))
+            for packet in packets_with_content(copy, source):
+                if packet.pts is not None and packet.dts is not None:
+                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                    packet.stream = self._stream
                     self._packets.append(packet)
-            self._stream = stream
         return True
-
-
-def _can_store(source: Any, encoding: Encoding) -> bool:
-    """True if the container's header takes a stream like the source's: the muxer is tried in memory."""
-    if source.codec_context.name == "aac" and not source.codec_context.extradata:
-        return False  # ADTS: its packets have headers of their own
-    try:
-        with av.open(io.BytesIO(), "w", format=encoding.container) as trial:
-            trial.add_stream_from_template(source)
-            trial.start_encoding()
-    except _FAILURES:
-        return False
-    return True
 
 
 def _laid_out(decoded: Sequence[tuple[SoundPart, np.ndarray]], rate: int) -> Float32[np.ndarray, "c n"]:
@@ -157,49 +143,13 @@ def _laid_out(decoded: Sequence[tuple[SoundPart, np.ndarray]], rate: int) -> Flo
 
 
 def _decoded(part: SoundPart, rate: int) -> Float32[np.ndarray, "c n"]:
-    """Samples of a part, in [-1, 1]; silence where the file has none. Damaged packets are skipped."""
-    with opened(part.path) as (container, effort):
-        origin = _origin(container, effort, part.path)
-    with opened(part.path) as (container, _):
-        source = container.streams.audio[0]
-        channels = 1 if source.codec_context.channels == 1 else 2
-        sound = np.zeros((channels, round(part.seconds * rate)), np.float32)
-        begin = origin + Fraction(part.start)
-        if part.start > 1:
-            container.seek(int((begin - _SEEK_MARGIN) / source.time_base), stream=source)
-        resampler = av.AudioResampler("fltp", "mono" if channels == 1 else "stereo", rate)
-        at: int | None = None  # the position of the next sample
-        found = False
-        for frame in _frames(container, source, resampler):
-            time = None if frame.pts is None else frame.pts * frame.time_base - begin
-            if time is not None and (at is None or abs(time - Fraction(at, rate)) > _RESYNC):
-                at = round(time * rate)
-            samples, first = frame.to_ndarray(), at or 0
-            at = first + samples.shape[1]
-            if first >= sound.shape[1]:
-                break
-            shown = samples[:, max(0, -first) : sound.shape[1] - first]
-            sound[:, max(0, first) : max(0, first) + shown.shape[1]] = shown
-            found = found or shown.size > 0
-    return sound if found else sound[:, :0]
+    """Samples of a part, in [-1, 1]; none where the file has none."""
+    sound = np.zeros((1, 0), np.float32)
 
+    def receive(head: list[int]) -> np.ndarray:
+        nonlocal sound
+        sound = np.empty(head, np.float32)
+        return sound
 
-def _frames(container: Any, source: Any, resampler: Any) -> Iterator[Any]:
-    """Yield resampled frames; damaged packets are skipped."""
-    for packet in [*packets_with_content(container, source), None]:
-        try:
-            frames = source.codec_context.decode(packet)
-        except _FAILURES:
-            continue
-        for frame in frames:
-            yield from resampler.resample(frame)
-    yield from resampler.resample(None)
-
-
-def _origin(container: Any, effort: Any, path: Path) -> Fraction:
-    """Time of the first video frame in a container, in seconds; sound and video share this clock."""
-    stream = video_stream(container, path)
-    first = next(timed_frames(container, stream, decoder_of(stream, effort), Fraction(0), seek=False), None)
-    if first is None or first.frame.pts is None:
-        return Fraction(0)
-    return first.frame.pts * Fraction(stream.time_base or 0)
+    run_apart("sound_source.decode_sound", part.path, part.start, part.seconds, rate, receive=receive)
+    return sound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -87,7 +88,9 @@ def _decodable(container: Any, stream: Any, decoder: Any) -> Iterator[av.VideoFr
             packet = None
         try:
             frames = decoder.decode(packet)
-        except (FFmpegError, OSError, IndexError, ValueError):
+        except (FFmpegError, OSError, IndexError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise MemoryError from None
             frames = []
         yield from frames
         if packet is None or (packet.dts is None and packet.size == 0):

@@ -1,0 +1,82 @@
+"""Conversion of decoded frames into RGB pictures of one size, handed on as they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from vitascope.video.clip import check_clip, check_size
+from vitascope.video.pixels import colour_note, displayed_size, orientation, upright_pixels
+
+# Takes a description of an array, such as its place in the result, and the array
+Emit = Callable[[list[Any], np.ndarray | None], None]
+
+
+class Conversion:
+    """Conversion of the frames of a file; `emit` takes the results in order, and `notes` describe what changed.
+
+    All have the first one's displayed size, or a given (height, width) `size`. `emit` gets ["start", height, width,
+    expected number], then for each frame ["frame"] and ["block", top, left, rows, columns] with uint8 RGB pixels, or
+    ["repeat"] for the previous frame again. A second start voids what came before.
+
+    Raises:
+        SizeError: also from `add`: the result exceeds the limits, or a frame is below 16x16 or above 64 Mpx.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int] | None, emit: Emit) -> None:
+        self.notes: list[str] = []
+        self.num_frames = 0
+        self._path, self._asked, self._emit = path, size, emit
+        self._reformatter = VideoReformatter()
+        self._size = (0, 0)
+        self._last: av.VideoFrame | None = None
+
+    @property
+    def is_large(self) -> bool:
+        """True if garbage of the result's frames is worth collecting."""
+        return self._size[0] * self._size[1] > 512 * 512
+
+    def start(self, stored: tuple[int, int], aspect: Fraction, expected: int) -> None:
+        """Begin, or begin again; `expected` frames of the `stored` size are checked."""
+        self.notes.clear()
+        self.num_frames, self._last = 0, None
+        self._aspect, self._expected = aspect, expected
+        height, width = self._asked or stored
+        check_clip(self._path, expected, height * width * 3)
+
+    def add(self, frame: av.VideoFrame) -> None:
+        """Convert a frame; the previous frame again is only mentioned."""
+        if not self.num_frames:
+            self._begin(frame)
+        height, width = self._size
+        check_clip(self._path, self.num_frames + 1, height * width * 3)
+        if frame is self._last:
+            self._emit(["repeat"], None)
+        else:
+            check_size(frame.height, frame.width, what=str(self._path))
+            if frame.rotation != self._rotation:
+                self._rotation, self._orientation = frame.rotation, orientation(frame)
+            self._emit(["frame"], None)
+            rgb = upright_pixels(frame, self._reformatter, self._size, self._orientation)
+            self._emit(["block", 0, 0, height, width], rgb)
+        self.num_frames, self._last = self.num_frames + 1, frame
+
+    def _begin(self, frame: av.VideoFrame) -> None:
+        check_size(frame.height, frame.width, what=str(self._path))
+        # only here, because PyAV's side data refer to their frame and would keep it in memory
+        self._rotation, self._orientation = frame.rotation, orientation(frame)
+        self._size = self._asked or displayed_size(frame, self._aspect, self._orientation)
+        check_size(*self._size, what=str(self._path))
+        if note := colour_note(frame):
+            self.notes.insert(0, note)
+        self._emit(["start", *self._size, self._expected], None)
+
+    def finish(self) -> None:
+        """Release the last frame."""
+        self._last = None
