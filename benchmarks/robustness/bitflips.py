@@ -60,19 +60,23 @@ def main() -> int:
 
 def run(folder: Path, trials: int, seed: int) -> list[str]:
     """Failures of `trials` cases of damage to each target, one line each."""
-    draw, failures = random.Random(seed), list[str]()
-    for target in make_targets(folder):
-        outcomes = Counter[str]()
-        files = sorted(path for path in target.folder.rglob("*") if path.is_file())
-        healthy = target.load()
-        for trial in range(trials):
-            path = files[trial % len(files)]
-            outcome = damage(target, path, healthy, draw)
-            outcomes[outcome.partition(":")[0]] += 1
-            if outcome.partition(":")[0] not in ("refused", "equal"):
-                failures.append(f"{target.name}, {path.relative_to(target.folder)}: {outcome}")
-        counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-        print(f"{target.name}: {trials} cases in {len(files)} files: {counted}", flush=True)
+    draw = random.Random(seed)
+    return [failure for target in make_targets(folder) for failure in run_target(target, trials, draw)]
+
+
+def run_target(target: Target, trials: int, draw: random.Random) -> list[str]:
+    """Failures of `trials` cases of damage to a target's files in turn, one line each."""
+    outcomes, failures = Counter[str](), list[str]()
+    files = sorted(path for path in target.folder.rglob("*") if path.is_file())
+    healthy = target.load()
+    for trial in range(trials):
+        path = files[trial % len(files)]
+        outcome = damage(target, path, healthy, draw)
+        outcomes[outcome.partition(":")[0]] += 1
+        if outcome.partition(":")[0] not in ("refused", "equal"):
+            failures.append(f"{target.name}, {path.relative_to(target.folder)}: {outcome}")
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+    print(f"{target.name}: {trials} cases in {len(files)} files: {counted}", flush=True)
     return failures
 
 
@@ -108,7 +112,7 @@ def make_targets(folder: Path) -> list[Target]:
     shutil.copy(Path(__file__).parents[2] / "README.md", model / "README.md")
     run = Run(folder / "run", RunConfig(data="clips"))
     checkpoint = run.save(Checkpoint(7, {"model": network.state_dict()}, {"loader": {"epoch": 2}}))
-    clips = list_clips(make_dataset(folder / "data", 4))
+    clips = list_clips(make_dataset(folder / "data", 2, side=16))
     codec, encoder = load_codec(Path(config.vae)), load_text_encoder(Path(config.text_encoder))
     latents, states = folder / "latents", folder / "states"
 

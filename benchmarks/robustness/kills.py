@@ -1,15 +1,18 @@
-"""Kill trainers at random moments, resume them, and compare with runs that were never interrupted.
+"""Kill trainers at moments of every phase, resume them, and compare with runs that were never interrupted.
 
     python -m benchmarks.robustness.kills --trials 20
 
-A trial starts a run in a process of its own, kills it with SIGKILL after a random time, and runs it again to the end.
-It passes if the last checkpoint and the metrics without clocks are equal bit for bit, and nothing temporary is left.
+A run reports its phases as it reaches them: start, from its first line on stderr; each training step; each validation;
+and each file that a checkpoint or an export has written. A trial starts a run in a process of its own, kills it with
+SIGKILL after a random report, and runs it again to the end. Trials take the phases in turn. A trial passes if the last
+checkpoint, the exported files and the metrics without clocks are equal bit for bit, and nothing temporary is left.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -18,20 +21,27 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.robustness.small import make_codec, make_dataset, make_text_encoder
 from vitascope.judge import train as judge
 from vitascope.train import codec, transformer
-from vitascope.train.run import read_checkpoint
+from vitascope.train.loop import Trainer
+from vitascope.train.run import Run, read_checkpoint
 from vitascope.worlds.solids.captions import captions
 from vitascope.worlds.solids.sampling import sample_scene
 
 STEPS = 12
+# by PyTorch and the trainer at their first use; here once, not in each process
+IMPORTED_LATE = ("torch._dynamo", "tensorboard.summary.writer.event_file_writer")
+PHASES = ("start", "step", "checkpoint", "validation", "export")
 CLOCKS = {"seconds", "tokens/s", "GFLOP/s", "data wait"}
 COMMON = f"""
 data = "{{data}}"
@@ -97,7 +107,7 @@ class Training:
 
 def main() -> int:
     """0, or 1 if a resumed run differs or leaves something temporary."""
-    parser = argparse.ArgumentParser(description="Kill trainers at random moments and resume them.")
+    parser = argparse.ArgumentParser(description="Kill trainers in every phase and resume them.")
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="kill each trainer N times")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="choose the moments by this seed")
     options = parser.parse_args()
@@ -114,37 +124,98 @@ def main() -> int:
 
 def run(training: Training, folder: Path, trials: int, draw: random.Random) -> list[str]:
     """Failures of `trials` kills of one trainer, one line each."""
+    for module in IMPORTED_LATE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     folder.mkdir()
     finish(training, folder / "warm-up")  # encodes the clips, which all runs share
-    began = time.monotonic()
-    finish(training, folder / "whole")
-    seconds, failures, steps = time.monotonic() - began, list[str](), list[int]()
+    with started(training, folder / "whole") as (_, reports):
+        reached = [(time.monotonic(), phase) for phase in reports]
+    gaps = [after - before for (before, _), (after, _) in pairwise([*reached, (time.monotonic(), "")])]
+    moments = defaultdict[str, list[int]](list)
+    for number, (_, phase) in enumerate(reached):
+        moments[phase].append(number)
+    failures, kills = list[str](), Counter[str]()
     for trial in range(trials):
-        killed = folder / f"killed-{trial}"
-        process = start(training, killed)
-        time.sleep(seconds * (trial + draw.random()) / trials)
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-        found = sorted((killed / "checkpoints").glob("step_*"))
-        steps.append(int(found[-1].name[-8:]) if found else 0)
+        phase = PHASES[trial % len(PHASES)]
+        number, killed = draw.choice(moments[phase]), folder / f"killed-{trial}"
+        with started(training, killed) as (process, reports):
+            for _ in range(number + 1):
+                next(reports)
+            time.sleep(gaps[number] * draw.random())
+            os.kill(process, signal.SIGKILL)
+        checkpoints = sorted((killed / "checkpoints").glob("step_*"))
+        kills[phase] += 1
+        kills["before the first checkpoint"] += not checkpoints
+        kills["while something temporary was there"] += any(killed.rglob(".*tmp*"))
         finish(training, killed)
-        failures += [f"{training.name}, kill {trial}: {each}" for each in differences(folder / "whole", killed)]
+        place = f"{training.name}, kill {trial} in {phase}, report {number} of {len(reached)}"
+        failures += [f"{place}: {each}" for each in differences(folder / "whole", killed)]
         shutil.rmtree(killed)
-    print(f"{training.name}: {trials} kills after checkpoints of steps {steps}: {len(failures)} failures", flush=True)
+    counts = ", ".join(f"{count} {name}" for name, count in kills.items())
+    print(f"{training.name}: {trials} kills: {counts}; {len(failures)} failures", flush=True)
     return failures
 
 
-def start(training: Training, out: Path) -> int:
-    """Id of a process that trains; its output is dropped."""
-    if process := os.fork():
-        return process
-    code = 1
-    with contextlib.suppress(BaseException):
-        for stream in (1, 2):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-        training.train(training.config, out)
-        code = 0
-    os._exit(code)
+@contextlib.contextmanager
+def started(training: Training, out: Path) -> Iterator[tuple[int, Iterator[str]]]:
+    """Id of a process that trains, and the phases that it reports; on exit, its end is awaited.
+
+    Raises:
+        RuntimeError: the run failed.
+    """
+    reader, writer = os.pipe()
+    process = os.fork()
+    if not process:
+        code = 1
+        with contextlib.suppress(BaseException):
+            os.close(reader)
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+            _report_phases(writer)
+            training.train(training.config, out)
+            code = 0
+        os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, encoding="ascii") as lines:
+        yield process, (line.strip() for line in lines)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"the run {out} of {training.name} failed with code {code}")
+
+
+def _report_phases(descriptor: int) -> None:
+    """Let this process write the name of each phase that it reaches to a pipe."""
+    phases = list[str]()
+
+    def report(phase: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody listens
+            os.write(descriptor, f"{phase}\n".encode())
+
+    def within(phase: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            phases.append(phase)
+            report(phase)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                phases.pop()
+
+        return call
+
+    def introduce(self: Trainer[Any], folder: Path, first_step: int) -> None:
+        for name, phase in (("validate", "validation"), ("export", "export")):
+            setattr(self.task, name, within(phase, getattr(self.task, name)))
+        report("start")
+
+    def fsync(file: int, original: Callable[[int], None] = os.fsync) -> None:
+        original(file)
+        if phases:
+            report(phases[-1])
+
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    Trainer._introduce, os.fsync = introduce, fsync
+    Trainer.step, Run.save = within("step", Trainer.step), within("checkpoint", Run.save)
 
 
 def finish(training: Training, out: Path) -> None:
@@ -153,8 +224,9 @@ def finish(training: Training, out: Path) -> None:
     Raises:
         RuntimeError: the run failed.
     """
-    if os.waitstatus_to_exitcode(os.waitpid(start(training, out), 0)[1]):
-        raise RuntimeError(f"the run {out} of {training.name} failed")
+    with started(training, out) as (_, reports):
+        for _ in reports:
+            pass
 
 
 def differences(whole: Path, resumed: Path) -> list[str]:

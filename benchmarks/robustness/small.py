@@ -94,17 +94,19 @@ def make_transformer(config: TransformerTrainConfig, seed: int) -> Transformer:
         return Transformer(config.transformer, torch.Generator().manual_seed(seed))
 
 
-def make_dataset(folder: Path, num_clips: int) -> Path:
-    """Clips and images of moving squares, laid out as `vitascope render` does."""
+def make_dataset(folder: Path, num_clips: int, side: int = 32) -> Path:
+    """Clips and images of moving squares, laid out as `vitascope render` does; `side` is in pixels."""
     (folder / "clips").mkdir(parents=True)
+    square = side * 3 // 8
     for number in range(num_clips):
         num_frames = (5, 1)[number % 2]
-        frames = np.full((num_frames, 32, 32, 3), 225, np.uint8)
+        frames = np.full((num_frames, side, side, 3), 225, np.uint8)
         for index in range(num_frames):
-            frames[index, 10:22, index + number % 8 : index + number % 8 + 12] = (200, 40, 20 * number % 256)
+            left = index + number % 8
+            frames[index, side // 3 : side // 3 + square, left : left + square] = (200, 40, 20 * number % 256)
         path = folder / "clips" / f"{number:06d}.json"
         write_video(Video(frames, 8.0), path.with_suffix(".png" if num_frames == 1 else ".mp4"))
-        sizes = {"num_frames": num_frames, "height": 32, "width": 32, "fps": 8.0}
+        sizes = {"num_frames": num_frames, "height": side, "width": side, "fps": 8.0}
         record = {"id": path.stem, **sizes, "captions": {"en": [f"a {WORDS[6 + number % 3]} square"]}}
         path.write_text(json.dumps(record), encoding="utf-8")
     return folder
