@@ -23,10 +23,11 @@ from vitascope.data.captioned_files import find_captioned_files
 from vitascope.data.layout import CRF
 from vitascope.data.production import OnProgress
 from vitascope.errors import ConfigError, DatasetError, MediaError, reason
-from vitascope.files import replacing, write_text
+from vitascope.files import lock_folder, replacing, write_text
 from vitascope.video import Video, read_video, write_video
 
 SETTINGS, PROMPTS = "made.json", "metadata.jsonl"
+SUBFOLDERS = ("model", "renders")  # of a report's folder, for the videos of each
 
 
 T = TypeVar("T")
@@ -132,9 +133,14 @@ def fingerprint(model: Path) -> str:
 
 @contextmanager
 def cache_folder(out: Path | None) -> Iterator[Path]:
-    """The report's folder, or a temporary one without it."""
+    """The report's folder, which no other command may use meanwhile, or a temporary one without it.
+
+    Raises:
+        FolderInUseError: another command writes into the folder.
+    """
     if out is not None:
-        yield out
+        with lock_folder(out, *SUBFOLDERS):
+            yield out
         return
     with TemporaryDirectory() as folder:
         yield Path(folder)
