@@ -11,6 +11,8 @@ import pytest
 import tests.typechecks  # noqa: F401 (jaxtyping's import hook looks it up)
 from scripts.dev import RENDER_PROBE
 
+sys.dont_write_bytecode = False  # compile each module once, not once in each process and each run
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores: idle OpenMP threads must sleep, not spin
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     cores_each = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])

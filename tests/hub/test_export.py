@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import vitascope
+from tests.hub.peers import diffusers, transformers
 from tests.hub.test_wan_pipeline import canvas, difference, our_frames, peer_frames
 from tests.hub.test_wan_transformer import peer_output, sample
 from vitascope import cli
@@ -21,9 +22,6 @@ from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
 from vitascope.hub.weights import save_network
 from vitascope.model.patches import pack, unpatchify
 from vitascope.model.transformer import Transformer, TransformerConfig
-
-diffusers = pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
 
 BUNDLED = Path(vitascope.__file__).parent / "models" / "playground"
 PROMPT = "a red ball"
@@ -165,8 +163,6 @@ def test_a_wan_model_loads_by_diffusers_as_its_card_says(peers, tmp_path, monkey
 @torch.inference_mode()
 def test_a_wan_model_is_a_wan_model_again(peers, tmp_path):
     """And diffusers' pipeline of its parts makes the same video."""
-    import transformers
-
     peer, folder = peers["2.1"]
     out = tmp_path / "out"
     assert export_model(folder, out, torch.float32) == []

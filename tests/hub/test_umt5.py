@@ -14,8 +14,6 @@ from vitascope.hub.wan import umt5
 from vitascope.hub.wan.umt5 import UMT5Encoder, distance_buckets, open_umt5
 from vitascope.kernels.device import CPU
 
-transformers = pytest.importorskip("transformers")
-
 LENGTHS = 1, 9, 300  # alone; all distances near; further than 128 tokens, where all distances are one
 
 

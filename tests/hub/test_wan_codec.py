@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.hub.peers import diffusers
 from vitascope.codec.layers import CausalCache
 from vitascope.codec.network import Codec, CodecConfig
 from vitascope.errors import ModelError
 from vitascope.hub.registry import load_codec
 from vitascope.hub.wan import codec as wan_codec
 from vitascope.hub.wan.codec import save_wan_codec
-
-diffusers = pytest.importorskip("diffusers")
 
 SMALL = {"base_dim": 8, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "temperal_downsample": [False, True, True]}
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vitascope
+from tests.hub.peers import diffusers
 from vitascope import cli
 from vitascope.errors import ModelError
 from vitascope.hub import download as hub
@@ -22,9 +23,6 @@ from vitascope.hub.wan import folder as wan_folder_module
 from vitascope.hub.wan import umt5
 from vitascope.hub.weights import SHARD_INDEX
 from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
-
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
 
 
 def edit_json(path: Path, **changes: object) -> None:
@@ -157,8 +155,6 @@ def schedule(folder: Path, kind: str, **settings: object) -> None:
 
 def test_the_shift_and_the_solver_of_the_released_schedule(wan_folder):
     """Every setting of the published file, at its value there."""
-    import diffusers
-
     published = dict(diffusers.UniPCMultistepScheduler(**FLOW).config)
     schedule(wan_folder, UNIPC, **published)
     config = vitascope.load(wan_folder, weights=False).config
@@ -168,8 +164,6 @@ def test_the_shift_and_the_solver_of_the_released_schedule(wan_folder):
 
 def test_settings_left_over_from_another_scheduler_are_no_obstacle(wan_folder):
     """diffusers keeps them where a scheduler is made from another one's config."""
-    import diffusers
-
     euler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     unipc = diffusers.UniPCMultistepScheduler.from_config({**euler.config, **FLOW, "flow_shift": 3.0})
     schedule(wan_folder, UNIPC, **unipc.config)
@@ -212,8 +206,6 @@ def test_a_setting_whose_default_is_no_flow_must_be_stated(wan_folder, name):
 def test_no_setting_of_the_peers_is_forgotten():
     """Every argument of the peer's constructors is supported, refused or known to change nothing."""
     import inspect
-
-    import diffusers
 
     for kind, form in wan_folder_module.SCHEDULERS.items():
         arguments = set(inspect.signature(getattr(diffusers, kind).__init__).parameters) - {"self"}

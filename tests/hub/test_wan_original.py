@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.hub.peers import single_file
 from tests.hub.test_wan_transformer import WAN21, our_output, peer, peer_output, sample
 from vitascope.errors import ModelError
 from vitascope.hub.registry import load_transformer
@@ -16,8 +17,6 @@ from vitascope.hub.wan import original as wan_original
 from vitascope.hub.wan import transformer as wan_transformer
 from vitascope.hub.wan.original import original_name
 from vitascope.hub.weights import WEIGHTS_FILE as WEIGHTS
-
-single_file = pytest.importorskip("diffusers.loaders.single_file_utils")
 
 GRID, SIGMAS = (3, 4, 6), [0.7] * 3
 

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 import vitascope
+from tests.hub.peers import diffusers
 from vitascope.errors import PromptError
 from vitascope.generate.pipeline import Pipeline
 from vitascope.hub.wan import transformer as wan_transformer
 from vitascope.hub.wan.umt5 import NUM_STATES, clean_prompt
 from vitascope.model.canvas import Canvas, given_frames, make_canvas
-
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
 
 PROMPT = "a red   ball &amp;amp; a blue cube rolls"
 NEGATIVE = "noise"
@@ -83,8 +81,6 @@ def test_same_video_as_the_peer(peers, kind):
 @torch.inference_mode()
 def test_same_video_as_the_peer_with_unipc(wan_folder, peers):
     """The scheduler of the published folders. Fails with another solver or spacing of our own."""
-    import diffusers
-
     unipc = diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0)
     unipc.save_pretrained(wan_folder / "scheduler")
     index = json.loads((wan_folder / "model_index.json").read_text())

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.hub.peers import diffusers
 from vitascope.errors import ModelError
 from vitascope.hub.registry import load_transformer
 from vitascope.hub.wan import transformer as wan_transformer
@@ -14,8 +15,6 @@ from vitascope.hub.wan.transformer import save_wan_transformer
 from vitascope.hub.weights import WEIGHTS_FILE
 from vitascope.model.patches import Sample, make_sample, pack, token_group, unpack, unpatchify
 from vitascope.model.transformer import Transformer
-
-diffusers = pytest.importorskip("diffusers")
 
 SMALL = {"num_attention_heads": 2, "attention_head_dim": 16, "ffn_dim": 48, "num_layers": 2, "text_dim": 12}
 WAN21 = {**SMALL, "in_channels": 4, "out_channels": 4, "freq_dim": 32}

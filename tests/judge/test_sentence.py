@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.worlds.solids.stages import scenes
 from vitascope.errors import DatasetError
 from vitascope.judge.sentence import UNREAD, VALUES, Slot, attributes_of, describe, next_slot, parse, write
 from vitascope.judge.vocabulary import Vocabulary, collect, join, split
 from vitascope.worlds.solids.captions import captions
-from vitascope.worlds.solids.sampling import sample_scene
-
-SCENES = [sample_scene(seed) for seed in range(500)]
 
 
 def actors(attributes: dict[str, Any]) -> Counter[tuple[Any, ...]]:
@@ -48,7 +46,7 @@ def shuffled(attributes: dict[str, Any], order: list[int]) -> dict[str, Any]:
 
 def test_five_hundred_scenes_come_back_from_their_sentences() -> None:
     """Fails when an attribute is left out, a partner points elsewhere, or the order of slots differs."""
-    for scene in SCENES:
+    for scene in scenes(500):
         attributes = scene.attributes()
         sentence = describe(attributes)
         assert next_slot(sentence) is None
@@ -65,7 +63,7 @@ def test_five_hundred_scenes_come_back_from_their_sentences() -> None:
 def test_the_order_of_a_scenes_actors_leaves_no_trace() -> None:
     """Fails without the sorting: nothing in the picture tells who was drawn first."""
     draw = random.Random(0)
-    several = [scene for scene in SCENES if len(scene.actors) > 1]
+    several = [scene for scene in scenes(500) if len(scene.actors) > 1]
     assert len(several) > 100
     for scene in several:
         order = list(range(len(scene.actors)))
@@ -74,7 +72,7 @@ def test_the_order_of_a_scenes_actors_leaves_no_trace() -> None:
 
 
 def test_a_picture_has_neither_motion_nor_camera() -> None:
-    for scene in SCENES[:100]:
+    for scene in scenes(100):
         sentence = describe(scene.attributes(), is_image=True)
         assert sentence[Slot("shots")] == "1"
         assert {v for slot, v in sentence.items() if slot.attribute in ("motion", "partner", "camera")} == {"none"}
@@ -85,7 +83,7 @@ def test_no_sequence_of_tokens_breaks_the_parser() -> None:
     """Cut short, out of order, or nonsense: what can't be read is unread, and attributes still come out."""
     draw = random.Random(1)
     every = [f"{attribute}:{value}" for attribute, values in VALUES.items() for value in values]
-    whole = write(describe(SCENES[0].attributes()))
+    whole = write(describe(scenes(1)[0].attributes()))
     for number in range(500):
         tokens = draw.choices([*every, "", "cat", "kind:", "shots:9999999", "groups:²", ":::"], k=draw.randrange(60))
         if number % 2:
@@ -102,12 +100,12 @@ def test_no_sequence_of_tokens_breaks_the_parser() -> None:
 @pytest.mark.parametrize("damage", [{"actors": [{"kind": "cat"}]}, {"shots": 3}, {"time": "noon"}, {"style": None}])
 def test_attributes_of_another_form_are_refused(damage: dict[str, Any]) -> None:
     with pytest.raises(DatasetError):
-        describe({**SCENES[0].attributes(), **damage})
+        describe({**scenes(1)[0].attributes(), **damage})
 
 
 def test_captions_come_back_from_their_words() -> None:
     """Fails when a language's joiner is the other's."""
-    told = [captions(scene, is_image=scene.seed % 4 == 0) for scene in SCENES[:100]]
+    told = [captions(scene, is_image=scene.seed % 4 == 0) for scene in scenes(100)]
     for each in told:
         for language in ("en", "zh"):
             assert [join(split(text), language) for text in each[language]] == each[language]
