@@ -9,10 +9,9 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from vitascope.video.clip import check_clip, check_size
-from vitascope.video.pixels import colour_note, displayed_size, orientation, upright_pixels
+from vitascope.video.pixels import BandConverter, colour_note, displayed_size, orientation
 
 # Takes a description of an array, such as its place in the result, and the array
 Emit = Callable[[list[Any], np.ndarray | None], None]
@@ -33,7 +32,7 @@ class Conversion:
         self.notes: list[str] = []
         self.num_frames = 0
         self._path, self._asked, self._emit = path, size, emit
-        self._reformatter = VideoReformatter()
+        self._converter = BandConverter()
         self._size = (0, 0)
         self._last: av.VideoFrame | None = None
 
@@ -63,8 +62,8 @@ class Conversion:
             if frame.rotation != self._rotation:
                 self._rotation, self._orientation = frame.rotation, orientation(frame)
             self._emit(["frame"], None)
-            rgb = upright_pixels(frame, self._reformatter, self._size, self._orientation)
-            self._emit(["block", 0, 0, height, width], rgb)
+            for top, left, rgb in self._converter.blocks(frame, self._size, self._orientation):
+                self._emit(["block", top, left, *rgb.shape[:2]], rgb)
         self.num_frames, self._last = self.num_frames + 1, frame
 
     def _begin(self, frame: av.VideoFrame) -> None:

@@ -145,9 +145,10 @@ def decoder_of(stream: Any, effort: Effort) -> Any:
     decoder.options = {"max_pixels": str(effort.max_pixels)}
     effort.watch.hold(_MOST_FRAMES * _MOST_BYTES * max(pixels, _FULL_HD))
     if pixels > 512 * 512:  # threads cost more than they gain for smaller frames
-        most = max(1, _THREAD_BYTES // (2 * pixels))
+        bits = decoder.format.bits_per_pixel if decoder.format else 16
+        most = max(1, 8 * _THREAD_BYTES // (bits * pixels))
         decoder.thread_type = "AUTO" if most > 1 else "SLICE"
-        decoder.thread_count = 0 if most > (os.cpu_count() or 1) else most
+        decoder.thread_count = min(most, os.cpu_count() or 1)
     return decoder
 
 

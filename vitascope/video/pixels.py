@@ -7,6 +7,7 @@ as BT.601 below, as players do. Transparent pixels are blended onto white.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -24,7 +25,9 @@ _ONE_THREAD: Any = {"threads": 1} if int(av.__version__.split(".")[0]) >= 18 els
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
 _WIDE = {9: "BT.2020", 12: "Display P3"}  # colour primaries
 _WHITE_16 = {ColorRange.MPEG: 65283, ColorRange.JPEG: 65473}  # swscale's white in 16 bits, from 10-bit YUV
-_BAND = 2**18  # pixels
+_BAND = 2**18  # pixels of numbers of 16 bits that are held at once
+BAND_PIXELS = 2**21  # of larger frames, bands of this size are converted
+_MARGIN = 16  # rows around a band that the filters of chroma see
 _MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9, 10: 9}
 
 
@@ -75,6 +78,63 @@ def upright_pixels(
         **alone,
     )
     rgb = _sdr(_plane(converted, 3), frame, colours) if to_sdr else _plane(converted, 3)
+    return _turned(rgb, turned)
+
+
+class BandConverter:
+    """Conversion of frames to RGB as by `upright_pixels`, large ones in bands of rows: their memory is a band's."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._crops: dict[tuple[Any, ...], Any] = {}
+
+    def blocks(
+        self, frame: av.VideoFrame, size: tuple[int, int], turned: Orientation
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield the blocks of a frame in (height, width) `size`: top, left and uint8 RGB [rows, columns, 3]."""
+        height, width = frame.height, frame.width
+        shown = (width, height) if turned.swap else (height, width)
+        if height * width <= BAND_PIXELS or size != shown or _has_odd_chroma(frame):
+            yield 0, 0, upright_pixels(frame, self._reformatter, size, turned)
+            return
+        rows = max(1, BAND_PIXELS // width // _MARGIN) * _MARGIN
+        for top in range(0, height, rows):
+            bottom = min(height, top + rows)
+            band = self._cropped(frame, max(0, top - _MARGIN), min(height, bottom + _MARGIN))
+            rgb = upright_pixels(band, self._reformatter, (band.height, band.width))
+            above = min(top, _MARGIN)
+            rgb = rgb[above : above + bottom - top]
+            if turned.swap:
+                first = height - bottom if turned.flip_columns else top
+                yield 0, first, _turned(rgb, turned)
+            else:
+                yield (height - bottom if turned.flip_rows else top), 0, _turned(rgb, turned)
+
+    def _cropped(self, frame: av.VideoFrame, top: int, bottom: int) -> Any:
+        """Rows of a frame, without a copy."""
+        height, width, name = frame.height, frame.width, frame.format.name
+        key = (height, width, name, top, bottom)
+        if key not in self._crops:
+            graph: Any = Graph()
+            source = graph.add_buffer(width=width, height=height, format=name, time_base=Fraction(1, 1000))
+            crop = graph.add("crop", f"w={width}:h={bottom - top}:x=0:y={top}:exact=1")
+            sink = graph.add("buffersink")
+            source.link_to(crop)
+            crop.link_to(sink)
+            graph.configure()
+            self._crops[key] = graph
+        self._crops[key].push(frame)
+        band: Any = self._crops[key].pull()
+        band.colorspace = _colorspace(frame)
+        return band
+
+
+def _has_odd_chroma(frame: av.VideoFrame) -> bool:
+    """True if the height isn't a multiple of a chroma sample's: swscale then stretches chroma over all rows."""
+    return frame.height * frame.format.chroma_height(4) % 4 != 0
+
+
+def _turned(rgb: np.ndarray, turned: Orientation) -> np.ndarray:
     if turned.swap:
         rgb = rgb.swapaxes(0, 1)
     return rgb[:: -1 if turned.flip_rows else 1, :: -1 if turned.flip_columns else 1]
@@ -138,7 +198,13 @@ def orientation(frame: av.VideoFrame) -> Orientation:
 
 
 def _matrix(frame: av.VideoFrame) -> int:
-    return _MATRICES.get(int(frame.colorspace), _BT709 if frame.height >= 720 else _BT601)
+    return _MATRICES[_colorspace(frame)]
+
+
+def _colorspace(frame: av.VideoFrame) -> int:
+    """Matrix coefficients by the numbers of ISO/IEC 23091-2."""
+    stated = int(frame.colorspace)
+    return stated if stated in _MATRICES else _BT709 if frame.height >= 720 else _BT601
 
 
 def _range(frame: av.VideoFrame) -> ColorRange:
