@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+import vitascope
 from vitascope.errors import FolderInUseError, ModelError
 from vitascope.files import (
     MAX_DEPTH,
@@ -246,6 +248,19 @@ def test_json_of_unknown_origin_is_read(tmp_path):
 def test_hostile_json_is_one_kind_of_error(text, message):
     with pytest.raises(ValueError, match=message):
         parse_json(text)
+
+
+def test_json_of_unknown_origin_is_parsed_in_one_place():
+    """Fails when a module calls json.loads: deep JSON is a RecursionError there, which no caller expects."""
+    ours = {"files.py", "video/process.py", "evaluate/measures/resources.py"}  # the last two read their own children
+    package = Path(vitascope.__file__).parent
+    calls = re.compile(r"\bjson\.loads?\(|JSONDecoder|model_validate_json|read_text\(\)\)")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if calls.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == ours
 
 
 def test_only_regular_files_of_limited_size_are_read(tmp_path):

@@ -280,6 +280,16 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append to a UTF-8 file. Not atomic: a killed process may leave part of the text.
+
+    Raises:
+        OSError: the file can't be written; the error of a full disk names it.
+    """
+    with _naming(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file whose mode follows the umask. Not atomic: use `replacing` or `replacing_folder`.
 

@@ -101,6 +101,37 @@ def test_an_evaluation_removes_what_killed_ones_left_in_its_folder(tmp_path: Pat
         assert files(tmp_path) == {".lock", "renders", "model"}
 
 
+def generate(folder: Path) -> list[str]:
+    return ["generate", "a cat"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on file sizes")
+@pytest.mark.parametrize("command", [prepare_videos, prepare_shards, render, prepare_emoji, generate])
+@pytest.mark.parametrize("limit", [0, 5])
+def test_a_full_disk_is_exit_1_and_one_line_that_names_a_file(
+    command: Callable[[Path], list[str]],
+    limit: int,
+    pipeline: FakePipeline,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A limit on file sizes stands for the full disk. Fails when the error counts as the user's mistake, exit 2."""
+    import resource
+
+    words, out = command(tmp_path), tmp_path / ("out.mp4" if command is generate else "out")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        code = cli.main([*words, "-o", str(out)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (code, str(out.with_suffix("")) in line) == (1, True), line
+    assert line.endswith("; free some space, then run the same command again")
+    assert not [path for path in tmp_path.rglob(".*") if path.name != ".lock"]
+    assert cli.main([*words, "-o", str(out)]) == 0
+
+
 def test_a_verb_removes_what_killed_ones_left_next_to_its_output(pipeline: FakePipeline, tmp_path: Path) -> None:
     """Young files stay: another process may be about to lock them. So do those of other programs."""
     old, young, theirs = ".0123456789abcdef.tmp.mp4", ".fedcba9876543210.tmp.mp4", ".mine.tmp.mp4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,35 @@ def test_what_is_measured_to_the_pixel_is_kept_so(tmp_path: Path) -> None:
         path = generate_missing([job], lambda request: request, tmp_path / str(exact), {}, exact=exact)["a"]
         assert np.array_equal(read_cached(path).frames, noise.frames) == exact
         assert read_cached(path).fps == 12.5
-    broken = tmp_path / "broken.npz"
-    broken.write_bytes(b"PK")
+
+
+def test_one_bit_changed_in_a_cached_video_is_refused_or_harmless(tmp_path: Path) -> None:
+    """Fails with errors of zip and deflate, which are of many types."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, frames=np.random.default_rng(0).integers(0, 16, (3, 16, 16, 3), dtype=np.uint8), fps=8.0)
+    content, draw, refused = path.read_bytes(), random.Random(0), 0
+    frames = read_cached(path).frames
+    for trial in range(200):
+        damaged = bytearray(content)
+        damaged[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged[: draw.randrange(len(content)) if trial % 4 == 0 else None])
+        try:
+            video = read_cached(path)
+        except MediaError:
+            refused += 1
+        else:
+            assert np.array_equal(video.frames, frames)
+    assert refused > 150
+    path.write_bytes(b"PK")
     with pytest.raises(MediaError, match="delete it"):
-        read_cached(broken)
+        read_cached(path)
+
+
+def test_damaged_settings_of_cached_videos_are_one_line(tmp_path: Path) -> None:
+    generate_missing([], Runner(), tmp_path, {"seed": 0})
+    (tmp_path / "made.json").write_bytes(b"{\xff}")
+    with pytest.raises(ConfigError, match="made with other settings"):
+        generate_missing([], Runner(), tmp_path, {"seed": 0})
 
 
 def test_answers_are_found_by_prompt_whatever_their_files_are_called(tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ def test_a_run_without_a_checkpoint_is_one_line(run, capsys):
     assert capsys.readouterr().err == f"vitascope: error: {wanted}\n"
 
 
+def test_a_run_killed_before_it_wrote_a_model_is_one_line(run):
+    """Between its first checkpoint and that checkpoint's model. Fails when the checkpoint is denied."""
+    (run / "checkpoints" / "step_00000250").mkdir(parents=True)
+    with pytest.raises(ModelError, match="stopped before it wrote the model of its checkpoint; run the training again"):
+        find_model(run)
+
+
 @pytest.mark.parametrize("network", ["codec", "judge"])
 def test_a_run_of_another_network_is_refused(run, network):
     (run / "config.toml").write_text(f"checkpoint_every = 250\n[{network}]\n")

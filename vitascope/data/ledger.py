@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vitascope.files import parse_json, sha256, write_text
+from vitascope.files import append_text, parse_json, sha256, write_text
 
 LEDGER = "sources.jsonl"
 RACY_NS = 2_000_000_000  # a file changed so shortly before its entry may change again within its time stamp
@@ -31,8 +31,7 @@ class Ledger:
     def add(self, name: str, entry: Entry) -> None:
         """Record a finished file; an empty entry marks one that is being changed."""
         self.done[name] = entry
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_ledger_line(name, entry))
+        append_text(self.path, _ledger_line(name, entry))
 
     def forget_others(self, names: set[str]) -> Counter[str]:
         """Drop entries of other files than `names`, and count them."""

@@ -218,7 +218,8 @@ def _prepare(file: CaptionedFile, out: Path, config: PrepareConfig) -> Entry:
     """Write a file's clips and return its ledger entry: numbers of clips and cuts and, on failure, the problem.
 
     Raises:
-        MediaError: a clip can't be written, such as on a full disk.
+        MediaError: a clip can't be written.
+        OSError: the disk is full.
     """
     entry: Entry = {"clips": 0, "cuts": 0}
     videos = _clips(file.path, config, entry)

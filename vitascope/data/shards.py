@@ -19,7 +19,7 @@ from typing import Any
 from vitascope.data.clips import SHARD_INDEX, Clip, list_clips
 from vitascope.data.records import ShardRecord
 from vitascope.errors import ConfigError, DatasetError, reason
-from vitascope.files import lock_folder, parse_json, replacing, sha256, write_text
+from vitascope.files import append_text, lock_folder, parse_json, replacing, sha256, write_text
 
 PARTIAL = "index.partial.jsonl"
 
@@ -61,8 +61,7 @@ def _write_shards(
             raise ConfigError(f"{out} holds the shards of other clips; choose another --out")
         if line is None or not path.exists() or not _is_current(line, part):
             line = _write_shard(path, part)
-            with (out / PARTIAL).open("a", encoding="utf-8") as partial:
-                partial.write(_text(line))
+            append_text(out / PARTIAL, _text(line))
         lines.append(line)
         if on_progress is not None:
             on_progress(sum(len(line["clips"]) for line in lines), len(clips))

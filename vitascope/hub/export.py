@@ -11,7 +11,7 @@ import torch
 
 from vitascope.codec.network import Codec
 from vitascope.errors import ModelError
-from vitascope.files import read_json, read_stable, replacing_folder
+from vitascope.files import read_json, read_stable, remove_leftovers, replacing_folder
 from vitascope.hub.card import MODEL_INDEX, PipelineConfig
 from vitascope.hub.registry import load_codec, load_model, load_transformer
 from vitascope.hub.wan import codec as wan_codec
@@ -35,6 +35,7 @@ def export_model(source: Path, out: Path, dtype: torch.dtype) -> list[str]:
         FloatingPointError: a weight is not finite, or too large for `dtype`.
         ModelError: a part is missing or damaged.
     """
+    remove_leftovers(out.parent)  # of killed exports
     return read_stable(source, lambda standing: _export(standing, out, dtype))
 
 

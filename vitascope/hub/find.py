@@ -54,5 +54,7 @@ def _of_run(run: Path, part: Literal["", "vae"]) -> Path:
     if network != "transformer" and (network, part) != ("codec", "vae"):
         wanted = "a codec" if part == "vae" else "a whole model"
         raise ModelError(f"run {run} trains a {network}, not {wanted}; name the run of a transformer")
+    if any((run / "checkpoints").glob("step_*")):
+        raise ModelError(f"run {run} was stopped before it wrote the model of its checkpoint; run the training again")
     steps = config.get("checkpoint_every", "some")
     raise ModelError(f"run {run} has no checkpoint yet; it writes the first after {steps} steps")

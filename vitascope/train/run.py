@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from vitascope.config import Config, dump_toml, load_config
 from vitascope.data.clips import Clip, counted, list_clips, split_validation
 from vitascope.errors import ConfigError, ModelError, reason
-from vitascope.files import load_json, parse_json, replacing_folder, sync, write_tensors, write_text
+from vitascope.files import append_text, load_json, parse_json, replacing_folder, sync, write_tensors, write_text
 from vitascope.hub.weights import MANIFEST, check_finite, check_manifest, write_manifest
 from vitascope.kernels.device import autocast, is_cpu, resolve_device
 from vitascope.progress import announce, progress
@@ -187,8 +187,7 @@ class Run:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_text(self.folder / METRICS, json.dumps(record) + "\n")
 
     def _drop_figures_after(self, step: int) -> None:
         path = self.folder / METRICS

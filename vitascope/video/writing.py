@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -15,7 +16,7 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from vitascope.errors import MediaError, SizeError, reason
-from vitascope.files import replacing
+from vitascope.files import DISK_FULL, replacing
 from vitascope.types import Number
 from vitascope.video.clip import Video, check_size, exact_fps
 from vitascope.video.formats import GROWING, MOVING, STILL, Encoding, ffmpeg_url, partial_path
@@ -33,7 +34,8 @@ def write_video(video: Video, path: str | Path, *, crf: int = 18) -> Path:
     is complete.
 
     Raises:
-        MediaError: the suffix is unknown, the folder is missing, the disk is full, or an image has several frames.
+        MediaError: the suffix is unknown, the folder is missing, or an image has several frames.
+        OSError: the disk is full.
         SizeError: frames are below 16x16 or above 64 Mpx, or the format doesn't support the rate.
     """
     path = Path(path)
@@ -52,7 +54,7 @@ class VideoWriter:
     without sound log that it is left out.
 
     Raises:
-        MediaError, SizeError: as `write_video`; also when the block ends without a frame.
+        MediaError, OSError, SizeError: as `write_video`; also when the block ends without a frame.
     """
 
     def __init__(
@@ -123,7 +125,8 @@ class GrowingVideo:
     `path` because fragmented files are larger and fewer programs can seek in them.
 
     Raises:
-        MediaError: the folder is missing or the disk is full.
+        MediaError: the folder is missing.
+        OSError: the disk is full.
         SizeError: the rate is out of range.
     """
 
@@ -269,8 +272,11 @@ def _check_writable(path: Path, crf: int, kinds: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def errors_writing(path: Path) -> Iterator[None]:
-    """Turn errors of a file into a `MediaError` that names it."""
+    """Turn errors of a file into a `MediaError` that names it, and those of a full disk into an `OSError`."""
     try:
         yield
     except (FFmpegError, OSError, ValueError) as error:
+        number = getattr(error, "errno", None)
+        if number in DISK_FULL:
+            raise OSError(number, os.strerror(number), str(path)) from None
         raise MediaError(f"{path} can't be written: {reason(error)}") from None

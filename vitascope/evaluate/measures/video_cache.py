@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from vitascope.errors import ConfigError, DatasetError, MediaError, reason
 from vitascope.files import lock_folder, replacing, write_text
 from vitascope.video import Video, read_video, write_video
 
+# of a damaged archive, as NumPy, zipfile and zlib raise it
+DAMAGE = (OSError, ValueError, LookupError, RuntimeError, EOFError, MemoryError, BadZipFile, zlib.error)
 SETTINGS, PROMPTS = "made.json", "metadata.jsonl"
 SUBFOLDERS = ("model", "renders")  # of a report's folder, for the videos of each
 
@@ -84,9 +87,9 @@ def read_cached(path: Path) -> Video:
     if path.suffix != ".npz":
         return read_video(path)
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             return Video(stored["frames"], float(stored["fps"]))
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except DAMAGE as error:
         raise MediaError(f"{path} can't be read: {reason(error)}; delete it to generate it again") from None
 
 
@@ -149,6 +152,6 @@ def cache_folder(out: Path | None) -> Iterator[Path]:
 def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / SETTINGS
     text = json.dumps(dict(settings), indent=2, ensure_ascii=False) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         raise ConfigError(f"{folder} holds videos made with other settings ({path}); give another --out")
     write_text(path, text)
