@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitascope.data.clips import media_path
+from vitascope.data.layout import media_path
 from vitascope.video import contact_sheet, read_video
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vitascope.data.layout import media_path
 from vitascope.data.records import ClipRecord, ShardRecord, one_line, usable
 from vitascope.errors import DatasetError, MediaError, SizeError, reason
 from vitascope.files import MAX_JSON_BYTES, load_json, parse_json
@@ -341,8 +342,3 @@ def _clip(record: ClipRecord, path: Path, member: Member | None, problems: Count
         storyboards=usable(boards, shot_prompts, problems),
         source=record.source or ("" if record.seed is None else f"scene {record.seed}"),
     )
-
-
-def media_path(record: Path, num_frames: int) -> Path:
-    """Media file of the record `ID.json`: a PNG for one frame, else an MP4."""
-    return record.with_suffix(".png" if num_frames == 1 else ".mp4")

@@ -30,6 +30,11 @@ def parse_size(size: str) -> tuple[int, int]:
     return width, height
 
 
+def media_path(record: Path, num_frames: int) -> Path:
+    """Media file of the record `ID.json`: a PNG for one frame, else an MP4."""
+    return record.with_suffix(".png" if num_frames == 1 else ".mp4")
+
+
 def claim(out: Path, wanted: Mapping[str, Any], may_grow: str | None = None) -> None:
     """Write the settings of a dataset folder, or check that the existing ones are equal.
 

@@ -22,8 +22,8 @@ from pydantic import Field, field_validator
 
 from vitascope.config import Config
 from vitascope.data.captioned_files import CaptionedFile
-from vitascope.data.clips import counted, media_path, nameless
-from vitascope.data.layout import CRF, claim, parse_size
+from vitascope.data.clips import counted, nameless
+from vitascope.data.layout import CRF, claim, media_path, parse_size
 from vitascope.data.ledger import LEDGER, Entry, Ledger, is_unchanged, read_stamp, version
 from vitascope.data.sources import SOURCES
 from vitascope.errors import ConfigError, DatasetError, MediaError, PastEndError, SizeError

@@ -21,8 +21,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from vitascope.config import Config
-from vitascope.data.clips import media_path
-from vitascope.data.layout import CRF, parse_size
+from vitascope.data.layout import CRF, media_path, parse_size
 from vitascope.data.maps import maps_path, write_maps
 from vitascope.errors import RenderError
 from vitascope.files import load_json
