@@ -58,7 +58,7 @@ def train_step(trainer: Trainer, step: int, batch: Any) -> dict[str, float]:
 
 def test_a_handful_of_clips_is_learned_by_heart(judge_config, tmp_path):
     """Fails when video and words don't belong together, or attention to the video is cut: clips share no words then."""
-    overrides = ["steps=240", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
+    overrides = ["steps=160", "learning_rate=0.02", "decay_share=0.5", "batch_clips=8", "degraded=0", "ema_decay=0.9"]
     overrides += ["framed=0"]
     config = load_config(judge_config, JudgeTrainConfig, overrides)
     trainer, batches = trainer_of(config)

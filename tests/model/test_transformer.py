@@ -383,14 +383,16 @@ def test_one_batch_can_be_learned_by_heart(prediction):
     packed = pack(SAMPLES)
     clean, noise, sigma = packed.tokens, random(*packed.tokens.shape, seed=9), packed.token_sigmas
     noisy = replace(packed, tokens=add_noise(clean, noise, sigma))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0)
     losses = []
-    for _ in range(200):
+    for _ in range(200):  # 30 do
         loss = velocity_loss(network(noisy), clean, noise, sigma, prediction, sigma > 0).mean
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+        if losses[-1] < 0.02 * losses[0]:
+            break
     assert losses[-1] < 0.02 * losses[0], f"{losses[0]:.3f} -> {losses[-1]:.3f}"
 
 
