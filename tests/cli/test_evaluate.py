@@ -57,6 +57,7 @@ def test_a_codec_is_measured_without_the_rest_of_its_model(
             ["--videos", ".", "--model", "mine"],
             "--model encodes and decodes; --videos holds finished copies",
         ),
+        (["-n", "4"], "-n is for unseen clips; the given files exist"),
     ],
 )
 def test_copies_that_cannot_be_scored_are_one_line(
@@ -68,6 +69,13 @@ def test_copies_that_cannot_be_scored_are_one_line(
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert said in captured.err
+
+
+def test_a_codec_is_scored_on_unseen_clips_without_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "codec", "--rows", "64"]) == 2
+    assert "--rows is for files; without any, unseen clips are drawn" in capsys.readouterr().err
+    assert cli.main(["evaluate", "codec", "--emoji", "nowhere"]) == 2
+    assert "--emoji nowhere: no such folder" in capsys.readouterr().err
 
 
 def test_a_model_is_asked_for_held_out_prompts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +34,7 @@ from vitascope.cli.options import (
     check_file,
     check_folder,
     check_positive,
+    check_size_text,
     refuse,
     refuse_unused,
     sides,
@@ -50,19 +52,57 @@ class FeatureName(StrEnum):
 
 def evaluate_codec(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="VIDEO|DATASET...", help="Encode and decode these files, folders, datasets.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[VIDEO|DATASET...]",
+            help="Encode and decode these files, folders, datasets; else unseen clips of the world, scored on actors.",
+            show_default=False,
+        ),
+    ] = None,
     model: OptionalModel = None,
+    num_clips: Annotated[
+        int | None, typer.Option("-n", min=2, max=2000, help="Draw this many unseen clips.", show_default="150")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH", callback=check_size_text, help="Draw unseen clips of this size.", show_default="64x64"
+        ),
+    ] = None,
+    emoji: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw clips of the emoji in these unpacked npm packages, too.")
+    ] = None,
     videos: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Measure another system's copies with the same names instead."),
     ] = None,
     rows: Annotated[int | None, typer.Option(min=16, help="Resize clips to this height first.")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Use at most this many frames of each clip.")] = 49,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many frames of each file.", show_default="49")
+    ] = None,
     device: Device = "auto",
     out: Out = None,
 ) -> None:
-    """Measure a codec's losses and artefacts: PSNR, SSIM, feature distance, flicker and seams."""
+    """Measure a codec: of unseen clips PSNR on actors next to PCA; of files PSNR, SSIM, features, flicker, seams."""
+    from_files = {"--videos": videos, "--rows": rows, "--frames": frames}
+    if not sources:
+        refuse_unused(from_files, "is for files; without any, unseen clips are drawn")
+        if emoji is not None:
+            check_exists(emoji, "--emoji", folder=True)
+        from vitascope.evaluate import actors
+
+        report = actors.run(
+            model=model or "playground",
+            num_clips=num_clips or 150,
+            size=size or "64x64",
+            emoji=emoji,
+            device=device,
+            num_workers=os.cpu_count() or 1,
+            progress=progress,
+        )
+        show_report(report, out)
+        return
+    refuse_unused({"-n": num_clips, "--size": size, "--emoji": emoji}, "is for unseen clips; the given files exist")
     if videos is not None:
         refuse_unused({"--model": model}, "encodes and decodes; --videos holds finished copies")
         check_exists(videos, "--videos", folder=True)
@@ -75,7 +115,7 @@ def evaluate_codec(
         model=model or "playground",
         videos=videos,
         rows=rows,
-        max_frames=frames,
+        max_frames=frames or 49,
         device=device,
         progress=progress,
     )
