@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image, features
 
 from tests.video.pictures import blue_corners, numbered, numbers, quadrants, smooth, write_png
 from vitascope.errors import MediaError, SizeError
@@ -305,3 +306,16 @@ def test_silly_arguments_are_refused(tmp_path: Path, arguments: dict) -> None:
     path = Video(numbered(3), 10.0).save(tmp_path / "clip.mp4")
     with pytest.raises(SizeError):
         read_video(path, **arguments)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow writes no AVIF")
+@pytest.mark.parametrize("size", [None, (128, 192)])
+def test_the_transparency_of_an_avif_is_white(tmp_path: Path, size: tuple[int, int] | None) -> None:
+    """Fails when the image's alpha, a stream of its own, is ignored: clear parts showed hidden colours."""
+    image = np.full((64, 96, 4), (220, 30, 30, 255), np.uint8)
+    image[32:, :, 3] = 0
+    Image.fromarray(image).save(tmp_path / "still.avif")
+    found = read_video(tmp_path / "still.avif", size=size).frames[0]
+    upper, lower = found[: len(found) // 2 - 4], found[len(found) // 2 + 4 :]
+    assert np.abs(upper.astype(int) - (220, 30, 30)).max() < 12
+    assert lower.min() > 250

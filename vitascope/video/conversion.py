@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from vitascope.video.clip import check_clip, check_size
-from vitascope.video.pixels import BandConverter, colour_note, displayed_size, orientation
+from vitascope.video.pixels import BandConverter, colour_note, displayed_size, orientation, over_white
 
 # Takes a description of an array, such as its place in the result, and the array
 Emit = Callable[[list[Any], np.ndarray | None], None]
@@ -20,9 +20,10 @@ Emit = Callable[[list[Any], np.ndarray | None], None]
 class Conversion:
     """Conversion of the frames of a file; `emit` takes the results in order, and `notes` describe what changed.
 
-    All have the first one's displayed size, or a given (height, width) `size`. `emit` gets ["start", height, width,
-    expected number], then for each frame ["frame"] and ["block", top, left, rows, columns] with uint8 RGB pixels, or
-    ["repeat"] for the previous frame again. A second start voids what came before.
+    All frames have the first one's displayed size, or a given (height, width) `size`. `alpha` is the opacity of an
+    image that stores it as a second, grey one. `emit` gets ["start", height, width, expected number], then for each
+    frame ["frame"] and ["block", top, left, rows, columns] with uint8 RGB pixels, or ["repeat"] for the previous frame
+    again. A second start voids what came before.
 
     Raises:
         SizeError: also from `add`: the result exceeds the limits, or a frame is below 16x16 or above 64 Mpx.
@@ -31,10 +32,12 @@ class Conversion:
     def __init__(self, path: Path, size: tuple[int, int] | None, emit: Emit) -> None:
         self.notes: list[str] = []
         self.num_frames = 0
+        self.alpha: av.VideoFrame | None = None
         self._path, self._asked, self._emit = path, size, emit
         self._converter = BandConverter()
         self._size = (0, 0)
         self._last: av.VideoFrame | None = None
+        self._alpha: np.ndarray | None = None
 
     @property
     def is_large(self) -> bool:
@@ -63,8 +66,19 @@ class Conversion:
                 self._rotation, self._orientation = frame.rotation, orientation(frame)
             self._emit(["frame"], None)
             for top, left, rgb in self._converter.blocks(frame, self._size, self._orientation):
+                if self.alpha is not None:
+                    rgb = over_white(rgb, self._opacity()[top : top + rgb.shape[0], left : left + rgb.shape[1]])
                 self._emit(["block", top, left, *rgb.shape[:2]], rgb)
         self.num_frames, self._last = self.num_frames + 1, frame
+
+    def _opacity(self) -> np.ndarray:
+        """The alpha frame in the size of the result, uint8 [h, w, 1]; kept for the next block."""
+        if self._alpha is None and self.alpha is not None:
+            self._alpha = np.empty((*self._size, 1), np.uint8)
+            for top, left, grey in self._converter.blocks(self.alpha, self._size, self._orientation):
+                self._alpha[top : top + grey.shape[0], left : left + grey.shape[1]] = grey[..., :1]
+        assert self._alpha is not None
+        return self._alpha
 
     def _begin(self, frame: av.VideoFrame) -> None:
         check_size(frame.height, frame.width, what=str(self._path))

@@ -82,6 +82,8 @@ def _decode(part: Part, output: Conversion, seek: bool) -> Fraction | None:
         span = _declared_span(container, stream, path, begin, None if count is None else count / rate)
         stored = (stream.codec_context.height, stream.codec_context.width)
         output.start(stored, pixel_aspect(stream), expected=math.floor(span * rate))
+        if (index := _alpha_index(container, stream)) is not None:
+            output.alpha = _first_frame(path, index)
         effort.check_span(stream, span if seek else begin + span)
         timed = timed_frames(container, stream, decoder_of(stream, effort), begin, seek)
         shown = deinterlaced(effort.counting(timed), output.notes)
@@ -95,6 +97,28 @@ def _decode(part: Part, output: Conversion, seek: bool) -> Fraction | None:
             raise MediaError(f"{path} has no decodable frame of up to {most}; convert it first")
         output.finish()
     return rate
+
+
+def _alpha_index(container: Any, stream: Any) -> int | None:
+    """Index of the stream that holds the alpha channel of a HEIC or AVIF image; None if it has none."""
+    if "mp4" not in container.format.name or not is_image(container, stream):
+        return None
+    size = stream.codec_context.height, stream.codec_context.width
+    for other in container.streams.video:
+        context = other.codec_context
+        is_grey = context is not None and str(context.pix_fmt).startswith("gray")
+        if other.index != stream.index and is_grey and (context.height, context.width) == size:
+            return other.index
+    return None
+
+
+def _first_frame(path: Path, index: int) -> Any:
+    """First frame of a stream; None if it can't be decoded."""
+    with opened(path) as (container, effort):
+        stream = container.streams[index]
+        timed = timed_frames(container, stream, decoder_of(stream, effort), Fraction(0), seek=False)
+        first = next(effort.counting(timed), None)
+    return None if first is None else first.frame
 
 
 def is_image(container: Any, stream: Any) -> bool:
@@ -136,7 +160,7 @@ def decoder_of(stream: Any, effort: Effort) -> Any:
     Raises:
         SizeError: the frames are too large for the file's bytes.
     """
-    decoder = stream.codec_context
+    decoder: Any = stream.codec_context
     pixels = decoder.height * decoder.width
     name = _ALPHA_DECODERS.get(decoder.codec.canonical_name if decoder.codec else "")
     tags = {key.lower(): value for key, value in stream.metadata.items()}  # some muxers write ALPHA_MODE

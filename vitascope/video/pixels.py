@@ -15,6 +15,7 @@ import av
 import numpy as np
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from jaxtyping import UInt8
 
 # Accurate rounding and full chroma: swscale's fast paths shift flat colours by up to 3 levels.
 _EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000  # FULL_CHR_H_INT, FULL_CHR_H_INP, ACCURATE_RND
@@ -232,12 +233,16 @@ def _over_white(frame: av.VideoFrame, reformatter: VideoReformatter, colours: tu
         colour, alpha = band[..., :3], band[..., 3:]
         if colours:
             colour, alpha = _sdr(colour, frame, colours), (alpha >> 8).astype(np.uint8)
-        if (alpha == 255).all():
-            blended[top : top + rows] = colour
-        else:
-            colour, alpha = colour.astype(np.uint16), alpha.astype(np.uint16)
-            blended[top : top + rows] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+        blended[top : top + rows] = over_white(colour, alpha)
     return av.VideoFrame.from_ndarray(blended, "rgb24")
+
+
+def over_white(colour: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w 1"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Colours blended onto white by their opacity."""
+    if (alpha == 255).all():
+        return colour
+    colour16, alpha16 = colour.astype(np.uint16), alpha.astype(np.uint16)
+    return ((colour16 * alpha16 + 255 * (255 - alpha16) + 127) // 255).astype(np.uint8)
 
 
 def limited_yuv(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:
