@@ -30,7 +30,7 @@ Receive = Callable[[list[Any]], np.ndarray | None]
 START_SECONDS = 60.0  # to import FFmpeg
 SILENT_SECONDS = 10.0  # without any sign of work, before the file's own limit is known
 _STEP = 0.25  # seconds between looks at a process
-_PIPE_BYTES = 2**20
+_PIPE_BYTES, _BUFFER = 2**20, 2**16
 _ROOT = Path(__file__).resolve().parents[2]
 _START = """
 import json, sys
@@ -135,11 +135,11 @@ class DecodingProcess:
             [sys.executable, "-I", "-S", "-c", _START, paths, str(self._owner)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            bufsize=0,
+            bufsize=_BUFFER,
             env={**os.environ, **_SETTINGS},
             **options,
         )
-        self._requests: Any = self._process.stdin  # raw files, since they have no buffer
+        self._requests: Any = self._process.stdin
         self._answers: Any = self._process.stdout
         if sys.platform == "linux":
             with suppress(OSError):  # a user may hold only so many pages
@@ -166,6 +166,7 @@ class DecodingProcess:
             try:
                 request = [function, str(path), list(arguments), receive is not None, _folder()]
                 write_message(self._requests, request)
+                self._requests.flush()
                 while True:
                     kind, *content = read_message(self._answers)
                     self._silent, is_accepted = 0.0, True
@@ -201,8 +202,9 @@ class DecodingProcess:
         else:
             self._process.kill()
             self._process.wait()
-        self._requests.close()
-        self._answers.close()
+        for file in (self._requests, self._answers):
+            with suppress(OSError):  # a request that was not sent
+                file.close()
 
     def _fill(self, place: np.ndarray | None, num_bytes: int) -> None:
         """Read an array into its place."""
@@ -261,19 +263,13 @@ def _folder() -> str | None:
 
 
 def write_message(file: BinaryIO, message: list[Any]) -> None:
-    """Write a JSON value and its length."""
+    """Write a JSON value and its length to a buffered file."""
     content = json.dumps(message).encode()
-    write_all(file, memoryview(len(content).to_bytes(4, "big") + content))
-
-
-def write_all(file: BinaryIO, content: memoryview) -> None:
-    """Write all bytes to a raw file."""
-    while content:
-        content = content[file.write(content) :]
+    file.write(len(content).to_bytes(4, "big") + content)
 
 
 def read_message(file: BinaryIO) -> list[Any]:
-    """The next JSON value; a file without buffer is read no further.
+    """The next JSON value of a file.
 
     Raises:
         EOFError: there is none.
@@ -288,10 +284,7 @@ def bytes_of(array: np.ndarray) -> memoryview:
 
 
 def _read(file: BinaryIO, num_bytes: int) -> bytes:
-    content = b""
-    while len(content) < num_bytes:
-        part = file.read(num_bytes - len(content))
-        if not part:
-            raise EOFError
-        content += part
+    content = file.read(num_bytes)
+    if len(content) < num_bytes:
+        raise EOFError
     return content

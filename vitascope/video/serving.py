@@ -9,24 +9,25 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
 from vitascope.errors import MediaError, VitascopeError
 from vitascope.video.opening import Effort, Watch
-from vitascope.video.process import SILENT_SECONDS, bytes_of, find_function, read_message, write_all, write_message
+from vitascope.video.process import SILENT_SECONDS, bytes_of, find_function, read_message, write_message
 
 FREE_MEMORY = 512 * 2**20  # bytes that any file may take
 _BEAT = 0.2  # seconds between signs of work
+_BUFFER = 2**16  # bytes of small answers that are sent together
 _BAND = 2**20  # bytes of an array that are copied at once
 
 
-def serve(parent: int) -> None:
+def serve(parent: int) -> NoReturn:
     """Answer the requests of the process `parent` until it ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=_BUFFER)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries that print must not disturb the answers
-    requests = os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+    requests = os.fdopen(sys.stdin.fileno(), "rb", closefd=False)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     logging.disable()  # notes on files are parts of results
     Effort.watch = watch = ReportingWatch(answers)
@@ -38,7 +39,8 @@ def serve(parent: int) -> None:
                 with suppress(OSError):
                     os.chdir(folder)
             if not _answer(answers, function, path, arguments, emits):
-                return
+                break
+    os._exit(0)  # without flushing answers that nobody reads
 
 
 def _answer(answers: BinaryIO, function: str, path: str, arguments: list[Any], emits: bool) -> bool:
@@ -49,7 +51,7 @@ def _answer(answers: BinaryIO, function: str, path: str, arguments: list[Any], e
         if array is not None:
             rows = max(1, _BAND // max(1, array[:1].nbytes))
             for top in range(0, len(array), rows):
-                write_all(answers, bytes_of(np.ascontiguousarray(array[top : top + rows])))
+                answers.write(bytes_of(np.ascontiguousarray(array[top : top + rows])))
 
     try:
         value = find_function(function)(path, *arguments, *([emit] if emits else []))
@@ -58,14 +60,17 @@ def _answer(answers: BinaryIO, function: str, path: str, arguments: list[Any], e
     except MemoryError:
         message = f"{path} takes too much memory to decode; convert it first"
         write_message(answers, ["failed", MediaError.__name__, message, True])
+        answers.flush()
         return False
     except (BrokenPipeError, KeyboardInterrupt):
         return False
     except Exception:  # a fault of this package
         write_message(answers, ["failed", "", traceback.format_exc(), True])
+        answers.flush()
         return False
     else:
         write_message(answers, ["done", value])
+    answers.flush()
     return True
 
 
@@ -79,7 +84,7 @@ class ReportingWatch(Watch):
 
     def begin(self) -> None:
         """Accept a request: report it, limit its memory, and report its first work at once."""
-        write_message(self._answers, ["working", SILENT_SECONDS])
+        self._report(SILENT_SECONDS)
         self._reported = 0.0
         self.hold(0)
 
@@ -88,8 +93,12 @@ class ReportingWatch(Watch):
         now = time.monotonic()
         if now - self._reported > _BEAT:
             self._reported = now
-            write_message(self._answers, ["working", silent_seconds])
+            self._report(silent_seconds)
             _limit_processor_time(silent_seconds)
+
+    def _report(self, silent_seconds: float) -> None:
+        write_message(self._answers, ["working", silent_seconds])
+        self._answers.flush()
 
     def hold(self, num_bytes: int) -> None:
         """Allow `num_bytes` of decoded frames, beyond what any file may take."""
