@@ -48,7 +48,7 @@ def main() -> None:
     for number, prompt in enumerate(prompts, start=1):
         videos.append(pipeline.generate(prompt, seed=options.seed + number))
         print(f"{number:2}. {prompt}", flush=True)
-    contact_sheet(videos, columns=2, frames_per_video=5, scale=1).save(options.out)
+    contact_sheet(videos, columns=2, frames_per_video=5).save(options.out)
     print(options.out, file=sys.stderr)
 
 

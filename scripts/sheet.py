@@ -20,6 +20,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("-n", type=int, default=48, help="number of clips; images are skipped")
     parser.add_argument("--columns", type=int, default=4)
+    parser.add_argument(
+        "--scale", type=int, help="enlarge pixels this many times; small clips up to three times by default"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     records = sorted((options.dataset / "clips").glob("*.json"))
@@ -28,7 +31,7 @@ def main() -> None:
         sys.exit(f"{options.dataset} has no videos; render some first")
     picked = np.random.default_rng(options.seed).choice(moving, min(options.n, len(moving)), replace=False).tolist()
     videos = [read_video(media_path(path, num_frames=2)) for path in sorted(picked)]
-    contact_sheet(videos, columns=options.columns, frames_per_video=4, scale=1).save(options.out)
+    contact_sheet(videos, columns=options.columns, frames_per_video=4, scale=options.scale).save(options.out)
     print(options.out, file=sys.stderr)
 
 

@@ -49,7 +49,7 @@ def strips(paths: list[Path]) -> Video:
     """A contact sheet of one command: a row of frames for each video."""
     videos = [read_video(path) for path in paths]
     room = max(1, ROW_PIXELS // videos[0].width)
-    return contact_sheet(videos, columns=1, frames_per_video=1 if videos[0].num_frames == 1 else room)
+    return contact_sheet(videos, columns=1, frames_per_video=1 if videos[0].num_frames == 1 else room, scale=1)
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
             if generates(step):
                 pictures.append(strips([Path(folder) / line for line in done.stdout.splitlines()]))
                 labels.append(step)
-    contact_sheet(pictures, columns=2, labels=labels).save(options.out)
+    contact_sheet(pictures, columns=2, labels=labels, scale=1).save(options.out)
     print(options.out, file=sys.stderr)
 
 

@@ -113,6 +113,7 @@ def test_a_model_is_asked_for_held_out_prompts(
         (["short.gif", "--dtype", "float32"], "--dtype is for a model"),
         (["short.gif", "--device", "cpu"], "--device is for a model"),
         (["--frames", "9"], "--frames is for files"),
+        (["--time-stride", "2"], "--time-stride is for files"),
     ],
 )
 def test_a_mistake_is_one_line(

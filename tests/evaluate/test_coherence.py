@@ -186,6 +186,8 @@ def test_a_held_picture_per_latent_frame_is_seen_at_any_phase(behind):
         assert score.cadence == pytest.approx(4)
         assert "cadence" in score.failed
     assert np.isnan(measure(Video(held, ROLL_FPS), time_stride=1).cadence)
+    pairs = behind.frames[[(index + 1) // 2 * 2 - min(index, 1) for index in range(33)]]
+    assert measure(Video(pairs, ROLL_FPS), time_stride=2).cadence == pytest.approx(2)
 
 
 def test_one_step_is_no_cadence(behind):

@@ -27,10 +27,10 @@ from vitascope.hub.registry import load_codec
 from vitascope.kernels.device import CPU, device_of, resolve_device
 from vitascope.progress import OnProgress, Progress, no_progress
 from vitascope.video import Video, contact_sheet
+from vitascope.video.sheet import enlargement
 
 NUM_SHOWN, SHOWN_FRAMES = 8, 2  # clips in the picture, and frames of each
 AMPLIFIED = 4  # amplification of the difference in the picture
-MIN_SHOWN_ROWS = 96  # smaller clips are shown at twice their size
 LOW_DB, HIGH_DB = 20.0, 50.0  # bounds of the PSNR curve
 FRAMES_AT_ONCE = 8  # batch size of the feature network
 NO_FEATURES = "lite0 is left out; install its network with: pip install 'vitascope[train]'"
@@ -275,7 +275,9 @@ def _sheet(shown: Sequence[tuple[Video, Video]], scores: Sequence[CodecScore]) -
         difference = copy.frames.astype(np.int16) - original.frames
         on_grey = Video(np.clip(128 + AMPLIFIED * difference, 0, 255).astype(np.uint8), original.fps)
         num = min(SHOWN_FRAMES, original.num_frames)
-        pictures += [contact_sheet([video], columns=1, frames_per_video=num) for video in (original, copy, on_grey)]
+        pictures += [
+            contact_sheet([video], columns=1, frames_per_video=num, scale=1) for video in (original, copy, on_grey)
+        ]
         pictures.append(curve(score.frame_psnr, LOW_DB, HIGH_DB, original.height, num * original.width))
         summary = f"{score.psnr:.1f} dB, SSIM {score.ssim:.3f}"
         labels += [
@@ -284,5 +286,4 @@ def _sheet(shown: Sequence[tuple[Video, Video]], scores: Sequence[CodecScore]) -
             f"difference x {AMPLIFIED}",
             f"PSNR of each frame, {LOW_DB:g} to {HIGH_DB:g} dB",
         ]
-    scale = 1 if max(original.height for original, _ in shown) >= MIN_SHOWN_ROWS else 2
-    return labelled_sheet(pictures, labels, columns=4, scale=scale)
+    return labelled_sheet(pictures, labels, columns=4, scale=enlargement([original for original, _ in shown]))

@@ -205,18 +205,20 @@ def run(
     max_frames: int = 241,
     num_cuts: int = 0,
     loops: bool = False,
+    time_stride: int = TIME_STRIDE,
     device: str = "auto",
     dtype: DtypeChoice = "auto",
     progress: Progress = no_progress,
 ) -> CoherenceReport:
     """The report of files, folders and datasets; without sources, of a model's videos of held-out prompts.
 
+    `time_stride` is the number of frames in a latent frame of the files' codec; a model's own stride replaces it.
+
     Raises:
         SizeError, MediaError: as `evaluate_coherence`.
         DatasetError: a folder without videos.
         ModelError, DeviceError: the model can't be loaded there.
     """
-    time_stride = TIME_STRIDE
     if sources:
         clips = list_files(sources, max_frames)
     else:
@@ -267,11 +269,11 @@ def _sheet(scores: Sequence[CoherenceScore], worst: dict[str, Video]) -> Video:
     """A row per measure with figures: all clips in ascending order, and frames of the worst one."""
     pictures, labels = [], []
     for each in (each for each in MEASURES if each.key in worst):
-        height, width = worst[each.key].height, worst[each.key].width * SHOWN_FRAMES
-        graph = bars([getattr(score, each.key) for score in scores], each.limit, height, width // 2)
-        pictures += [graph, contact_sheet([worst[each.key]], columns=1, frames_per_video=SHOWN_FRAMES)]
+        strip = contact_sheet([worst[each.key]], columns=1, frames_per_video=SHOWN_FRAMES)
+        graph = bars([getattr(score, each.key) for score in scores], each.limit, strip.height, strip.width // 2)
+        pictures += [graph, strip]
         labels += [each.title, ""]
-    return labelled_sheet(pictures, labels, columns=2)
+    return labelled_sheet(pictures, labels, columns=2, scale=1)
 
 
 def list_files(sources: Sequence[Path], max_frames: int) -> list[tuple[str, Callable[[], Video]]]:

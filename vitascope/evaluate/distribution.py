@@ -263,7 +263,7 @@ def _sheet(plots: Sequence[Video], features: Sequence[Feature], examples: dict[s
     """Scatter plots on the real clips' first two components, and a clip of each source."""
     strips = [contact_sheet([_small(video)], columns=1, frames_per_video=SHOWN_FRAMES) for video in examples.values()]
     labels = [f"{feature.name}: real clips grey, compared clips blue" for feature in features] + list(examples)
-    return labelled_sheet([*plots, *strips], labels, columns=2)
+    return labelled_sheet([*plots, *strips], labels, columns=2, scale=1)
 
 
 def _small(video: Video) -> Video:

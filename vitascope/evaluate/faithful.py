@@ -222,7 +222,7 @@ def _sheet(questions: Sequence[Question], shown: Sequence[Video], found: Verdict
         framed[BORDER:-BORDER, BORDER:-BORDER] = strip
         strips.append(Video(framed[None], video.fps))
         labels.append(f"prompt: {question.prompt} -- read: {', '.join(map(_verdict_text, clip))}")
-    return labelled_sheet(strips, labels, columns=2)
+    return labelled_sheet(strips, labels, columns=2, scale=1)
 
 
 def _verdict_text(verdict: Verdict) -> str:

@@ -198,7 +198,7 @@ class LengthReport:
         }
         width = rows[0].width
         rows += [curves([v for v, _ in lines], [c for _, c in lines], GRAPH_ROWS, width) for lines in graphs.values()]
-        return labelled_sheet(rows, [*labels, *graphs], columns=1)
+        return labelled_sheet(rows, [*labels, *graphs], columns=1, scale=1)
 
 
 def _head(title: str, first: str, second: str) -> str:

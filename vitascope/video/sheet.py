@@ -17,6 +17,9 @@ from vitascope.video.writing import write_video
 
 MAX_NOTEBOOK_BYTES = 16 * 2**20  # of a video in a notebook's file
 MAX_NOTEBOOK_PIXELS = 2**30  # values of frames; encoding more takes minutes
+MAX_ENLARGED, ENLARGED_ROWS = 3, 288  # of small videos on a contact sheet
+LETTERS = (12, 20)  # least and greatest height of a label's letters in pixels
+LABEL_WIDTH = 40  # width of a label in heights of its letters
 NOTEBOOK_FRAMES, NOTEBOOK_SIDE = 8, 256  # of the image that stands for larger videos
 
 
@@ -26,24 +29,25 @@ def contact_sheet(
     columns: int,
     frames_per_video: int = 1,
     labels: Sequence[str] | None = None,
-    scale: int = 1,
+    scale: int | None = None,
 ) -> Video:
     """One-frame video that shows several videos on white, with `columns` per row.
 
     Each video is a strip of `frames_per_video` evenly spaced frames; a single one is the middle frame. `scale` repeats
-    pixels. Pillow draws the labels below, wrapped to the width; boxes replace characters that no installed font has.
+    pixels; by default, small videos are enlarged up to three times. Pillow draws the labels below, wrapped to the
+    width; boxes replace characters that no installed font has.
 
     Raises:
         SizeError: no videos, a count below 1, or the number of labels differs from that of videos.
         MediaError: labels are given but Pillow is missing.
     """
-    if not videos or min(columns, frames_per_video, scale) < 1:
+    if not videos or min(columns, frames_per_video, 1 if scale is None else scale) < 1:
         raise SizeError(
             "a contact sheet needs at least one video, and columns, frames_per_video and scale of 1 or more"
         )
     if labels is not None and len(labels) != len(videos):
         raise SizeError(f"{len(labels)} labels for {len(videos)} videos; give one per video")
-    gap = 4
+    gap, scale = 4, enlargement(videos) if scale is None else scale
     strips = [_strip(video, frames_per_video, scale) for video in videos]
     width = max(strip.shape[1] for strip in strips)
     notes = [np.full((0, width, 3), 255, np.uint8)] * len(strips) if labels is None else _labels(labels, width)
@@ -59,6 +63,11 @@ def contact_sheet(
         rows.append(row)
     margin = np.full((gap, rows[0].shape[1], 3), 255, np.uint8)
     return Video(np.concatenate([margin, *rows])[None], IMAGE_FPS)
+
+
+def enlargement(videos: Sequence[Video]) -> int:
+    """The factor, 1 to 3, by which a contact sheet enlarges the largest of these videos to at most 288 rows."""
+    return min(MAX_ENLARGED, max(1, ENLARGED_ROWS // max(video.height for video in videos)))
 
 
 def notebook_html(video: Video) -> str:
@@ -102,26 +111,27 @@ def _labels(labels: Sequence[str], width: int) -> list[np.ndarray]:
         from PIL import Image, ImageDraw
     except ImportError:
         raise MediaError("labels on a contact sheet need Pillow: pip install pillow, or leave labels out") from None
+    size = min(LETTERS[1], max(LETTERS[0], width // LABEL_WIDTH))
     pictures = []
     for label in labels:
-        font = _font(label)
+        font = _font(label, size)
         lines = _wrapped(label, width, font.getlength)
-        picture = Image.new("RGB", (width, 16 * len(lines) + 4), "white")
+        picture = Image.new("RGB", (width, (size + 4) * len(lines) + 4), "white")
         ImageDraw.Draw(picture).multiline_text((0, 0), "\n".join(lines), fill="black", font=font, spacing=4)
         pictures.append(np.asarray(picture))
     return pictures
 
 
-def _font(label: str) -> Any:
+def _font(label: str, size: int) -> Any:
     from PIL import ImageFont
 
     if not label.isascii():
         for name in ("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "wqy-zenhei.ttc", "PingFang.ttc", "msyh.ttc"):
             try:
-                return ImageFont.truetype(name, 12)
+                return ImageFont.truetype(name, size)
             except OSError:
                 continue
-    return ImageFont.load_default(12)
+    return ImageFont.load_default(size)
 
 
 def _wrapped(label: str, width: int, measure: Callable[[str], float]) -> list[str]:

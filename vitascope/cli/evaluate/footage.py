@@ -174,6 +174,10 @@ def evaluate_coherence(
         int | None, typer.Option(min=6, help="Use at most this many frames of each file.", show_default="241")
     ] = None,
     cuts: Annotated[int, typer.Option(min=0, help="Expect this many cuts in each video.")] = 0,
+    time_stride: Annotated[
+        int | None,
+        typer.Option(min=1, help="Set the frames per latent frame of the codec that made the files.", show_default="4"),
+    ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Expect videos to loop.")] = False,
     device: Device = "auto",
     dtype: PrecisionOption = "auto",
@@ -185,6 +189,7 @@ def evaluate_coherence(
         refuse_unused(unused, MODEL_ONLY)
     else:
         refuse_unused({"--frames": frames}, "is for files; a model's videos have its own length")
+        refuse_unused({"--time-stride": time_stride}, "is for files; a model's codec has its own stride")
     for source in sources or []:
         check_exists(source)
     from vitascope.evaluate import coherence
@@ -197,6 +202,7 @@ def evaluate_coherence(
         max_frames=frames or 241,
         num_cuts=cuts,
         loops=loop,
+        **({} if time_stride is None else {"time_stride": time_stride}),
         device=device,
         dtype=dtype,
         progress=progress,
