@@ -105,7 +105,7 @@ def _alpha_index(container: Any, stream: Any) -> int | None:
         return None
     size = stream.codec_context.height, stream.codec_context.width
     for other in container.streams.video:
-        context = other.codec_context
+        context: Any = other.codec_context
         is_grey = context is not None and str(context.pix_fmt).startswith("gray")
         if other.index != stream.index and is_grey and (context.height, context.width) == size:
             return other.index
