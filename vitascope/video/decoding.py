@@ -105,9 +105,10 @@ def _alpha_index(container: Any, stream: Any) -> int | None:
         return None
     size = stream.codec_context.height, stream.codec_context.width
     for other in container.streams.video:
-        context: Any = other.codec_context
-        is_grey = context is not None and str(context.pix_fmt).startswith("gray")
-        if other.index != stream.index and is_grey and (context.height, context.width) == size:
+        context = other.codec_context
+        if context is None or other.index == stream.index:
+            continue
+        if str(context.pix_fmt).startswith("gray") and (context.height, context.width) == size:
             return other.index
     return None
 
