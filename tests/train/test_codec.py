@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
+import numpy as np
 import pytest
 import torch
 
+import vitascope
 from vitascope.cli import main
 from vitascope.codec.network import Codec, CodecConfig, Stride
+from vitascope.codec.patch_codec import PatchCodec
 from vitascope.codec.quality import psnr
 from vitascope.codec.streaming import reconstruct, to_signal
 from vitascope.config import load_config
 from vitascope.data.clips import Clip, Reader, list_clips
+from vitascope.data.maps import maps_path, write_maps
 from vitascope.errors import ConfigError, DatasetError
 from vitascope.hub.registry import load_codec
-from vitascope.train import codec
+from vitascope.train import codec, transformer
 from vitascope.train.codec import (
     ClipBatches,
     CodecBatch,
@@ -28,6 +33,7 @@ from vitascope.train.codec import (
 )
 from vitascope.train.loop import Trainer
 from vitascope.train.run import step_generator
+from vitascope.worlds.frame import Maps
 
 
 def test_one_clip_is_learned_by_heart(codec_config, drawn_dataset):
@@ -176,3 +182,85 @@ def test_training_that_diverges_stops_with_exit_1_and_keeps_its_checkpoint(codec
     assert re.search(r"error: step 4: loss nan, gradient norm nan, clips 000007; no weight", capsys.readouterr().err)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000003"]
     load_codec(tmp_path / "run" / "vae")  # the one of step 3
+
+
+PATCH_CODEC = [
+    f"patch_codec.{setting}"
+    for setting in ("latent_channels=8", "patch=[2,8,8]", "width=32", "inner_width=8", "decoder_blocks=2")
+]
+
+
+def test_a_patch_codec_is_trained_and_generates(codec_config, transformer_config, tmp_path):
+    """From both trainers to a video."""
+    vae = codec.train(codec_config, tmp_path / "codec", PATCH_CODEC)
+    channels = ["transformer.in_channels=8", "transformer.out_channels=8"]
+    model = transformer.train(transformer_config, tmp_path / "run", [f"vae={vae}", "steps=2", *channels])
+    pipeline = vitascope.load(model)
+    assert type(pipeline.codec) is PatchCodec
+    assert pipeline.generate("a red square").frames.shape == (5, 32, 32, 3)
+
+
+def test_a_patch_codec_learns_more_than_its_linear_path(codec_config, drawn_dataset):
+    overrides = [*PATCH_CODEC, "loss.squared=10", "learning_rate=3e-3", "steps=40"]
+    config = load_config(codec_config, CodecTrainConfig, overrides)
+    task, video = CodecTask(config, list_clips(drawn_dataset)), list_clips(drawn_dataset)[0].read()
+    task.start()
+    trainer, video = Trainer(task), type(video)(video.frames[:5], video.fps)
+    before = psnr(video.frames, reconstruct(task.model, video).frames)
+    for step in range(config.steps):
+        trainer.update(step, [(CodecBatch(to_signal(video.frames)), step_generator(0, step))])
+    assert psnr(video.frames, reconstruct(trainer.model, video).frames) > before + 3.0
+
+
+def test_actors_pixels_weigh_more(codec_config):
+    config = load_config(codec_config, CodecTrainConfig, ["loss.actors=5", "loss.squared=2"])
+    task = CodecTask(config, [])
+    pixels, is_actor = torch.zeros(1, 3, 1, 16, 16), torch.zeros(1, 1, 1, 16, 16)
+    is_actor[..., :4] = 1
+    figures = {}
+    for name, mask in (("plain", None), ("none", torch.zeros_like(is_actor)), ("some", is_actor)):
+        loss = task.loss(CodecBatch(pixels, is_actor=mask), 0, step_generator(0, 0))
+        figures[name] = loss.figures() | {"total": loss.total.item()}
+    assert figures["plain"] == figures["none"]
+    with torch.no_grad():
+        mean, log_variance = task.model.encode_moments(pixels)
+        noise = torch.randn(mean.shape, generator=step_generator(0, 0))
+        error = task.model.decode_raw(mean + (0.5 * log_variance).exp() * noise).abs()
+    assert figures["some"]["l1"] == pytest.approx((error * (1 + 4 * is_actor)).mean().item(), rel=1e-5)
+    assert figures["some"]["squared"] == pytest.approx((error.square() * (1 + 4 * is_actor)).mean().item(), rel=1e-5)
+    expected = figures["some"]["l1"] + 2 * figures["some"]["squared"] + config.loss.kl * figures["some"]["kl"]
+    assert figures["some"]["total"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.fixture
+def masked_clips(drawn_dataset, tmp_path):
+    """Clips with owner masks of their squares, but for the last, which has none."""
+    folder = shutil.copytree(drawn_dataset, tmp_path / "masked")
+    clips = list_clips(folder)
+    for clip in clips[:-1]:
+        frames = clip.read().frames.astype(int)
+        write_maps(Maps(masks=(np.ptp(frames, axis=-1) > 60).astype(np.uint8)), maps_path(clip.path))
+    return clips
+
+
+def test_masks_are_cropped_as_their_clips(codec_config, masked_clips):
+    config = load_config(codec_config, CodecTrainConfig, ["num_frames=[5]", "crop=16", "loss.actors=2"])
+    batches = ClipBatches(masked_clips, config, Stride(4, 8, 8), Reader(len(masked_clips), 0.0))
+    seen = 0
+    for step in range(30):
+        batch = batches.draw(step_generator(0, step))
+        assert batch.is_actor is not None
+        colour = 127.5 * (batch.pixels.amax(dim=1) - batch.pixels.amin(dim=1))
+        for id_, is_actor, expected in zip(batch.ids, batch.is_actor[:, 0], colour > 60.5, strict=True):
+            assert torch.equal(is_actor > 0, torch.zeros_like(expected) if id_ == masked_clips[-1].id else expected)
+            seen += int(is_actor.any())
+    assert seen > 10
+
+
+def test_masks_of_another_size_are_refused(codec_config, masked_clips):
+    config = load_config(codec_config, CodecTrainConfig, ["num_frames=[1]", "loss.actors=2"])
+    for clip in masked_clips:
+        write_maps(Maps(masks=np.zeros((clip.num_frames, 8, 8), np.uint8)), maps_path(clip.path))
+    batches = ClipBatches(masked_clips, config, Stride(4, 8, 8), Reader(len(masked_clips), 0.0))
+    with pytest.raises(DatasetError, match="render it again"):
+        batches.draw(step_generator(0, 0))

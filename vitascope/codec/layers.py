@@ -165,9 +165,9 @@ class LinearPath(nn.Module):
     def decode(self, latent: Float[Tensor, "b c t h w"], first_chunk: bool) -> Float[Tensor, "b 3 t2 h2 w2"]:
         """The linear part of the pixels."""
         z, first = rearrange(latent, "b c t h w -> b t h w c"), int(first_chunk)
-        parts = [self._pixels(self.decode_first(z[:, :1]), 1)] if first_chunk else []
+        parts = [self.pixels(self.decode_first(z[:, :1]), 1)] if first_chunk else []
         if z.shape[1] > first:
-            parts.append(self._pixels(self.decode_rest(z[:, first:]), self.stride[0]))
+            parts.append(self.pixels(self.decode_rest(z[:, first:]), self.stride[0]))
         return torch.cat(parts, dim=2)
 
     def blocks(self, pixels: Float[Tensor, "b 3 t h w"], time: int) -> Float[Tensor, "b t2 h2 w2 n"]:
@@ -175,7 +175,8 @@ class LinearPath(nn.Module):
         _, q, r = self.stride
         return rearrange(pixels, "b c (t p) (h q) (w r) -> b t h w (c p q r)", p=time, q=q, r=r)
 
-    def _pixels(self, blocks: Float[Tensor, "b t h w n"], time: int) -> Float[Tensor, "b 3 t2 h2 w2"]:
+    def pixels(self, blocks: Float[Tensor, "b t h w n"], time: int) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """The pixels of the vectors of `blocks`."""
         _, q, r = self.stride
         return rearrange(blocks, "b t h w (c p q r) -> b c (t p) (h q) (w r)", p=time, q=q, r=r)
 

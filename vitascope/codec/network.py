@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vitascope.codec.layers import CausalCache, CausalConv3d, ChannelNorm, LinearPath
 from vitascope.codec.video_codec import Stride as Stride
-from vitascope.codec.video_codec import VideoCodec
+from vitascope.codec.video_codec import TrainableCodec
 from vitascope.config import Config
 from vitascope.errors import SizeError
 from vitascope.kernels.conv import Conv3d, DoublingConv3d, Frames
@@ -66,13 +66,15 @@ class CodecConfig(Config):
         return self
 
 
-class Codec(VideoCodec):
+class Codec(TrainableCodec):
     """Encoder and decoder of normalised latents."""
 
     # the encoder stays exact: its errors would remain in the latents
     int8_rules = Int8Rules(
         exact=("encoder.*", "to_moments", "from_latent", "decoder.conv_in", "decoder.conv_out", "linear_path.*")
     )
+
+    edge_layers = ("conv_in", "conv_out", "to_moments", "from_latent", "linear_path")
 
     config: CodecConfig
     latent_mean: Tensor
@@ -100,6 +102,25 @@ class Codec(VideoCodec):
         """Pixel frames, rows and columns per latent cell."""
         space = self.config.pixel_patch * 2 ** len(self.config.temporal_downsample)
         return Stride(2 ** sum(self.config.temporal_downsample), space, space)
+
+    @property
+    def encoder_parts(self) -> tuple[nn.Module, ...]:
+        """Modules that compute latents."""
+        return self.encoder, self.to_moments
+
+    @property
+    def last_weight(self) -> Tensor:
+        """Weight of the layer that gives pixels; it balances the adversarial loss."""
+        return self.decoder.conv_out.weight
+
+    @torch.no_grad()
+    def silence_network(self) -> None:
+        """Zero the network's last layers, so that the codec is its linear path alone."""
+        for last_layer in (self.encoder.conv_out, self.decoder.conv_out):
+            for parameter in last_layer.parameters():
+                parameter.zero_()
+        assert self.to_moments.bias is not None
+        self.to_moments.bias[: self.latent_channels] = 0
 
     @property
     def can_overlap_chunks(self) -> bool:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.data.clips import Clip, Reader, shot_prompts
 from vitascope.errors import PromptError, reason
 from vitascope.files import lock_folder, replacing, write_tensors
@@ -30,7 +30,7 @@ States = Float[Tensor, "_l e"]
 
 
 def cached_latents(
-    codec: Codec,
+    codec: VideoCodec,
     clips: Sequence[Clip],
     folder: Path,
     reader: Reader,
@@ -50,7 +50,7 @@ def cached_latents(
 
 
 def _latents(
-    codec: Codec,
+    codec: VideoCodec,
     clips: Sequence[Clip],
     folder: Path,
     reader: Reader,
@@ -204,7 +204,7 @@ class ClipEncoder:
     The folders must belong to this codec, this text encoder and these clips alone: name them after digests.
     """
 
-    codec: Codec
+    codec: VideoCodec
     latent_folder: Path
     text_encoder: PromptEncoder
     text_folder: Path

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vitascope.codec.network import Codec
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import ModelError
 from vitascope.files import read_json, read_stable, remove_leftovers, replacing_folder
 from vitascope.hub.card import MODEL_INDEX, PipelineConfig
@@ -137,14 +137,14 @@ def model_card(config: PipelineConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _save_codec(codec: Codec, folder: Path) -> tuple[list[str], list[str]]:
+def _save_codec(codec: VideoCodec, folder: Path) -> tuple[list[str], list[str]]:
     """Library and class of the written codec, and a note if it is not diffusers'."""
     try:
         wan_codec.save_wan_codec(codec, folder)
         return ["diffusers", wan_codec.CLASS], []
     except ModelError as error:
         save_network(codec, codec.config, folder, torch.float32)
-        return ["vitascope", "VitascopeCodec"], [f"vae is written in Vitascope's own layout: {error}"]
+        return ["vitascope", codec.class_name], [f"vae is written in Vitascope's own layout: {error}"]
 
 
 def _save_transformer(transformer: Transformer, folder: Path, dtype: torch.dtype) -> tuple[list[str], list[str]]:

@@ -16,6 +16,8 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 import torch
 
 from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.patch_codec import PatchCodec, PatchCodecConfig
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.config import parse_config
 from vitascope.errors import ModelError
 from vitascope.files import read_json, read_stable, standing_folder
@@ -39,7 +41,7 @@ OpenedT = TypeVar("OpenedT")
 class Model:
     """The three networks of a model, and how to use them."""
 
-    codec: Codec
+    codec: VideoCodec
     transformer: Transformer
     text_encoder: PromptEncoder
     config: PipelineConfig
@@ -113,13 +115,18 @@ def _open_codec(folder: Path) -> LazyNetwork[Codec]:
     return open_network(folder, "Codec", CodecConfig, Codec)
 
 
+def _open_patch_codec(folder: Path) -> LazyNetwork[PatchCodec]:
+    return open_network(folder, "PatchCodec", PatchCodecConfig, PatchCodec)
+
+
 def _open_transformer(folder: Path) -> LazyNetwork[Transformer]:
     return open_network(folder, "Transformer", TransformerConfig, Transformer)
 
 
 # by _class_name in config.json
-_CODECS: dict[str, Callable[[Path], LazyNetwork[Codec]]] = {
+_CODECS: dict[str, Callable[[Path], LazyNetwork[Any]]] = {
     "VitascopeCodec": _open_codec,
+    "VitascopePatchCodec": _open_patch_codec,
     wan_codec.CLASS: wan_codec.open_wan_codec,
 }
 _TRANSFORMERS: dict[str, Callable[[Path], LazyNetwork[Transformer]]] = {
@@ -175,14 +182,14 @@ def _load_model(folder: Path, device: torch.device, dtype: torch.dtype, *, weigh
 
 def load_codec(
     folder: Path, *, device: torch.device = CPU, dtype: torch.dtype = torch.float32, weights: bool = True
-) -> Codec:
+) -> VideoCodec:
     """The codec in a folder, its own or a model's. With weights=False it stays on the meta device.
 
     Raises:
         ModelError: a file is missing, damaged or a pickle, or describes no known codec.
     """
 
-    def load(part: Path) -> Codec:
+    def load(part: Path) -> VideoCodec:
         codec = _open(_CODECS, part)
         return codec.load(device, dtype) if weights else codec.network.to(dtype)
 
@@ -309,7 +316,7 @@ def _choose(table: Mapping[str, OpenedT], found: object, path: Path) -> OpenedT:
     return table[found]
 
 
-def _check_fit(codec: Codec, transformer: Transformer, text_width: int, folder: Path) -> None:
+def _check_fit(codec: VideoCodec, transformer: Transformer, text_width: int, folder: Path) -> None:
     channels, config = codec.latent_channels, transformer.config
     if (config.in_channels, config.out_channels) != (channels, channels):
         raise ModelError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -23,11 +23,14 @@ from vitascope.codec.losses import (
     discriminator_loss,
     kl_divergence,
 )
-from vitascope.codec.network import Codec, CodecConfig, Stride
+from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.patch_codec import PatchCodec, PatchCodecConfig
 from vitascope.codec.quality import psnr, ssim
 from vitascope.codec.streaming import encode_video, reconstruct, to_signal
+from vitascope.codec.video_codec import Stride, TrainableCodec, VideoCodec
 from vitascope.config import Config, load_config
 from vitascope.data.clips import Clip, Reader, pick
+from vitascope.data.maps import maps_path, read_maps
 from vitascope.errors import DatasetError
 from vitascope.hub.registry import find_part, load_codec
 from vitascope.hub.weights import copy_weights, save_network
@@ -45,8 +48,14 @@ MIN_DEVIATION = 1e-4  # smallest standard deviation of a latent channel that var
 
 
 class LossConfig(Config):
-    """Weights of the loss terms. The adversarial term starts after a share `adversarial_from` of the steps."""
+    """Weights of the loss terms; the mean absolute error of pixels has weight 1.
 
+    Pixels of actors count `actors` times in the absolute and the squared error, in clips with owner masks
+    (`vitascope render --truth masks`). The adversarial term starts after a share `adversarial_from` of the steps.
+    """
+
+    squared: float = Field(default=0.0, ge=0)
+    actors: float = Field(default=1.0, ge=1)
     perceptual: float = Field(default=0.1, ge=0)
     kl: float = Field(default=1e-5, ge=0)
     adversarial: float = Field(default=0.0, ge=0)
@@ -59,7 +68,8 @@ class CodecTrainConfig(RunConfig):
     `batch_clips` is the number of clips in a batch of the longest clips; batches of shorter clips hold more. `crop` is
     in pixels. `channel_gain_power` scales latent channels by their effect on pixels, see `channel_gain`. `init` is a
     codec's folder to start from. `decoder_only` freezes its encoder and statistics, so that transformers trained on
-    its latents stay valid; the KL term is then off.
+    its latents stay valid; the KL term is then off. The section `codec` describes a convolutional codec; with a section
+    `patch_codec`, a patch codec is trained instead.
     """
 
     batch_clips: int = Field(default=4, ge=1, le=1024)
@@ -70,6 +80,7 @@ class CodecTrainConfig(RunConfig):
     decoder_only: bool = False
     loss: LossConfig = LossConfig()
     codec: CodecConfig = CodecConfig()
+    patch_codec: PatchCodecConfig | None = None
 
     @model_validator(mode="after")
     def _has_an_encoder(self) -> CodecTrainConfig:
@@ -80,10 +91,11 @@ class CodecTrainConfig(RunConfig):
 
 @dataclass(frozen=True)
 class CodecBatch:
-    """Clips of one shape in [-1, 1]."""
+    """Clips of one shape in [-1, 1]. `is_actor` is 1 in the pixels of actors, and 0 in clips without owner masks."""
 
     pixels: Float[Tensor, "b 3 t h w"]
     ids: tuple[str, ...] = ()
+    is_actor: Float[Tensor, "b 1 t h w"] | None = None
 
 
 class ClipBatches:
@@ -112,26 +124,50 @@ class ClipBatches:
         num_frames -= (num_frames - 1) % self.stride.time
         num_clips = max(1, round(self.config.batch_clips * max(lengths) / (num_frames + 3)))
         read = ((clip, self.reader.read(clip)) for clip in self._endless(pool, generator))
-        readable = ((clip.id, video) for clip, video in read if video is not None)
-        ids, signals = zip(
-            *(
-                (id_, to_signal(self._crop(video, num_frames, shape, generator)))
-                for id_, video in islice(readable, num_clips)
-            ),
-            strict=True,
-        )
-        return CodecBatch(torch.cat(signals), ids)
+        readable = ((clip, video) for clip, video in read if video is not None)
+        ids, signals, actors = [], [], []
+        for clip, video in islice(readable, num_clips):
+            crop = self._crop(video, num_frames, shape, generator)
+            ids.append(clip.id)
+            signals.append(to_signal(video.frames[crop]))
+            if self.config.loss.actors > 1:
+                actors.append(torch.from_numpy(owner_mask(clip, video)[crop] > 0))
+        is_actor = torch.stack(actors).unsqueeze(1).float() if actors else None
+        return CodecBatch(torch.cat(signals), tuple(ids), is_actor)
 
     def _endless(self, pool: Sequence[Clip], generator: torch.Generator) -> Iterator[Clip]:
         for _ in range(MAX_DRAWS):
             yield pool[int(torch.randint(len(pool), (1,), generator=generator))]
         raise DatasetError(f"{MAX_DRAWS} clips of one shape in a row are unreadable; {self.reader}")
 
-    def _crop(self, video: Video, num_frames: int, shape: tuple[int, int], generator: torch.Generator) -> np.ndarray:
+    def _crop(
+        self, video: Video, num_frames: int, shape: tuple[int, int], generator: torch.Generator
+    ) -> tuple[slice, slice, slice]:
+        """A random range of frames, rows and columns."""
         height, width = shape
         slack = (video.num_frames - num_frames, video.height - height, video.width - width)
         start, top, left = (int(torch.randint(room + 1, (1,), generator=generator)) for room in slack)
-        return video.frames[start : start + num_frames, top : top + height, left : left + width]
+        return slice(start, start + num_frames), slice(top, top + height), slice(left, left + width)
+
+
+def owner_mask(clip: Clip, video: Video) -> UInt8[np.ndarray, "t h w"]:
+    """Owner of each pixel of a clip: 0 is the background, also everywhere in a clip without masks.
+
+    Raises:
+        DatasetError: the file of masks is damaged, or of another size than the clip.
+    """
+    path = maps_path(clip.path)
+    if clip.member is not None or not path.is_file():
+        return np.zeros(video.frames.shape[:3], np.uint8)
+    masks = read_maps(path).masks
+    if masks is None:
+        return np.zeros(video.frames.shape[:3], np.uint8)
+    masks = masks[slice(*clip.part)] if clip.part else masks[: video.num_frames]
+    if masks.shape != video.frames.shape[:3]:
+        raise DatasetError(
+            f"{path} holds masks of {masks.shape}, its clip is {video.frames.shape[:3]}; render it again"
+        )
+    return masks
 
 
 class CodecTask:
@@ -144,20 +180,20 @@ class CodecTask:
         self.clips, self.validation = clips, validation
         self.reader = Reader(len(clips) + len(validation), config.max_bad_share)
         with seeded(config.seed):
-            self.model = Codec(config.codec)
+            self.model = Codec(config.codec) if config.patch_codec is None else PatchCodec(config.patch_codec)
             self.perceptual = PerceptualDistance().to(self.compute.device) if config.loss.perceptual else None
             self.adversary = Discriminator() if config.loss.adversarial else None
         nn.utils.convert_conv3d_weight_memory_format(self.model, torch.channels_last_3d)  # oneDNN's fast path on a CPU
         if config.init:
             copy_weights(self.model, load_codec(find_part(config.init, "vae")), config.init)
         if config.decoder_only:
-            for frozen in (self.model.encoder, self.model.to_moments):
+            for frozen in self.model.encoder_parts:
                 frozen.requires_grad_(False)
         self.networks: dict[str, nn.Module] = {"model": self.model}
 
     def is_hidden(self, name: str) -> bool:
         """True if a parameter belongs to a hidden layer, not next to pixels or latents."""
-        return not any(edge in name for edge in ("conv_in", "conv_out", "to_moments", "from_latent", "linear_path"))
+        return not any(edge in name for edge in self.model.edge_layers)
 
     def prepare(self) -> None:
         """Sort the clips by shape."""
@@ -183,8 +219,13 @@ class CodecTask:
             noise = torch.randn(mean.shape, generator=generator).to(self.compute.device)
             output = self.model.decode_raw(mean + (0.5 * log_variance).exp() * noise).float()
         mean, log_variance = mean.float(), log_variance.float()
-        terms = {"l1": (output - pixels).abs().mean(), "kl": kl_divergence(mean, log_variance)}
+        error = output - pixels
+        weight = 1.0 if batch.is_actor is None else 1.0 + (config.actors - 1.0) * batch.is_actor
+        terms = {"l1": (weight * error.abs()).mean(), "kl": kl_divergence(mean, log_variance)}
         reconstruction = terms["l1"]
+        if config.squared:
+            terms["squared"] = (weight * error.square()).mean()
+            reconstruction = reconstruction + config.squared * terms["squared"]
         if self.perceptual is not None:
             frames = torch.randint(pixels.shape[2], (min(2, pixels.shape[2]),), generator=generator).tolist()
             terms["perceptual"] = self.perceptual(output[:, :, frames], pixels[:, :, frames])
@@ -192,8 +233,8 @@ class CodecTask:
         total = reconstruction if self.config.decoder_only else reconstruction + config.kl * terms["kl"]
         if self.adversary is not None and step >= config.adversarial_from * self.config.steps:
             terms["adversarial"] = self._adversarial(self.adversary, output)
-            weight = adversarial_weight(reconstruction, terms["adversarial"], self.model.decoder.conv_out.weight)
-            total = total + config.adversarial * weight * terms["adversarial"]
+            balance = adversarial_weight(reconstruction, terms["adversarial"], self.model.last_weight)
+            total = total + config.adversarial * balance * terms["adversarial"]
             terms["discriminator"] = discriminator_loss(self.adversary(pixels), self.adversary(output.detach()))
         values = {name: term.detach() for name, term in terms.items()}
         return Loss(
@@ -212,7 +253,7 @@ class CodecTask:
 
     def validate(self, ema: nn.Module, picture: Path) -> Figures:
         """PSNR and SSIM on the validation clips, and a picture of originals next to their reconstructions."""
-        assert isinstance(ema, Codec)
+        assert isinstance(ema, TrainableCodec)
         clips = with_progress("reading validation clips", self.validation, at_once=True)
         return validate(ema, list(self.reader.read_all(clips)), picture)
 
@@ -224,7 +265,7 @@ class CodecTask:
         Raises:
             DatasetError: after the last step a latent channel is constant.
         """
-        assert isinstance(ema, Codec)
+        assert isinstance(ema, TrainableCodec)
         folder, config = run / "vae", self.config
         if config.decoder_only:
             save_network(ema, load_codec(find_part(config.init, "vae"), weights=False).config, folder)
@@ -261,7 +302,7 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     return folder
 
 
-def fit_linear_path(codec: Codec, videos: Iterable[Video]) -> None:
+def fit_linear_path(codec: TrainableCodec, videos: Iterable[Video]) -> None:
     """Fit a codec's linear path to videos and zero the network's last layers, so that the codec is that path alone."""
     path, (time, rows, columns) = codec.linear_path, codec.stride
     assert path is not None, "a codec without a linear path"
@@ -271,15 +312,10 @@ def fit_linear_path(codec: Codec, videos: Iterable[Video]) -> None:
     rest = [path.blocks(v[:, :, 1 : 1 + (v.shape[2] - 1) // time * time], time).flatten(0, 3) for v in whole]
     announce("fitting the linear path")
     path.fit(torch.cat(first), torch.cat(rest))
-    assert codec.to_moments.bias is not None
-    with torch.no_grad():
-        for last_layer in (codec.encoder.conv_out, codec.decoder.conv_out):
-            for parameter in last_layer.parameters():
-                parameter.zero_()
-        codec.to_moments.bias[: codec.latent_channels] = 0
+    codec.silence_network()
 
 
-def validate(codec: Codec, originals: Sequence[Video], picture: Path) -> Figures:
+def validate(codec: VideoCodec, originals: Sequence[Video], picture: Path) -> Figures:
     """Mean PSNR and SSIM of reconstructions. Writes a picture of originals next to their reconstructions."""
     copies = [reconstruct(codec, video) for video in with_progress("validating", originals, at_once=True)]
     pairs = list(zip(originals, copies, strict=True))
@@ -292,7 +328,12 @@ def validate(codec: Codec, originals: Sequence[Video], picture: Path) -> Figures
 
 
 def save_codec(
-    codec: Codec, videos: Iterable[Video], folder: Path, channel_gain_power: float, *, refuse_constant: bool = True
+    codec: TrainableCodec,
+    videos: Iterable[Video],
+    folder: Path,
+    channel_gain_power: float,
+    *,
+    refuse_constant: bool = True,
 ) -> None:
     """Save a codec with the mean and deviation per channel of these videos' latents.
 
@@ -311,7 +352,7 @@ def save_codec(
     save_network(codec, codec.config.model_copy(update=statistics), folder)
 
 
-def channel_gain(codec: Codec, power: float) -> Float[Tensor, " c"]:
+def channel_gain(codec: TrainableCodec, power: float) -> Float[Tensor, " c"]:
     """Target deviation of each normalised latent channel; their mean square is 1.
 
     A channel's deviation is its effect on pixels through the linear path, raised to `power`. The most visible channels

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitascope.codec.network import Codec
 from vitascope.codec.streaming import encode_video
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import ConfigError
 from vitascope.model.patches import patchify
 from vitascope.model.transformer import Transformer
@@ -48,7 +48,7 @@ def refit(
     transformer.load_state_dict(weights)
 
 
-def first_frame_tokens(codec: Codec, videos: Iterable[Video], patch: tuple[int, int, int]) -> Float[Tensor, "n p"]:
+def first_frame_tokens(codec: VideoCodec, videos: Iterable[Video], patch: tuple[int, int, int]) -> Float[Tensor, "n p"]:
     """Clean tokens of the videos' first frames.
 
     Codecs may encode later frames differently, and images have first frames only.

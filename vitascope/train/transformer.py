@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitascope.codec.network import Codec
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.config import load_config
 from vitascope.data.caches import ClipEncoder, EncodedClip
 from vitascope.data.clips import Clip, Reader, pick
@@ -212,7 +212,7 @@ def export(
     index = {
         "_class_name": "VitascopePipeline",
         "transformer": ["vitascope", "VitascopeTransformer"],
-        "vae": ["vitascope", "VitascopeCodec"],
+        "vae": ["vitascope", load_codec(vae, weights=False).class_name],
         "text_encoder": ["vitascope", "TextEncoder"],
         "tokenizer": ["tokenizers", "Tokenizer"],
         "pipeline": pipeline.model_dump(mode="json"),
@@ -253,7 +253,7 @@ def _tokenizer(text_encoder: Path) -> Path:
     return text_encoder.parent / "tokenizer"
 
 
-def _check_shapes(config: TransformerTrainConfig, codec: Codec, text_encoder: PromptEncoder) -> None:
+def _check_shapes(config: TransformerTrainConfig, codec: VideoCodec, text_encoder: PromptEncoder) -> None:
     """Refuse a transformer that doesn't fit its codec and text encoder, before any data is read."""
     for name, has, needs in (
         ("in_channels", config.transformer.in_channels, codec.latent_channels),

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitascope.codec.network import Codec
 from vitascope.codec.streaming import (
     LATENT_FRAMES_PER_CHUNK,
     Tiling,
@@ -20,6 +19,7 @@ from vitascope.codec.streaming import (
     pad_frames,
     to_signal,
 )
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.kernels.device import device_of
 from vitascope.video import Video
 
@@ -37,7 +37,7 @@ class Seams(NamedTuple):
 
 
 @torch.inference_mode()
-def measure_seams(codec: Codec, video: Video) -> Seams:
+def measure_seams(codec: VideoCodec, video: Video) -> Seams:
     """Seams in the centre of a video's first frames, coded in tiles, in chunks, and at once.
 
     The difference of two results has a step at each visible edge, and is smooth elsewhere. Tiles are two thirds of the
@@ -54,7 +54,7 @@ def _centre(video: Video) -> np.ndarray:
     return video.frames[:NUM_FRAMES, top : top + SIDE, left : left + SIDE]
 
 
-def _tile_seam(codec: Codec, pixels: Pixels, whole: Pixels) -> float:
+def _tile_seam(codec: VideoCodec, pixels: Pixels, whole: Pixels) -> float:
     cells = min(pixels.shape[ROWS], pixels.shape[COLUMNS]) // codec.stride.rows
     if cells < 3:
         return float("nan")
@@ -68,7 +68,7 @@ def _tile_seam(codec: Codec, pixels: Pixels, whole: Pixels) -> float:
     return float(torch.cat(steps).mean())
 
 
-def _chunk_seam(codec: Codec, pixels: Pixels, whole: Pixels) -> float:
+def _chunk_seam(codec: VideoCodec, pixels: Pixels, whole: Pixels) -> float:
     spans = chunk_spans(pixels.shape[TIME], codec.stride.time)
     if len(spans) == 1:
         return float("nan")

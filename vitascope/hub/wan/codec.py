@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from vitascope.codec.network import Codec, CodecConfig
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import ModelError
 from vitascope.hub.wan.peer import PeerConfig, our_config, read_config
 from vitascope.hub.weights import LazyNetwork, TensorMaps, reshape_map, save_component
@@ -93,12 +94,14 @@ def open_wan_codec(folder: Path) -> LazyNetwork[Codec]:
     return LazyNetwork(codec, folder, tensor_maps(codec))
 
 
-def save_wan_codec(codec: Codec, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+def save_wan_codec(codec: VideoCodec, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a codec as a folder that diffusers reads.
 
     Raises:
-        ModelError: the codec has a linear path, and Wan's class has none.
+        ModelError: the codec has a linear path or is no convolutional one; Wan's class has neither.
     """
+    if not isinstance(codec, Codec):
+        raise ModelError(f"a {type(codec).__name__} can't be written as Wan's; only convolutional codecs can")
     config = codec.config
     if config.linear_path:
         raise ModelError("a codec with a linear path can't be written as Wan's; train one with linear_path = false")
