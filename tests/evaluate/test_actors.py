@@ -131,7 +131,8 @@ def test_components_are_exact_where_clips_span_few_dimensions_and_fitted_on_othe
         int(np.abs(a.astype(int) - b).max()) for a, b in zip(clips, cross_fitted_copies(clips, CELL, 3), strict=True)
     ]
     assert max(errors) <= 2
-    clips[5] = NOISE.integers(0, 255, clips[5].shape).astype(np.uint8)
+    other = np.tile(NOISE.integers(0, 255, (2, 4, 4, 3)), (4, 4, 4, 1))  # one more dimension, in this clip alone
+    clips[5] = np.concatenate([clips[5][:1], other.astype(np.uint8)])
     copies = cross_fitted_copies(clips, CELL, 4)
     assert np.abs(copies[5][1:].astype(int) - clips[5][1:]).mean() > 40
     assert (copies[5][0] == clips[5][0]).all()

@@ -54,12 +54,16 @@ def test_a_mask_holds_the_pixels_of_its_actor(character: Character, monkeypatch:
 
     monkeypatch.setattr(drawing, "paint", plain)
     shape = VideoShape(1, 8.0, 96, 96, 0.0)
-    scene = scene_of(character, ("stay", -0.1, 1.6), ("stay", 0.1, 1.0))
-    both = draw_scene(scene, shape, TRUTH_MAPS)
+    near = ("stay", 0.1, 1.0)
+    both = draw_scene(scene_of(character, ("stay", 0.0, 1.6), near), shape, TRUTH_MAPS)
+    apart = draw_scene(scene_of(character, ("stay", -0.4, 1.6), near), shape, TRUTH_MAPS)
     assert both.maps.masks is not None
     assert both.maps.depth is not None
     mask, depth = both.maps.masks[0], both.maps.depth[0]
+    assert apart.maps.masks is not None
     assert set(np.unique(mask)) == {0, 1, 2}
+    assert ((mask == 2) == (apart.maps.masks[0] == 2)).all()
+    assert 0 < (mask == 1).sum() < 0.9 * (apart.maps.masks[0] == 1).sum()
     changed = np.abs(both.video.frames[0].astype(int) - 128).max(axis=-1) > 40
     assert ((mask > 0) == changed).mean() > 0.98
     assert depth[mask == 1] == pytest.approx(1.6)

@@ -16,7 +16,7 @@ from vitascope.worlds.solids.camera import project
 from vitascope.worlds.solids.camera import view as camera_view
 from vitascope.worlds.solids.render import render_scene
 from vitascope.worlds.solids.scene import Action, Actor, Scene
-from vitascope.worlds.solids.words import Material
+from vitascope.worlds.solids.words import Kind, Material
 
 pytestmark = pytest.mark.rendering
 ROLL = Action("right", (0.0, 0.1), 0.8, period=4.4)
@@ -43,7 +43,7 @@ def test_maps_change_neither_pixels_nor_truth() -> None:
 
 @pytest.mark.parametrize("material", ["plastic", "glass"])
 def test_a_mask_holds_the_pixels_that_change_with_the_actor(material: Material) -> None:
-    """Checked to fail: with the mask upside down, and with the glass left transparent."""
+    """Checked to fail: with the mask upside down."""
     scene = alone(Actor("cat", "red", 0.9, material=material), Action("stand", (0.3, 0.1)))
     away = replace(scene, shots=(replace(scene.shots[0], acts=(Action("stand", (90.0, 0.0)),)),))
     clip, empty = drawn(scene, 1), drawn(away, 1)
@@ -64,6 +64,16 @@ def test_flow_finds_each_visible_point_in_the_next_frame(camera: CameraMove) -> 
     moved, still, share = warp_error(clip.video.frames, clip.maps)
     assert share > 0.8
     assert moved < 0.6 * still
+
+
+@pytest.mark.parametrize("act", [Action("spin", period=4.0), Action("wave", period=2.0)])
+def test_flow_follows_rotations_of_actors_and_limbs(act: Action) -> None:
+    """The spinning cube's marks, or the robot's arm. Checked to fail: with the shift of a solid's centre alone."""
+    kind: Kind = "cube" if act.motion == "spin" else "robot"
+    clip = drawn(alone(Actor(kind, "blue", 1.2), act), 3, start=0.2)
+    moved, still, share = warp_error(clip.video.frames, clip.maps)
+    assert share > 0.5
+    assert moved < 0.8 * still  # faces change their shade as they turn
 
 
 def test_flow_in_a_shots_last_frame_continues_the_shot() -> None:
@@ -93,6 +103,11 @@ def test_depth_is_the_distance_along_the_axis_and_the_nearer_actor_is_in_front()
     assert depth[int(row), int(column)] == pytest.approx(distance, abs=0.06)
     assert depth[mask == 1].max() < depth[mask == 2].min()
     assert np.isinf(depth[0]).any()
+    glass = tuple(replace(actor, material="glass") for actor in scene.actors)
+    clear = drawn(replace(scene, actors=glass), 1).maps  # as opaque as any other
+    assert clear.depth is not None
+    assert (clear.masks == maps.masks).all()
+    assert clear.depth[0] == pytest.approx(depth)
 
 
 def test_an_unknown_map_is_refused() -> None:

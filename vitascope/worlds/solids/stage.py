@@ -136,15 +136,8 @@ class Stage:
 
     def surfaces(self, height: int, width: int) -> Surfaces:
         """Visible surfaces of the arranged frame, for one sample per pixel of this size. Glass counts as opaque."""
-        geoms = self.scene.geoms[: self.scene.ngeom]
-        clear = [geom for geom in geoms if geom.transparent]
-        opacities = [float(geom.rgba[3]) for geom in clear]
-        for geom in clear:  # transparent geoms write no depth
-            geom.rgba[3], geom.transparent = 1.0, 0
         distances = np.empty((height, width), np.float32)
         solids = self._visible(height, width, distances)
-        for geom, opacity in zip(clear, opacities, strict=True):
-            geom.rgba[3], geom.transparent = opacity, 1
         depth = NEAR / np.maximum(1 - distances[::-1] * (1 - NEAR / FAR), NEAR / FAR)
         depth[solids < 0] = np.inf
         return Surfaces(solids, depth)
