@@ -30,8 +30,8 @@ def test_render_train_and_generate(tmp_path):
     def vitascope(*words: object) -> None:
         assert main([str(word) for word in words]) == 0, words
 
-    vitascope("render", "--clips", 48, "--size", "32x32", "--frames", 9, "--workers", 1, "--variety", 0, "--out", data)
-    vitascope("train", "codec", CONFIGS / "tiny-codec.toml", f"data={data}", "-o", codec)
+    vitascope("render", "--clips", 24, "--size", "32x32", "--frames", 9, "--workers", 1, "--variety", 0, "--out", data)
+    vitascope("train", "codec", CONFIGS / "tiny-codec.toml", f"data={data}", "steps=40", "-o", codec)
     psnr = figures(codec, "psnr")
     assert psnr[-1] > psnr[0] + 1.0
 

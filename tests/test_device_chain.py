@@ -27,7 +27,7 @@ MASK = Video(
 )
 SHOTS = ({"text": "a ball", "seconds": 0.75}, {"text": "a cube", "seconds": 0.5, "cut": False})
 REQUESTS: dict[str, tuple[Request, int]] = {
-    "text": (Generate(prompt="a ball", guidance=3), 9),
+    "text": (Generate(prompt="a ball", guidance=3, num_steps=3), 9),
     "image": (Generate(prompt="a ball", num_frames=1), 1),
     "pictures": (Generate(prompt="a ball", image=PICTURE, last_image=PICTURE, references=(PICTURE,)), 9),
     "three windows": (Generate(prompt="a ball", num_frames=21, guidance=3), 21),
@@ -45,7 +45,7 @@ REQUESTS: dict[str, tuple[Request, int]] = {
 def elsewhere(model_folder: Path) -> Pipeline:
     """A small model whose networks are on the meta device."""
     pipeline = Pipeline.load(model_folder, device="cpu", dtype="float32").to(META)
-    pipeline.config = pipeline.config.model_copy(update={"history_noise": 0.1, "guidance_ramp": 2})
+    pipeline.config = pipeline.config.model_copy(update={"history_noise": 0.1, "guidance_ramp": 2, "num_steps": 2})
     assert {each.device.type for each in (*pipeline.codec.buffers(), *pipeline.transformer.parameters())} == {"meta"}
     return pipeline
 
