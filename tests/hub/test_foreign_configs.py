@@ -15,7 +15,8 @@ from vitascope.errors import VitascopeError
 from vitascope.files import read_json
 from vitascope.hub.registry import _read_card, load_codec, load_text_encoder, load_transformer
 from vitascope.hub.wan.folder import read_wan_card
-from vitascope.model.text import read_bert_config, read_tokenizer
+from vitascope.model.bert_files import read_bert_config
+from vitascope.model.text import read_tokenizer
 
 BUNDLED = Path(vitascope.__file__).parent / "models" / "playground"
 WRONG = (

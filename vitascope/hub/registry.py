@@ -29,7 +29,8 @@ from vitascope.hub.wan import transformer as wan_transformer
 from vitascope.hub.wan import umt5
 from vitascope.hub.weights import CONFIG_FILE, LazyNetwork, check_manifest, open_network
 from vitascope.kernels.device import CPU
-from vitascope.model.text import PromptEncoder, TextEncoder, read_bert_config
+from vitascope.model.bert_files import read_bert_config
+from vitascope.model.text import PromptEncoder, TextEncoder
 from vitascope.model.transformer import Transformer, TransformerConfig
 
 RUN_CONFIG = "config.toml"  # in the folder of every training run
