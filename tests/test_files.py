@@ -20,6 +20,7 @@ import vitascope
 from vitascope.errors import FolderInUseError, ModelError
 from vitascope.files import (
     MAX_DEPTH,
+    append_text,
     load_json,
     lock_folder,
     parse_json,
@@ -194,6 +195,22 @@ def test_a_full_disk_is_an_os_error_that_names_the_file_and_leaves_the_old_one(t
     assert str(raised.value.filename).startswith(str(tmp_path))
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.safetensors"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on file sizes")
+def test_a_full_disk_names_the_log_that_could_not_grow(tmp_path):
+    """Metrics, ledgers and lists of shards grow line by line. Fails with an error that names no file."""
+    import resource
+
+    path, limits = tmp_path / "metrics.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    append_text(path, "1\n")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            append_text(path, "2\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.filename == str(path)
 
 
 def test_a_folder_that_is_replaced_while_it_is_read_is_read_again(tmp_path):
