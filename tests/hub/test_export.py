@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,17 @@ def test_what_was_exported_loads_here_again(ours, tmp_path, capsys):
     assert index["transformer"] == ["diffusers", "WanTransformer3DModel"]
     one, other = (vitascope.load(folder).generate(PROMPT).frames for folder in (ours, tmp_path / "out"))
     assert np.array_equal(one, other)
+
+
+def test_an_export_removes_what_killed_ones_left(ours, tmp_path, capsys):
+    """Those of the last day stay: they may be another export's, still being written."""
+    old, young = tmp_path / ".0123456789abcdef.tmp", tmp_path / ".fedcba9876543210.tmp"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "model_index.json").write_text("{")
+    os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
+    export(ours, tmp_path / "out", capsys)
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_what_the_peer_has_no_class_for_is_said_and_kept(tmp_path, capsys):
