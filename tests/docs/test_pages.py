@@ -14,6 +14,7 @@ import yaml
 
 from tests.docs.pages import ROOT, anchors, blocks, name_of, pages, prose
 from vitascope import cli
+from vitascope.config import Config
 
 FOLDERS = ("vitascope", "tests", "scripts", "docs", "benchmarks", ".github")
 OTHER_PROGRAMS = {"--extra-index-url", "--logdir", "--strict"}  # options of pip, TensorBoard and mkdocs
@@ -132,10 +133,20 @@ def test_settings_exist() -> None:
     from vitascope.train.transformer import TransformerTrainConfig
 
     keys = table_keys("train.md", "Settings")
-    fields = {*TransformerTrainConfig.model_fields, *CodecTrainConfig.model_fields}
+    fields = setting_names(TransformerTrainConfig) | setting_names(CodecTrainConfig)
     assert len(keys) > 20
+    assert "loss.squared" in keys
     assert not {key.removesuffix(".*") for key in keys} - fields
-    assert not table_keys("judge.md", "Train, evaluate and bundle a judge") - set(JudgeTrainConfig.model_fields)
+    assert not table_keys("judge.md", "Train, evaluate and bundle a judge") - setting_names(JudgeTrainConfig)
+
+
+def setting_names(config: type[Config]) -> set[str]:
+    """Names of a config's fields, and `table.field` of those in its tables."""
+    names = set(config.model_fields)
+    for name, field in config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+            names |= {f"{name}.{inner}" for inner in field.annotation.model_fields}
+    return names
 
 
 def table_keys(page: str, heading: str) -> set[str]:
