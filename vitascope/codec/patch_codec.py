@@ -1,11 +1,11 @@
-"""The patch codec: a causal residual network over patches of pixels, with the latent's resolution throughout.
+"""The patch codec: a causal residual network over patches of pixels. All its layers work at the latent's resolution.
 
 Each latent cell stands for one patch of pixels, 2 frames of 8 x 8 by default. Patches are flattened and embedded, so
 all layers work on few, wide cells, and nearly all arithmetic is matrix products. CPUs compute those fast, while feature
-maps at the resolution of pixels are bound by memory. A linear path by principal components is added to the network's
-output, so the network learns the residual: neighbouring cells, edges and motion.
+maps at the resolution of pixels are bound by memory. A linear path, by principal components, is added to the network's
+output. The network therefore learns only the residual: context from neighbouring cells, edges and motion.
 
-No layer sees later frames, and the first frame stands alone with an embedding of its own, as in `network.py`.
+No layer sees later frames. The first frame is encoded alone, with its own embedding, as in `network.py`.
 """
 
 from __future__ import annotations

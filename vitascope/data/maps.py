@@ -1,7 +1,7 @@
 """Files of ground truth per pixel: one compressed NumPy archive per clip, next to its media file.
 
 `ID.maps.npz` holds up to three arrays: `masks` uint8 [t, h, w], `depth` float16 [t, h, w], `flow` float16 [t, h, w, 2].
-`worlds/frame.py` defines them. Half precision keeps flow to 1/2000 of its length, and depth to as much of the distance.
+`worlds/frame.py` defines them. Half precision rounds flow and depth to about 1/2000 of their values.
 """
 
 from __future__ import annotations

@@ -296,7 +296,7 @@ class ConvBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Causal decoder: words so far and a video's tokens to logits of the next word."""
+    """Causal decoder: maps a video's tokens and the words so far to logits of the next word."""
 
     def __init__(self, config: JudgeConfig, num_tokens: int):
         super().__init__()

@@ -18,7 +18,7 @@ UNSEEN = ("colour", "camera", "motion")  # `none` means that the clip can't show
 
 
 class Verdict(NamedTuple):
-    """Correctness of one attribute. Confidence and the word read are None where nothing was read."""
+    """Correctness of one attribute. `confidence` and `read` are None if the judge read no word for it."""
 
     attribute: str
     right: bool

@@ -65,7 +65,7 @@ class LossConfig(Config):
 class CodecTrainConfig(RunConfig):
     """Settings of a codec run.
 
-    `batch_clips` is the number of clips in a batch of the longest clips; batches of shorter clips hold more. `crop` is
+    A batch of the longest clips holds `batch_clips` clips; batches of shorter clips hold more. `crop` is
     in pixels. `channel_gain_power` scales latent channels by their effect on pixels, see `channel_gain`. `init` is a
     codec's folder to start from. `decoder_only` freezes its encoder and statistics, so that transformers trained on
     its latents stay valid; the KL term is then off. The section `codec` describes a convolutional codec; with a section

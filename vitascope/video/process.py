@@ -1,8 +1,8 @@
 """A process that decodes media of unknown origin, within limits of time and memory.
 
-A damaged or hostile file can make FFmpeg loop or allocate without end inside one call, where Python has no say. So a
-child process decodes, and its parent ends it when it stops answering; Linux also limits its memory. The next file gets
-a new process. An idle process waits for more files, and ends with its parent.
+A damaged or hostile file can make FFmpeg loop or allocate without end inside one call, which Python can't
+interrupt. A child process therefore decodes, and its parent kills it when it stops answering. Linux also limits its
+memory. After a kill, the next file gets a new process. An idle process waits for more files, and ends with its parent.
 """
 
 from __future__ import annotations
