@@ -10,7 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitascope.kernels.device import is_cpu
+
 MATRIX_DIMS = (2, 4, 5)  # a linear layer's matrix, kernels of 2-D and 3-D convolutions
+A, B, C = 3.4445, -4.7750, 2.0315  # coefficients of x, x^3 and x^5 in a step of Newton-Schulz iteration
 
 
 class Muon(torch.optim.Optimizer):
@@ -63,14 +66,46 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonalise(matrices: Float[Tensor, "b m n"], steps: int = 5) -> Float[Tensor, "b m n"]:
     """Matrices with the same singular vectors and singular values of 0.7 to 1.2, by Newton-Schulz iteration."""
-    a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(1e-7)
+    # the short form needs float32: its errors grow by up to 3.4445^2 a step
+    iterate = _iterate_gram if x.shape[2] >= 2 * x.shape[1] and x.dtype == torch.float32 else _iterate
+    # on a CPU one matrix at a time, which fits a core's caches with its products
+    result = torch.stack([iterate(each, steps) for each in x]) if is_cpu(x.device) else iterate(x, steps)
+    return result.mT if tall else result
+
+
+def _iterate(x: Float[Tensor, "*b m n"], steps: int) -> Float[Tensor, "*b m n"]:
+    """x <- a x + (b g + c g^2) x, with g = x x^T."""
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+        x = _add_product(x, _add_product(gram, gram, gram, B, C), x, A)
+    return x
+
+
+def _iterate_gram(x: Float[Tensor, "*b m n"], steps: int) -> Float[Tensor, "*b m n"]:
+    """The same in products of m x m: all factors (a + b g + c g^2) and g commute, and x is multiplied at the end."""
+    gram, factors = x @ x.mT, None
+    for step in range(steps):
+        factor = _add_product(gram, gram, gram, B, C)
+        factor.diagonal(dim1=-2, dim2=-1).add_(A)
+        factors = factor if factors is None else factor @ factors
+        if step < steps - 1:
+            gram = factor @ (factor @ gram)
+    return x if factors is None else factors @ x
+
+
+def _add_product(
+    start: Float[Tensor, "*b m n"],
+    left: Float[Tensor, "*b m k"],
+    right: Float[Tensor, "*b k n"],
+    beta: float,
+    alpha: float = 1,
+) -> Float[Tensor, "*b m n"]:
+    """beta start + alpha left right, in one pass."""
+    add_product = torch.addmm if start.ndim == 2 else torch.baddbmm
+    return add_product(start, left, right, beta=beta, alpha=alpha)
 
 
 def make_optimizers(
