@@ -275,12 +275,26 @@ def test_the_compiled_operator_has_the_values_and_gradients_of_the_segments(coun
     bonus = None if counts is None else counts.float().log()
     q, k, v = (random(length, 2, 8, seed=length).requires_grad_() for length in (10, 13, 13))
     expected = packed_attention(q, k, v, q_lengths, k_lengths, counts)
-    found = segment_attention(q, k, v, torch.tensor([q_lengths, k_lengths]), bonus)
+    found, _ = segment_attention(q, k, v, torch.tensor([q_lengths, k_lengths]), bonus)
     assert torch.equal(found, expected)
     weights = random(*expected.shape, seed=5)
     pairs = (torch.autograd.grad((out * weights).sum(), (q, k, v)) for out in (found, expected))
     for a, b in zip(*pairs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_the_compiled_operator_has_the_values_and_gradients_of_many_keys():
+    """Runs of equally many keys, more than are written out, by PyTorch's flash kernel both ways."""
+    lengths = [FEW_KEYS + 1, FEW_KEYS + 1, FEW_KEYS + 7]
+    q, k, v = (random(sum(lengths), 2, 8, seed=seed).requires_grad_() for seed in range(3))
+    expected = packed_attention(q, k, v, lengths, lengths)
+    found, sums = segment_attention(q, k, v, torch.tensor([lengths, lengths]), None)
+    assert torch.equal(found, expected)
+    assert sums.all(), "each query's log-sum-exp"
+    weights = random(*expected.shape, seed=5)
+    pairs = (torch.autograd.grad((out * weights).sum(), (q, k, v)) for out in (found, expected))
+    for a, b in zip(*pairs, strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.gpu

@@ -13,7 +13,7 @@ from torch import Tensor
 import vitascope
 from vitascope.config import load_config
 from vitascope.data.caches import EncodedClip
-from vitascope.errors import ConfigError, DatasetError
+from vitascope.errors import ConfigError, DatasetError, DeviceError
 from vitascope.model.canvas import CUT_GAP
 from vitascope.model.patches import unpack
 from vitascope.train import transformer
@@ -54,6 +54,24 @@ def test_one_batch_is_learned_by_heart(transformer_config, clips):
         if last < first / 10:
             break
     assert last < first / 10
+
+
+def test_without_a_compiler_auto_trains_uncompiled_and_true_is_an_error(transformer_config, monkeypatch, capsys):
+    monkeypatch.setattr(transformer, "compile_problem", lambda device: "g++ not found")
+    automatic, required = (
+        TransformerTask(load_config(transformer_config, TransformerTrainConfig, [f"compile={value}"]), [])
+        for value in ("auto", "true")
+    )
+    compiled = list[str]()
+    monkeypatch.setattr(automatic.model, "compile_blocks", lambda: compiled.append("automatic"))
+    automatic.compile()
+    assert capsys.readouterr().err == "training without torch.compile: g++ not found\n"
+    assert compiled == []
+    with pytest.raises(DeviceError, match=r"g\+\+ not found.*compile=auto"):
+        required.compile()
+    monkeypatch.setattr(transformer, "compile_problem", lambda device: None)
+    automatic.compile()
+    assert compiled == ["automatic"]
 
 
 def test_the_loss_counts_what_is_made_and_nothing_that_is_given(transformer_config, clips):

@@ -193,7 +193,7 @@ class SegmentPlan(AttentionPlan):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # an operator of its own: the graph must not depend on the lengths
-            return segments.segment_attention(q, k, v, self._lengths, self._bonus)
+            return segments.segment_attention(q, k, v, self._lengths, self._bonus)[0]
         return segments.attend_runs(q, k, v, self._runs, self._biases)
 
 

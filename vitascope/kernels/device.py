@@ -5,6 +5,7 @@ Only `kernels` may test the type of a device or name a backend; all other packag
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vitascope.errors import DeviceError
+from vitascope.errors import DeviceError, reason
 from vitascope.types import Dtype, DtypeChoice, Precision
 
 CPU = torch.device("cpu")
@@ -75,6 +76,23 @@ def has_bfloat16_products() -> bool:
     if hasattr(torch.cpu, "get_capabilities"):
         return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
     return bool(torch.cpu._is_avx512_bf16_supported())  # torch before 2.13
+
+
+def compile_problem(device: torch.device) -> str | None:
+    """Reason why torch.compile can't build a kernel for a device, such as a missing C++ compiler; None if it can."""
+    try:
+        torch.compile(torch.neg, dynamic=False)(torch.ones(16, device=device))
+    except (RuntimeError, OSError) as error:
+        return reason(error)[:200]
+    return None
+
+
+def keep_graphs(folder: Path) -> None:
+    """Let torch.compile cache its kernels in a folder, unless the environment names another one.
+
+    Source: https://docs.pytorch.org/tutorials/recipes/torch_compile_caching_tutorial.html
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.resolve()))
 
 
 def is_cpu(device: torch.device) -> bool:

@@ -7,13 +7,14 @@ Source: https://uxlfoundation.github.io/oneDNN/dev_guide_inner_product.html
 
 from __future__ import annotations
 
+import math
 import platform
 from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -21,6 +22,8 @@ from vitascope.kernels.device import autocast_dtype
 
 PLAIN = ("none", [], "")  # fused operation, as arguments of PyTorch's operator
 GELU = ("gelu", [], "tanh")
+GELU_SLOPE = 2 * (2 / math.pi) ** 0.5  # gelu(x) = x sigmoid(slope x + cube x^3), in its tanh form
+GELU_CUBE = GELU_SLOPE * 0.044715
 
 
 class Linear(nn.Linear):
@@ -42,7 +45,12 @@ class Linear(nn.Linear):
         return _product(x, weight, bias, GELU if self.gelu else PLAIN)
 
     def _activate(self, x: Tensor) -> Tensor:
-        return F.gelu(x, approximate="tanh") if self.gelu else x
+        if not self.gelu:
+            return x
+        if torch.compiler.is_compiling():  # the same function; compilers compute exponentials faster than tanh
+            wide = x.float()
+            return (wide * torch.sigmoid(wide * (GELU_SLOPE + GELU_CUBE * wide * wide))).type_as(x)
+        return F.gelu(x, approximate="tanh")
 
 
 class _Product(torch.autograd.Function):
@@ -92,3 +100,24 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, after: tuple[str, l
 def _has_operator() -> bool:
     # on ARM, oneDNN may use its slow reference kernel for the GELU
     return platform.machine().lower() in ("x86_64", "amd64") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def select_rows(values: Float[Tensor, "g d"], index: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+    """The rows of an index. In a compiled graph, the gradient is a product with the index's one-hot matrix."""
+    return _Rows.apply(values, index) if torch.compiler.is_compiling() else values.index_select(0, index)
+
+
+class _Rows(torch.autograd.Function):
+    """Rows by index. Compilers would add the gradient's numbers one at a time, atomically."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Float[Tensor, "g d"], index: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        ctx.save_for_backward(index)
+        ctx.num_rows = len(values)
+        return values.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "g d"], None]:
+        (index,) = ctx.saved_tensors
+        members = torch.arange(ctx.num_rows, device=index.device).unsqueeze(1) == index
+        return members.to(grad.dtype) @ grad, None

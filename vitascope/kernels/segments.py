@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, product
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -121,25 +121,60 @@ def _batch(x: Float[Tensor, "m heads d"], lengths: Sequence[int]) -> Float[Tenso
 @torch.library.custom_op(
     "vitascope::segment_attention",
     mutates_args=(),
-    schema="(Tensor q, Tensor k, Tensor v, Tensor lengths, Tensor? bonus) -> Tensor",
+    schema="(Tensor q, Tensor k, Tensor v, Tensor lengths, Tensor? bonus) -> (Tensor, Tensor)",
 )
-def segment_attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None) -> Tensor:
-    """`SegmentPlan` as one operator of a compiled graph, which serves every layout. `lengths` is a CPU tensor."""
+def segment_attention(
+    q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None
+) -> tuple[Float[Tensor, "n heads d"], Float[Tensor, "n heads"]]:
+    """`SegmentPlan` as one operator of a compiled graph, which serves every layout. `lengths` is a CPU tensor.
+
+    The second result is for the backward pass: log-sum-exp of each query's scores where a flash kernel computed it.
+    """
     runs = group_runs(*lengths.tolist())
-    return attend_runs(q, k, v, runs, run_biases(runs, bonus, q.device, q.dtype)).contiguous()
+    sums = torch.zeros(q.shape[:2], dtype=torch.float32, device=q.device)
+    if not _suits_flash(q, runs, bonus):
+        return attend_runs(q, k, v, runs, run_biases(runs, bonus, q.device, q.dtype)).contiguous(), sums
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    for run, queries, keys in _run_slices(runs):
+        batch = len(run.k_lengths)
+        of_run = (_as_batch(x[rows], batch) for x, rows in ((q, queries), (k, keys), (v, keys)))
+        found, of_scores = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*of_run)
+        _as_batch(out[queries], batch).copy_(found)
+        _as_batch(sums[queries], batch).copy_(of_scores)
+    return out, sums
 
 
 @segment_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None) -> Tensor:
-    return q.new_empty(q.shape)
+def _(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None) -> tuple[Tensor, Tensor]:
+    return q.new_empty(q.shape), q.new_empty(q.shape[:2], dtype=torch.float32)
 
 
 @torch.library.custom_op(
     "vitascope::segment_attention_backward",
     mutates_args=(),
-    schema="(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor lengths, Tensor? bonus) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor lengths, Tensor? bonus, Tensor out, Tensor sums)"
+    " -> (Tensor, Tensor, Tensor)",
 )
 def _segment_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None, out: Tensor, sums: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v."""
+    runs = group_runs(*lengths.tolist())
+    if not _suits_flash(q, runs, bonus):
+        return _explicit_backward(grad, q, k, v, lengths, bonus)
+    of_q, of_k, of_v = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+    for run, queries, keys in _run_slices(runs):
+        batch = len(run.k_lengths)
+        places = ((grad, queries), (q, queries), (k, keys), (v, keys), (out, queries), (sums, queries))
+        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            *(_as_batch(x[rows], batch) for x, rows in places), 0.0, False
+        )
+        for target, rows, one in zip((of_q, of_k, of_v), (queries, keys, keys), found, strict=True):
+            _as_batch(target[rows], batch).copy_(one)
+    return of_q, of_k, of_v
+
+
+def _explicit_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v, sample by sample, with the scores computed again in float32."""
@@ -159,18 +194,39 @@ def _segment_backward(
     return of_q.contiguous(), of_k.contiguous(), of_v.contiguous()
 
 
+def _suits_flash(q: Tensor, runs: Sequence[Run], bonus: Tensor | None) -> bool:
+    """True where PyTorch's flash kernel of a CPU is best both ways: float32, without padding, for many keys."""
+    is_plain = q.device.type == "cpu" and q.dtype == torch.float32 and bonus is None
+    return is_plain and all(len(set(run.k_lengths)) == 1 and run.k_lengths[0] > FEW_KEYS for run in runs)
+
+
+def _run_slices(runs: Sequence[Run]) -> Iterator[tuple[Run, slice, slice]]:
+    """Each run with its rows of the queries and of the keys."""
+    first_query = first_key = 0
+    for run in runs:
+        end_query, end_key = first_query + run.num_queries * len(run.k_lengths), first_key + sum(run.k_lengths)
+        yield run, slice(first_query, end_query), slice(first_key, end_key)
+        first_query, first_key = end_query, end_key
+
+
+def _as_batch(x: Float[Tensor, "m heads *d"], batch: int) -> Float[Tensor, "b heads l *d"]:
+    """A view of samples of equal lengths."""
+    return x.unflatten(0, (batch, -1)).transpose(1, 2)
+
+
 @_segment_backward.register_fake
 def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None, out: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs, *output)
+    ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     return (*_segment_backward(grad, *ctx.saved_tensors), None, None)
 
 

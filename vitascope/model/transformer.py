@@ -21,7 +21,7 @@ from vitascope.config import Config
 from vitascope.kernels.attention import AttentionPlan, plan_attention
 from vitascope.kernels.device import autocast_dtype, without_autocast
 from vitascope.kernels.int8 import Int8Rules
-from vitascope.kernels.linear import Linear
+from vitascope.kernels.linear import Linear, select_rows
 from vitascope.model.patches import Pack, apply_rotary, rotary_table
 
 MAX_GRAPHS = 64  # of compiled blocks; PyTorch's limit of 8 is for functions that are compiled again for every size
@@ -82,6 +82,7 @@ class Transformer(nn.Module):
         self.config = config
         # True saves memory in training: activations inside a block are dropped, and computed again by the backward pass
         self.recompute_blocks = False
+        self._is_compiled = False
         width = config.width
         self.patch_in = Linear(config.token_in, width)
         self.time_mlp = nn.Sequential(Linear(config.frequency_width, width), nn.SiLU(), Linear(width, width))
@@ -101,9 +102,12 @@ class Transformer(nn.Module):
         plan, texts = self.prepare(pack) if prepared is None else prepared
         time, modulation = self._encode_sigmas(pack.sigmas)
         # modulation is indexed per run: r = noise_run neighbouring tokens that share a noise group
-        group_of_run = pack.noise_group[:: pack.noise_run]
+        run = 1 if self._is_compiled else pack.noise_run
+        group_of_run = pack.noise_group[::run]
         dtype = self.patch_in.weight.dtype  # of the residual stream, also where autocast would make it half
-        x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, pack.noise_run))
+        x = self.patch_in(pack.tokens.to(dtype)).to(dtype).unflatten(0, (-1, run))
+        if self._is_compiled:  # no view, like the blocks' results: Dynamo compiles again for views
+            x = x.clone()
         for block, text in zip(self._blocks, texts, strict=True):
             x = self._run(block, x, modulation, group_of_run, plan, text)
         shift, scale = (self.scale_shift_table.float() + time.unsqueeze(1)).unbind(1)
@@ -131,10 +135,12 @@ class Transformer(nn.Module):
     def compile_blocks(self, backend: str = "inductor") -> None:
         """Run every block through torch.compile from now on, for generation and training; weights keep their names.
 
-        Each block is one graph without breaks, for packs of any lengths: they are inputs, not constants.
+        All blocks share one graph without breaks, for packs of any lengths: they are inputs, not constants. Results
+        differ from uncompiled ones by rounding.
         """
-        # all blocks share their graphs: one for each combination of gradients, counts, single runs and views
+        # one for each combination of gradients and counts
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_GRAPHS)
+        self._is_compiled = True  # every token then has a run of its own, so that all packs share one graph
         for block in self._blocks:
             block.compile(backend=backend, fullgraph=True, dynamic=True)
 
@@ -233,9 +239,7 @@ class Block(nn.Module):
         # 1. self-attention within each sample
         shift, scale, gate = self._modulation(modulation, group_of_run, slice(0, 3))
         h = _modulated_norm(x, scale, shift, self.eps).flatten(0, 1)
-        q = apply_rotary(self.self_attention.queries(h), plan.rotary)
-        k, v = self.self_attention.keys_and_values(h)
-        attended = self.self_attention(q, apply_rotary(k, plan.rotary), v, plan.within_samples)
+        attended = self.self_attention(*self.self_attention.rotated(h, plan.rotary), plan.within_samples)
         x = _add_gated(x, attended.view_as(x), gate)
 
         # 2. cross-attention to the text
@@ -274,6 +278,38 @@ class Attention(nn.Module):
         """Normalised keys, and values, split into heads."""
         keys, values = self.key_norm(self.key(x)), self.value(x)
         return keys.unflatten(-1, (self.num_heads, -1)), values.unflatten(-1, (self.num_heads, -1))
+
+    def rotated(self, x: Float[Tensor, "n d"], rotary: Float[Tensor, "n half 2"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys rotated by their positions, and values, each [n, heads, e]."""
+        layers = (self.query, self.key, self.value)
+        if not torch.compiler.is_compiling() or any(type(layer) is not Linear for layer in layers):
+            q = apply_rotary(self.queries(x), rotary)
+            k, v = self.keys_and_values(x)
+            return q, apply_rotary(k, rotary), v
+        # One product for all three. Scores don't depend on the order of a head's channels, so the even ones of queries
+        # and keys come first: compilers don't vectorise rotations of neighbours.
+        weight, bias = (
+            torch.cat([*map(self._halves, (query, key)), value])
+            for query, key, value in ([getattr(layer, name) for layer in layers] for name in ("weight", "bias"))
+        )
+        q, k, v = F.linear(x.to(weight.dtype), weight, bias).chunk(3, dim=-1)
+        q, k = (
+            self._rotated_halves(
+                F.rms_norm(each, each.shape[-1:], self._halves(norm.weight).to(each.dtype), norm.eps), rotary
+            )
+            for each, norm in ((q, self.query_norm), (k, self.key_norm))
+        )
+        return q, k, v.unflatten(-1, (self.num_heads, -1))
+
+    def _halves(self, rows: Tensor) -> Tensor:
+        """Rows of the channels, each head's even ones before its odd ones."""
+        # not einops: its caches would make Dynamo compile again
+        return rows.unflatten(0, (self.num_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+    def _rotated_halves(self, x: Float[Tensor, "n d"], rotary: Float[Tensor, "n half 2"]) -> Float[Tensor, "n heads e"]:
+        even, odd = x.float().unflatten(-1, (self.num_heads, 2, -1)).unbind(2)
+        cos, sin = rotary.unsqueeze(1).unbind(-1)
+        return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=-1).type_as(x)
 
     def forward(
         self,
@@ -339,7 +375,7 @@ def _mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
 
 
 def _per_run(values: Float[Tensor, "g d"], group_of_run: Tensor) -> Float[Tensor, "runs 1 d"]:
-    return values.index_select(0, group_of_run).unsqueeze(1)
+    return select_rows(values, group_of_run).unsqueeze(1)
 
 
 def _modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:

@@ -19,12 +19,12 @@ from vitascope.config import load_config
 from vitascope.data.caches import ClipEncoder, EncodedClip
 from vitascope.data.clips import Clip, Reader, pick
 from vitascope.data.packing import PackLoader, utilisation
-from vitascope.errors import ConfigError
+from vitascope.errors import ConfigError, DeviceError
 from vitascope.files import replacing_folder
 from vitascope.generate.pipeline import Pipeline
 from vitascope.hub.registry import find_part, load_codec, load_text_encoder, load_transformer
 from vitascope.hub.weights import content_digest, copy_folder, copy_part, copy_weights, save_network, write_manifest
-from vitascope.kernels.device import CPU, to_device
+from vitascope.kernels.device import CPU, compile_problem, keep_graphs, to_device
 from vitascope.model.diffusion import velocity_loss
 from vitascope.model.text import PromptEncoder
 from vitascope.model.transformer import Transformer
@@ -86,7 +86,7 @@ class TransformerTask:
         shapes = [tuple(clip.latent.shape) for clip in training]
         print(utilisation(lengths, shapes, budget, seed), file=sys.stderr)
         if self.config.compile:  # after the trainer has copied the network: the average stays as it is
-            self.model.compile_blocks()
+            self.compile()
 
     def start(self) -> None:
         """If the config sets `init_vae`, load `init` and refit it from that codec's latents to this run's codec."""
@@ -167,6 +167,24 @@ class TransformerTask:
         """Continue at a position in the data."""
         self.loader.restore(state["loader"])
 
+    def compile(self) -> None:
+        """Compile the blocks. With the setting `auto`, leave them as they are where torch.compile fails.
+
+        Raises:
+            DeviceError: the setting is true, and torch.compile fails.
+        """
+        problem = compile_problem(self.compute.device)
+        if problem is None:
+            announce("the first step compiles the blocks")
+            self.model.compile_blocks()
+        elif self.config.compile == "auto":
+            print(f"training without torch.compile: {problem}", file=sys.stderr)
+        else:
+            raise DeviceError(
+                f"compile=true, but torch.compile fails here ({problem}); install a C++ compiler such as g++, or give "
+                "compile=auto or compile=false"
+            )
+
     def _encode(self, clips: Sequence[Clip], name: str) -> list[EncodedClip]:
         """Encoded clips, cached in the dataset's folder. Unreadable ones are left out."""
         config, data = self.config, Path(self.config.data)
@@ -190,11 +208,13 @@ def train(config_path: str | Path, out: str | Path, overrides: Sequence[str] = (
     Raises:
         ConfigError: an invalid config, or the run folder belongs to another one.
         DatasetError: no clips, too few, or too many unreadable ones.
-        DeviceError: a device that this machine doesn't have.
+        DeviceError: a device that this machine doesn't have, or `compile=true` where torch.compile fails.
         ModelError: a codec or text encoder that can't be loaded.
     """
     config = load_config(config_path, TransformerTrainConfig, overrides)
     Compute.of(config)  # refuses a device that isn't there, before any data is read
+    if config.compile:
+        keep_graphs(Path(out) / "compiled")
     clips, validation = read_dataset(config.data, config.num_validation)
     return Trainer(TransformerTask(config, clips, validation)).run(out)
 

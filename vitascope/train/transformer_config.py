@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from vitascope.hub.card import PipelineConfig
@@ -17,15 +19,15 @@ class TransformerTrainConfig(RunConfig):
     bundled model's name. The folder `tokenizer` is next to the text encoder's. `init_vae` is the codec of `init`, if
     that isn't `vae`: the first and last layers are then refitted. `max_latent_frames` cuts clips to their first
     latent frames; 1 trains on images. `storyboards` is the probability that a clip of several shots has one text per
-    shot. `compile` compiles the blocks with torch.compile. `recompute_blocks` saves memory: the backward pass
-    computes the blocks again.
+    shot. `compile` compiles the blocks with torch.compile, which takes a minute and needs a C++ compiler on a CPU;
+    `auto` does without if there is none. `recompute_blocks` saves memory: the backward pass computes the blocks again.
     """
 
     vae: str
     text_encoder: str
     init: str = ""
     init_vae: str = ""
-    compile: bool = False
+    compile: bool | Literal["auto"] = False
     recompute_blocks: bool = False
     pack_tokens: int = Field(default=4096, ge=16)
     max_latent_frames: int | None = Field(default=None, ge=1)
