@@ -132,10 +132,12 @@ def segment_attention(
     """
     runs = group_runs(*lengths.tolist())
     sums = torch.zeros(q.shape[:2], dtype=torch.float32, device=q.device)
-    if not _suits_flash(q, runs, bonus):
-        return attend_runs(q, k, v, runs, run_biases(runs, bonus, q.device, q.dtype)).contiguous(), sums
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    for run, queries, keys in _run_slices(runs):
+    biases = run_biases(runs, bonus, q.device, q.dtype)
+    for (run, queries, keys), bias in zip(_run_slices(runs), biases, strict=True):
+        if not _suits_flash(q, run, bias):
+            out[queries] = attend_runs(q[queries], k[keys], v[keys], [run], [bias])
+            continue
         batch = len(run.k_lengths)
         of_run = (_as_batch(x[rows], batch) for x, rows in ((q, queries), (k, keys), (v, keys)))
         found, of_scores = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*of_run)
@@ -159,27 +161,33 @@ def _segment_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None, out: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v."""
-    runs = group_runs(*lengths.tolist())
-    if not _suits_flash(q, runs, bonus):
-        return _explicit_backward(grad, q, k, v, lengths, bonus)
-    of_q, of_k, of_v = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
-    for run, queries, keys in _run_slices(runs):
+    gradients = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
+    for run, queries, keys in _run_slices(group_runs(*lengths.tolist())):
+        places = ((grad, queries), (q, queries), (k, keys), (v, keys))
+        of_grad, of_q, of_k, of_v = (x[rows] for x, rows in places)
+        of_bonus = None if bonus is None else bonus[keys]
+        targets = [target[rows] for target, (_, rows) in zip(gradients, places[1:], strict=True)]
+        if not _suits_flash(q, run, of_bonus):
+            for target, found in zip(
+                targets, _explicit_backward(of_grad, of_q, of_k, of_v, run, of_bonus), strict=True
+            ):
+                target.copy_(found)
+            continue
         batch = len(run.k_lengths)
-        places = ((grad, queries), (q, queries), (k, keys), (v, keys), (out, queries), (sums, queries))
         found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            *(_as_batch(x[rows], batch) for x, rows in places), 0.0, False
+            *(_as_batch(x, batch) for x in (of_grad, of_q, of_k, of_v, out[queries], sums[queries])), 0.0, False
         )
-        for target, rows, one in zip((of_q, of_k, of_v), (queries, keys, keys), found, strict=True):
-            _as_batch(target[rows], batch).copy_(one)
-    return of_q, of_k, of_v
+        for target, of_target in zip(targets, found, strict=True):
+            _as_batch(target, batch).copy_(of_target)
+    return gradients[0], gradients[1], gradients[2]
 
 
 def _explicit_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bonus: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v, sample by sample, with the scores computed again in float32."""
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, run: Run, bonus: Tensor | None
+) -> Iterator[Float[Tensor, "_m heads d"]]:
+    """Gradients of q, k and v of a run, sample by sample, with the scores computed again in float32."""
     gradients: list[tuple[Tensor, ...]] = []
-    q_lengths, k_lengths = lengths.tolist()
+    q_lengths, k_lengths = [run.num_queries] * len(run.k_lengths), list(run.k_lengths)
     scale = q.shape[-1] ** -0.5
     bonuses = [None] * len(k_lengths) if bonus is None else bonus.float().split(k_lengths)
     of_samples = (x.float().transpose(0, 1).split(sizes, dim=1) for x, sizes in
@@ -190,14 +198,13 @@ def _explicit_backward(
         of_shares = from_above @ values.mT
         of_scores = shares * (of_shares - (of_shares * shares).sum(-1, keepdim=True)) * scale
         gradients.append((of_scores @ keys, of_scores.mT @ queries, shares.mT @ from_above))
-    of_q, of_k, of_v = (torch.cat(parts, dim=1).transpose(0, 1).to(q.dtype) for parts in zip(*gradients, strict=True))
-    return of_q.contiguous(), of_k.contiguous(), of_v.contiguous()
+    return (torch.cat(parts, dim=1).transpose(0, 1) for parts in zip(*gradients, strict=True))
 
 
-def _suits_flash(q: Tensor, runs: Sequence[Run], bonus: Tensor | None) -> bool:
+def _suits_flash(q: Tensor, run: Run, bias: Tensor | None) -> bool:
     """True where PyTorch's flash kernel of a CPU is best both ways: float32, without padding, for many keys."""
-    is_plain = q.device.type == "cpu" and q.dtype == torch.float32 and bonus is None
-    return is_plain and all(len(set(run.k_lengths)) == 1 and run.k_lengths[0] > FEW_KEYS for run in runs)
+    is_plain = q.device.type == "cpu" and q.dtype == torch.float32 and bias is None
+    return is_plain and len(set(run.k_lengths)) == 1 and run.k_lengths[0] > FEW_KEYS
 
 
 def _run_slices(runs: Sequence[Run]) -> Iterator[tuple[Run, slice, slice]]:
