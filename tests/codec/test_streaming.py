@@ -167,7 +167,7 @@ from vitascope.codec.streaming import decode_frames
 codec = Codec(CodecConfig(base_width=8)).eval().requires_grad_(False)
 for threads in (1, 2):
     torch.set_num_threads(threads)
-    for num_frames in (49, 481):
+    for num_frames in (49, 241):
         latent = torch.zeros(16, 1 + (num_frames - 1) // 4, 16, 16)
         assert sum(len(chunk) for chunk in decode_frames(codec, latent, 128, 128, num_frames)) == num_frames
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -176,11 +176,11 @@ for threads in (1, 2):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read through the resource module")
 def test_memory_is_flat_in_duration():
-    """Decoding 481 frames of 128x128 peaks within 20 % of decoding 49. Collecting the chunks in float32 adds 95 MB.
+    """Decoding 241 frames of 128x128 peaks within 10 % of decoding 49. Collecting the chunks in float32 adds 47 MB.
 
     With two threads two chunks are decoded at once.
     """
     done = subprocess.run([sys.executable, "-c", PEAKS_OF_DECODING], check=True, capture_output=True, text=True)
     peaks = list(map(int, done.stdout.split()))
     for short, long in zip(peaks[::2], peaks[1::2], strict=True):
-        assert long < 1.2 * short, peaks
+        assert long < 1.1 * short, peaks
