@@ -116,7 +116,7 @@ def test_a_running_and_a_stopped_run_of_a_transformer_are_models(transformer_con
 
 @pytest.mark.parametrize(
     "overrides",
-    [[], ["loss.adversarial=0.1", "loss.adversarial_from=0.2"], ["codec.linear_path=true", "accumulate=2"]],
+    [["accumulate=2"], ["loss.adversarial=0.1", "loss.adversarial_from=0.2", "codec.linear_path=true"]],
 )
 def test_an_interrupted_codec_run_goes_on_bit_for_bit(codec_config, tmp_path, monkeypatch, overrides):
     """Fails if an optimizer's state, an average or a generator is not part of what is restored."""
