@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vitascope.codec.network import Codec
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.generate.pipeline import Pipeline
 from vitascope.hub.card import PipelineConfig
 from vitascope.hub.find import find_model
@@ -142,7 +142,7 @@ class Networks:
         peer.load_state_dict(load_file(self.folder / "trained" / WEIGHTS_FILE))
         return peer.eval().requires_grad_(False)
 
-    def codecs(self, base: int) -> tuple[Codec, Any]:
+    def codecs(self, base: int) -> tuple[VideoCodec, Any]:
         """Codecs of a base width with random weights."""
         torch.manual_seed(0)
         plain = {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}

@@ -28,8 +28,8 @@ from benchmarks.compare import (
     root_mean_square,
 )
 from benchmarks.networks import FPS, GUIDANCE, NEGATIVE, NUM_WORDS, PROMPT, Networks, RandomStates, Scale
-from vitascope.codec.network import Codec
 from vitascope.codec.streaming import chunk_spans, decode_frames, decode_stream, encode_stream, latent_spans
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import VitascopeError
 from vitascope.generate.guidance import ConditionedDenoiser
 from vitascope.kernels.device import CPU, is_cpu
@@ -290,7 +290,7 @@ def _noise(shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 @torch.inference_mode()
-def _decode(codec: Codec, latent: Float[Tensor, "1 c t h w"]) -> Float[Tensor, "1 3 t2 h2 w2"]:
+def _decode(codec: VideoCodec, latent: Float[Tensor, "1 c t h w"]) -> Float[Tensor, "1 3 t2 h2 w2"]:
     """The pixels of a latent, decoded in the pipeline's chunks."""
     chunks = (latent[:, :, start:stop] for start, stop in latent_spans(0, *latent.shape[2:]))
     return torch.cat(list(decode_stream(codec, chunks)), dim=2).clamp_(-1, 1)

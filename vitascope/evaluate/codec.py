@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, UInt8
 
 from vitascope.codec.losses import PerceptualDistance
-from vitascope.codec.network import Codec
 from vitascope.codec.quality import frame_psnr, psnr, ssim
 from vitascope.codec.streaming import reconstruct, to_signal
+from vitascope.codec.video_codec import VideoCodec
 from vitascope.errors import ConfigError, MediaError, SizeError
 from vitascope.evaluate.measures.confidence import confidence
 from vitascope.evaluate.measures.media import list_media
@@ -166,7 +166,7 @@ def run(
 
 
 def evaluate_codec(
-    codec: Codec | None,
+    codec: VideoCodec | None,
     sources: Sequence[Path],
     *,
     copies: Path | None = None,
